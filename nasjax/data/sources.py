@@ -1,0 +1,95 @@
+"""Sources of labelled images by name: embedded data, or a file the user gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from nasjax.data.files import Arrays, describe, folder, npz
+from nasjax.errors import UserError, unknown
+
+
+def digits() -> Arrays:
+    """The 1,797 handwritten digits that ship inside scikit-learn: [1797, 8, 8, 1].
+
+    Their grey values 0 .. 16 become round(value * 255 / 16).
+
+    Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits",
+    UCI Machine Learning Repository, 1998 (its test part).
+    """
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    image = np.rint(data.images * 255 / 16).astype(np.uint8)[..., None]
+    return Arrays(image, data.target.astype(np.int32), tuple("0123456789"))
+
+
+SOURCES: dict[str, Callable[[], Arrays]] = {"digits": digits}
+"""The data sets that need no file."""
+
+EXTERNAL = ("cifar10", "cifar100", "svhn")
+"""The data sets known by name whose file the user brings."""
+
+
+def load(
+    name: str, path: str = "", test_path: str = ""
+) -> tuple[Arrays, Arrays | None, str]:
+    """Loads the data of a run.
+
+    Args:
+        name: a name in `SOURCES`; with a path only a label, and the stem of the path
+            takes its place where it is empty or names an embedded data set.
+        path: an `.npz` file or a folder of images, instead of an embedded data set.
+        test_path: a second one, for the test alone.
+
+    Returns:
+        The data, the separate test data or None, and the name to report.
+
+    Raises:
+        UserError: the name is unknown, or a file is missing, malformed or does not
+            fit the other one.
+    """
+    if not path:
+        if test_path:
+            raise UserError(
+                f"Test data '{test_path}' was given without data to search on; give "
+                "--config.data.path=FILE.npz as well."
+            )
+        if name in EXTERNAL:
+            raise UserError(
+                f"Data set '{name}' does not ship with nasjax; give it with "
+                "--config.data.path=FILE.npz (arrays 'image' and 'label')."
+            )
+        if name not in SOURCES:
+            raise unknown("data set", name, (*SOURCES, *EXTERNAL))
+        return SOURCES[name](), None, name
+    train, test = _read(path), None
+    if test_path:
+        test = _read(test_path, train.classes)
+        if os.path.samefile(os.path.expanduser(path), os.path.expanduser(test_path)):
+            raise UserError(
+                f"'{path}' was given as training and as test data; give another "
+                "--config.data.test_path, or none to split the test part off."
+            )
+        if test.image.shape[1:] != train.image.shape[1:]:
+            raise UserError(
+                f"Test images in '{test_path}' are {describe(test.image[0])} but those "
+                f"in '{path}' are {describe(train.image[0])}; expected one size."
+            )
+    embedded = not name or name in SOURCES
+    return train, test, Path(path).stem if embedded else name
+
+
+def _read(path: str, classes: tuple[str, ...] | None = None) -> Arrays:
+    path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        return folder(path, classes)
+    if not os.path.exists(path):
+        raise UserError(
+            f"Data '{path}' does not exist; give an .npz file with 'image' and "
+            "'label', or a folder with one sub-folder of images for each class."
+        )
+    return npz(path, classes)

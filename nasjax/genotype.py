@@ -1,0 +1,352 @@
+"""Genotypes: the discrete architectures that a search returns and files hold.
+
+A genotype names, for every intermediate node of every cell type, the operations
+that feed the node and where each one reads from. It is a value: frozen, hashable,
+written as JSON. Rules of Liu, Simonyan, Yang, "DARTS: Differentiable Architecture
+Search", ICLR 2019, arXiv 1806.09055, section 2.4.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from nasjax.errors import UserError, unknown
+from nasjax.spaces.cells import SPACES, CellSpace
+
+_FIELDS = ("format", "space", "concat")
+_EXAMPLE = (
+    '{"format": 1, "space": "darts", "normal": [["sep_conv_3x3", 0], ...], '
+    '"reduce": [...], "concat": [2, 3, 4, 5]}'
+)
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A discrete architecture.
+
+    Attributes:
+      space: name of the `CellSpace` it belongs to.
+      cells: cell type -> (operation, source) pairs, the space's `picks` pairs for
+        each intermediate node in turn. Read-only; any mapping may be given.
+      concat: the nodes that the cell's output concatenates: all intermediate ones.
+    """
+
+    space: str
+    cells: Mapping[str, tuple[tuple[str, int], ...]]
+    concat: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        cells = {t: tuple((op, s) for op, s in pairs) for t, pairs in self.cells.items()}
+        object.__setattr__(self, "cells", MappingProxyType(cells))
+        object.__setattr__(self, "concat", tuple(self.concat))
+
+    def __hash__(self) -> int:
+        return hash((self.space, frozenset(self.cells.items()), self.concat))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy cannot be pickled
+        return Genotype, (self.space, dict(self.cells), self.concat)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object: the flat form for normal and reduce, else `cells`."""
+        cells = {t: [list(pair) for pair in p] for t, p in self.cells.items()}
+        body = cells if set(cells) == {"normal", "reduce"} else {"cells": cells}
+        return {
+            "format": 1,
+            "space": self.space,
+            **body,
+            "concat": list(self.concat),
+        }
+
+    @classmethod
+    def from_json(cls, data: object, space: CellSpace | None = None) -> Genotype:
+        """Reads either JSON form and checks all of it.
+
+        Args:
+          data: what `json.loads` returned.
+          space: the space it must belong to; None: the known space of that name.
+
+        Raises:
+          UserError: malformed, of another format or space, or not in the space.
+        """
+        if not isinstance(data, Mapping):
+            raise UserError(
+                f"A genotype is a JSON object like {_EXAMPLE}, not {_kind(data)}."
+            )
+        for field in _FIELDS:
+            if field not in data:
+                raise UserError(
+                    f"The genotype has no {field!r}; it should look like {_EXAMPLE}."
+                )
+        if data["format"] != 1:
+            raise UserError(
+                f"The genotype says format {data['format']!r}, but this version reads "
+                "format 1; update nasjax or convert the file."
+            )
+        space = space or _known_space(data["space"])
+        cells = {key: data[key] for key in data if key not in _FIELDS}
+        if "cells" in cells:
+            if len(cells) > 1:
+                extra = next(key for key in cells if key != "cells")
+                raise unknown("genotype field", extra, (*_FIELDS, "cells"))
+            cells = cells["cells"]
+        if not isinstance(cells, Mapping):
+            raise UserError(
+                'The genotype\'s "cells" must map cell types to lists of pairs, '
+                f"not be {_kind(cells)}."
+            )
+        for name, pairs in cells.items():
+            _check_pairs(name, pairs)
+        concat = data["concat"]
+        if not isinstance(concat, list | tuple) or any(type(n) is not int for n in concat):
+            raise UserError(
+                f'The genotype\'s "concat" must be a list of node numbers such as '
+                f"{list(space.concat)}, not {concat!r}."
+            )
+        genotype = cls(data["space"], cells, concat)
+        check(genotype, space)
+        ordered = {name: genotype.cells[name] for name in space.types}
+        return cls(genotype.space, ordered, genotype.concat)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the JSON file, one line per field; whole or not at all.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
+        lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in self.to_json().items())
+        text = "{\n" + ",\n".join(lines) + "\n}\n"
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise UserError(
+                f"Cannot write the genotype to {path}: {error.strerror}; "
+                "give a file in a folder that exists and can be written."
+            ) from None
+
+
+def check(genotype: Genotype, space: CellSpace) -> None:
+    """Checks that a genotype lies in a space.
+
+    Two pairs of a node may share their source, as in GDAS and PR-DARTS.
+
+    Raises:
+      UserError: the first thing that does not fit, in one sentence.
+    """
+    if genotype.space != space.name:
+        raise UserError(
+            f"The genotype is of space {genotype.space!r}, but {space.name!r} is "
+            f"expected; give a genotype whose \"space\" is {space.name!r}."
+        )
+    if set(genotype.cells) != set(space.types):
+        raise UserError(
+            f"The genotype has the cells {_list(genotype.cells)}, but space "
+            f"{space.name!r} has {_list(space.types)}."
+        )
+    for name, pairs in genotype.cells.items():
+        if len(pairs) != space.nodes * space.picks:
+            raise UserError(
+                f"Cell {name!r} has {len(pairs)} [operation, source] pairs, but space "
+                f"{space.name!r} needs {space.nodes * space.picks}: {space.picks} for "
+                f"each of its {space.nodes} nodes."
+            )
+        for index, (op, source) in enumerate(pairs):
+            node = space.inputs + index // space.picks
+            if op not in space.primitives:
+                raise unknown("primitive", op, space.primitives)
+            if (source, node) not in space.edges:
+                raise UserError(
+                    f"Node {node} of cell {name!r} reads from node {source}, but it can "
+                    f"only read from nodes 0 to {node - 1}."
+                )
+    if genotype.concat != space.concat:
+        raise UserError(
+            f"The genotype concatenates the nodes {list(genotype.concat)}, but space "
+            f'{space.name!r} concatenates {list(space.concat)}; write "concat": '
+            f"{list(space.concat)}."
+        )
+
+
+def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genotype:
+    """A genotype by published name, JSON file, or run folder.
+
+    Args:
+      name: a key of `nasjax.published.PUBLISHED` (case does not matter), a file, or
+        a folder that holds `genotype.json`.
+      space: the space it must belong to; None: the known space that it names.
+
+    Raises:
+      UserError: there is no such genotype, or it is malformed or of another space.
+    """
+    from nasjax.published import PUBLISHED  # it is built of this module's Genotype
+
+    published = PUBLISHED.get(str(name).lower())
+    if published is not None:
+        if space is not None:
+            check(published, space)
+        return published
+    path = Path(name)
+    if path.is_dir():
+        path = path / "genotype.json"
+    if not path.exists():
+        hint = str(unknown("genotype", str(name), PUBLISHED))
+        raise UserError(f"{hint.rstrip('.')}; or give a JSON file or a run folder.")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"Cannot read the genotype {path}: {error.strerror}; give a JSON file."
+        ) from None
+    except (ValueError, RecursionError) as error:  # also covers undecodable bytes
+        raise UserError(
+            f"{path} is not a JSON file ({error}); a genotype looks like {_EXAMPLE}."
+        ) from None
+    try:
+        return Genotype.from_json(data, space)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def discretise(mix: Mapping[str, np.ndarray], space: CellSpace) -> Genotype:
+    """The DARTS rule: per node the `picks` strongest edges, on each its best operation.
+
+    `none` never counts: neither for an edge's strength nor as its operation. Ties
+    between edges go to the lower source, between operations to the lower index. A
+    node's pairs are listed from the strongest edge down.
+
+    Args:
+      mix: cell type -> mixing weights [E, O] (alpha AFTER the softmax).
+      space: the space whose edges and primitives index them.
+
+    Raises:
+      UserError: a cell type is missing, or weights have another shape or are not finite.
+    """
+    real = _choices(space)
+    shape = (len(space.edges), len(space.primitives))
+    cells = {}
+    for name in space.types:
+        if name not in mix:
+            raise unknown("cell type in the mixing weights", name, mix)
+        weights = np.asarray(mix[name])
+        if weights.shape != shape:
+            raise UserError(
+                f"The mixing weights of cell {name!r} have shape {weights.shape}, but "
+                f"space {space.name!r} needs {shape}: [edges, primitives]."
+            )
+        if not np.isfinite(weights).all():
+            raise UserError(
+                f"The mixing weights of cell {name!r} are not finite, so they give no "
+                "architecture; lower the architecture learning rate and search again."
+            )
+        weights, pairs = weights[:, real], []
+        for node in space.concat:
+            rows = np.array([e for e, (_, t) in enumerate(space.edges) if t == node])
+            strength = weights[rows].max(axis=1)
+            for row in rows[np.argsort(-strength, kind="stable")[: space.picks]]:
+                op = space.primitives[real[int(weights[row].argmax())]]
+                pairs.append((op, space.edges[row][0]))
+        cells[name] = tuple(pairs)
+    return Genotype(space.name, cells, space.concat)
+
+
+def random_genotype(seed: int, space: CellSpace) -> Genotype:
+    """A uniform draw: `picks` distinct sources per node, operations other than `none`.
+
+    The same seed gives the same genotype. Li, Talwalkar, "Random Search and
+    Reproducibility for Neural Architecture Search", UAI 2019, arXiv 1902.07638.
+    """
+    real, random = _choices(space), np.random.default_rng(seed)
+    cells = {}
+    for name in space.types:
+        pairs = []
+        for node in space.concat:
+            sources = np.sort(random.choice(node, space.picks, replace=False))
+            ops = random.choice(real, space.picks)
+            pairs += [
+                (space.primitives[o], int(s)) for o, s in zip(ops, sources, strict=True)
+            ]
+        cells[name] = tuple(pairs)
+    return Genotype(space.name, cells, space.concat)
+
+
+def one_hot(genotype: Genotype, space: CellSpace) -> dict[str, np.ndarray]:
+    """The mixing weights that make a supernet compute the genotype's cells.
+
+    Returns:
+      cell type -> float32 [E, O]: 1 at every chosen (edge, operation), else 0. Two
+      operations from one source to one node are two ones in that row; the same
+      pair twice is a 2.
+
+    Raises:
+      UserError: the genotype is not in the space.
+    """
+    check(genotype, space)
+    mix = {}
+    for name in space.types:
+        weights = np.zeros((len(space.edges), len(space.primitives)), np.float32)
+        for index, (op, source) in enumerate(genotype.cells[name]):
+            edge = space.edges.index((source, space.inputs + index // space.picks))
+            weights[edge, space.primitives.index(op)] += 1
+        mix[name] = weights
+    return mix
+
+
+def _choices(space: CellSpace) -> list[int]:
+    """Indices of the primitives that a genotype may hold: all but `none`."""
+    real = [o for o, name in enumerate(space.primitives) if name != "none"]
+    if not real:
+        raise UserError(
+            f"Space {space.name!r} has no primitive besides 'none' (it lists "
+            f"{_list(space.primitives)}); give at least one, such as 'skip_connect'."
+        )
+    return real
+
+
+def _known_space(name: object) -> CellSpace:
+    for space in SPACES.values():
+        if space.name == name:
+            return space
+    raise unknown("space", name, {space.name for space in SPACES.values()})
+
+
+def _check_pairs(name: str, pairs: object) -> None:
+    """Refuses anything but a list of [operation name, node number] pairs."""
+    if not isinstance(pairs, list | tuple):
+        raise UserError(
+            f"Cell {name!r} must be a list of [operation, source] pairs, "
+            f"not {_kind(pairs)}."
+        )
+    for pair in pairs:
+        match pair:
+            case [str(), int() as source] if not isinstance(source, bool):
+                continue
+        raise UserError(
+            f"Cell {name!r} holds {_kind(pair)} where it needs an "
+            '[operation, source] pair such as ["sep_conv_3x3", 0].'
+        )
+
+
+def _kind(value: object) -> str:
+    """A short rendering of a JSON value that is not what it should be."""
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names) or "nothing"

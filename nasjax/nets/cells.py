@@ -1,0 +1,126 @@
+"""The two cells: mixed (every primitive on every edge) and fixed (a genotype's)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nasjax.nets.operations import (
+    OPERATIONS,
+    FactorizedReduce,
+    ReLUConvBN,
+    Style,
+)
+from nasjax.spaces import CellPlan, CellSpace
+
+
+class MixedEdge(nn.Module):
+    """Sum over primitives o of weights[o] * o(x) (DARTS eq. 2, after the softmax)."""
+
+    primitives: tuple[str, ...]
+    channels: int
+    stride: int
+    style: Style
+
+    @nn.compact
+    def __call__(self, x: Array, weights: Array, train: bool) -> Array:
+        total = jnp.zeros((), x.dtype)
+        for index, name in enumerate(self.primitives):
+            if name != "none":
+                op = OPERATIONS[name](self.channels, self.stride, self.style)
+                total = total + weights[index] * op(x, train)
+        if total.ndim == 0:  # `none` is all there is
+            total = jnp.zeros_like(x[:, :: self.stride, :: self.stride])
+        return total
+
+
+class MixedCell(nn.Module):
+    """A supernet cell. Its edges are alike, so one compiled body is scanned over them."""
+
+    space: CellSpace
+    plan: CellPlan
+    style: Style
+
+    @nn.compact
+    def __call__(self, s0: Array, s1: Array, weights, paths, train: bool) -> Array:
+        """weights [E, O]; paths [E, B] scales each edge's output, or None."""
+        inputs = jnp.stack(_preprocess(self.plan, self.style, s0, s1, train))
+        edges = np.array(self.space.edges)
+        late = edges[:, 0] >= self.space.inputs
+        if self.plan.type == "reduce":  # edges that leave an input stride by 2
+            _, batch, height, width, channels = inputs.shape
+            halved = (batch, -(-height // 2), -(-width // 2), channels)
+            nodes = jnp.zeros((self.space.inputs + self.space.nodes, *halved))
+            nodes = self._scan("strided", ~late, 2, nodes, inputs, weights, paths, train)
+            nodes = self._scan("edges", late, 1, nodes, None, weights, paths, train)
+        else:
+            nodes = jnp.pad(inputs, ((0, self.space.nodes), *[(0, 0)] * 4))
+            every = np.ones(len(edges), bool)
+            nodes = self._scan("edges", every, 1, nodes, None, weights, paths, train)
+        return jnp.concatenate([nodes[i] for i in self.space.concat], -1)
+
+    def _scan(self, name, chosen, stride, nodes, inputs, weights, paths, train):
+        """Add what the chosen edges bring to their targets in nodes [V, B, H, W, C]."""
+
+        def body(edge, nodes, inputs, each):
+            weights, path, source, target = each
+            x = (nodes if inputs is None else inputs)[source]
+            y = edge(x, weights, train)
+            if path is not None:
+                y = y * path[:, None, None, None]
+            return nodes.at[target].add(y), None
+
+        which = np.flatnonzero(chosen)
+        source, target = np.array(self.space.edges)[which].T
+        edge = MixedEdge(
+            self.space.primitives, self.plan.channels, stride, self.style, name=name
+        )
+        scan = nn.scan(
+            body,
+            variable_axes={"params": 0, "batch_stats": 0},
+            split_rngs={"params": True},
+            in_axes=(nn.broadcast, 0),
+            length=len(which),
+        )
+        path = None if paths is None else paths[which]
+        each = (weights[which], path, jnp.asarray(source), jnp.asarray(target))
+        return scan(edge, nodes, inputs, each)[0]
+
+
+class FixedCell(nn.Module):
+    """A cell of a genotype: pairs of (operation, source), `picks` to a node."""
+
+    pairs: tuple[tuple[str, int], ...]
+    concat: tuple[int, ...]
+    nodes: int
+    plan: CellPlan
+    style: Style
+
+    @nn.compact
+    def __call__(self, s0: Array, s1: Array, weights, paths, train: bool) -> Array:
+        """weights: unused; paths [pairs, B] scales each operation's output, or None."""
+        states = _preprocess(self.plan, self.style, s0, s1, train)
+        picks = len(self.pairs) // self.nodes
+        for node in range(self.nodes):
+            total = 0.0
+            for index in range(node * picks, (node + 1) * picks):
+                name, source = self.pairs[index]
+                stride = 2 if self.plan.type == "reduce" and source < 2 else 1
+                op = OPERATIONS[name](self.plan.channels, stride, self.style)
+                y = op(states[source], train)
+                if paths is not None and not (name == "skip_connect" and stride == 1):
+                    y = y * paths[index][:, None, None, None]
+                total = total + y
+            states.append(total)
+        return jnp.concatenate([states[i] for i in self.concat], -1)
+
+
+def _preprocess(plan: CellPlan, style: Style, s0: Array, s1: Array, train: bool):
+    """Bring both inputs to the cell's width and map size."""
+    layers = {1: ReLUConvBN, 2: FactorizedReduce}
+    return [
+        layers[shrink](plan.channels, style, name=f"preprocess_{i}")(s, train)
+        for i, (s, shrink) in enumerate(zip((s0, s1), plan.shrink, strict=True))
+    ]

@@ -1,0 +1,107 @@
+"""Parameters and multiply-adds, counted on the network itself.
+
+Parameters are those of the initialised network (alpha is not one of them).
+Multiply-adds are those of the convolutions and matrix products that one image takes
+in evaluation mode, read off the traced program in its "conv" spelling.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Jaxpr
+
+from nasjax.genotype import Genotype
+from nasjax.nets.network import Model, genotype_network, supernet
+from nasjax.spaces import CellSpace, Macro
+
+
+def parameters(params) -> int:
+    """Number of scalars in a pytree of arrays or shapes.
+
+    >>> parameters({"w": jnp.zeros((3, 4)), "b": jnp.zeros(4)})
+    16
+    """
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def count_genotype(
+    genotype: Genotype,
+    channels: int,
+    cells: int,
+    classes: int,
+    image_size: int,
+    in_channels: int = 3,
+    stem: str = "cifar",
+    auxiliary: bool = False,
+) -> dict[str, int]:
+    """{"params", "macs"} of a genotype's network.
+
+    Args:
+      genotype: the cells.
+      channels: C of the first cell.
+      cells: number of cells L.
+      classes: number of classes.
+      image_size: side of the square image, pixels.
+      in_channels: channels of the image.
+      stem: "cifar" or "imagenet".
+      auxiliary: also count the auxiliary head's parameters.
+
+    Raises:
+      UserError: the image is too small for the reductions.
+    """
+    macro = Macro(channels, cells, stem)
+    model = genotype_network(genotype, macro, classes, auxiliary, "conv")
+    return _count(model, {}, macro, image_size, in_channels)
+
+
+def count_supernet(
+    space: CellSpace,
+    channels: int,
+    cells: int,
+    classes: int,
+    image_size: int,
+    in_channels: int = 3,
+    stem: str = "cifar",
+) -> dict[str, int]:
+    """{"params", "macs"} of a supernet; on ImageNet its stem is 3 C wide (PC-DARTS)."""
+    macro = Macro(channels, cells, stem, 3 * channels)
+    model = supernet(space, macro, classes, "conv")
+    shape = (len(space.edges), len(space.primitives))
+    mix = {kind: jnp.zeros(shape) for kind in space.types}
+    return _count(model, mix, macro, image_size, in_channels)
+
+
+def _count(model: Model, mix, macro: Macro, image_size: int, in_channels: int):
+    macro.map_sizes(image_size)  # refuses images that are too small
+    image = jax.ShapeDtypeStruct((1, image_size, image_size, in_channels), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    evaluate = jax.make_jaxpr(lambda v, x: model.apply(v, mix, x, train=False)[0].logits)
+    macs = multiply_adds(evaluate(variables, image).jaxpr)
+    return {"params": parameters(variables["params"]), "macs": macs}
+
+
+def multiply_adds(jaxpr: Jaxpr) -> int:
+    """Multiply-adds of the convolutions and matrix products in a program."""
+    total = 0
+    for eqn in jaxpr.eqns:
+        name = eqn.primitive.name
+        if name == "conv_general_dilated":
+            kernel = eqn.invars[1].aval.shape
+            out_axis = eqn.params["dimension_numbers"].rhs_spec[0]
+            each = math.prod(kernel) // kernel[out_axis]
+            total += math.prod(eqn.outvars[0].aval.shape) * each
+        elif name == "dot_general":
+            (contracted, _), _ = eqn.params["dimension_numbers"]
+            lhs = eqn.invars[0].aval.shape
+            each = math.prod(lhs[axis] for axis in contracted)
+            total += math.prod(eqn.outvars[0].aval.shape) * each
+        repeats = eqn.params["length"] if name == "scan" else 1
+        for inner in jax.tree.leaves(
+            list(eqn.params.values()), is_leaf=lambda p: hasattr(p, "eqns")
+        ):
+            if hasattr(inner, "eqns"):
+                total += repeats * multiply_adds(getattr(inner, "jaxpr", inner))
+    return total

@@ -1,0 +1,218 @@
+"""Stem, cells, heads: one network for supernets and for genotypes.
+
+`supernet` and `genotype_network` return a `Model`: two pure functions. Cells that are
+alike and follow each other are scanned, so that compile time grows with the number
+of distinct bodies and not with the number of cells.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from nasjax.genotype import Genotype
+from nasjax.nets import lowering
+from nasjax.nets.cells import FixedCell, MixedCell
+from nasjax.nets.operations import BatchNorm, Conv, Style, uniform_fan_in
+from nasjax.spaces import CellPlan, CellSpace, Macro
+
+Mix = dict[str, Array]
+CellFactory = Callable[[CellPlan, Style, str | None], nn.Module]
+
+
+class Output(NamedTuple):
+    """logits [B, classes]; auxiliary [B, classes], or None without that head."""
+
+    logits: Array
+    auxiliary: Array | None
+
+
+class Model(NamedTuple):
+    """A network as two pure functions.
+
+    Attributes:
+      init: (key, images [B, H, W, C]) -> variables {"params", "batch_stats"}.
+      apply: (variables, mix, images, *, train, key=None, drop_path=0.) -> (Output,
+        batch_stats). mix: cell type -> mixing weights [E, O] (a genotype's network
+        ignores it: pass {}). key: typed keys [B], one per example; used for drop path
+        only. drop_path: probability, may be traced. Batch statistics that come back
+        are the given ones where train is False.
+      auxiliary: whether the training output has a second head.
+    """
+
+    init: Callable
+    apply: Callable
+    auxiliary: bool
+
+
+def supernet(
+    space: CellSpace,
+    macro: Macro,
+    classes: int,
+    spelling: str = "auto",
+    axis_name: str | None = None,
+) -> Model:
+    """The supernet of a space: every edge holds every primitive."""
+
+    def cell(plan: CellPlan, style: Style, name: str | None) -> nn.Module:
+        return MixedCell(space, plan, style, name=name)
+
+    style = Style(True, lowering.resolve(spelling), axis_name)
+    return _model(Network(macro, classes, cell, style, False), len(space.edges))
+
+
+def genotype_network(
+    genotype: Genotype,
+    macro: Macro,
+    classes: int,
+    auxiliary: bool = False,
+    spelling: str = "auto",
+    axis_name: str | None = None,
+) -> Model:
+    """The network of a genotype, to retrain and to use."""
+    nodes = len(genotype.concat)
+    width = max(len(pairs) for pairs in genotype.cells.values())
+
+    def cell(plan: CellPlan, style: Style, name: str | None) -> nn.Module:
+        pairs = tuple(genotype.cells[plan.type])
+        return FixedCell(pairs, genotype.concat, nodes, plan, style, name=name)
+
+    style = Style(False, lowering.resolve(spelling), axis_name)
+    return _model(Network(macro, classes, cell, style, auxiliary), width)
+
+
+def _model(network: Network, paths: int) -> Model:
+    def init(key: Array, images: Array):
+        return network.init(key, {}, images, None, True)
+
+    def apply(variables, mix: Mix, images, *, train, key=None, drop_path=0.0):
+        keep = None
+        if train and key is not None and not _is_zero(drop_path):
+            shape = (network.macro.cells, paths)
+            draws = jax.vmap(lambda k: jax.random.uniform(k, shape))(key)
+            keep = (draws >= drop_path) / (1 - drop_path)
+            keep = jnp.moveaxis(keep, 0, -1)  # [cells, paths, B]
+        mutable = ["batch_stats"] if train else False
+        out = network.apply(variables, mix, images, keep, train, mutable=mutable)
+        if not train:
+            return out, variables["batch_stats"]
+        return out[0], out[1]["batch_stats"]
+
+    return Model(init, apply, network.auxiliary)
+
+
+def _is_zero(rate) -> bool:
+    return isinstance(rate, int | float) and rate == 0
+
+
+class Network(nn.Module):
+    """Stem, stack of cells, global average pool, linear classifier."""
+
+    macro: Macro
+    classes: int
+    cell: CellFactory
+    style: Style
+    auxiliary: bool
+
+    @nn.compact
+    def __call__(self, mix: Mix, images: Array, paths, train: bool) -> Output:
+        s0, s1 = self._stem(images, train)
+        auxiliary, index = None, 0
+        for plan, group in itertools.groupby(self.macro.plan()):
+            count = len(list(group))
+            keep = None if paths is None else paths[index : index + count]
+            weights = mix.get(plan.type)
+            if weights is None and self.is_initializing():
+                weights = jnp.zeros((99, 99))  # shapes of parameters do not depend on it
+            s0, s1 = self._cells(plan, count, index, s0, s1, weights, keep, train)
+            index += count
+            if self.auxiliary and train and index - 1 == 2 * self.macro.cells // 3:
+                head = AuxiliaryHead(self.classes, self.macro.stem, self.style)
+                auxiliary = head(s1, train)
+        return Output(Linear(self.classes, name="classifier")(s1.mean((1, 2))), auxiliary)
+
+    def _cells(self, plan, count, index, s0, s1, weights, paths, train):
+        name = f"cell_{index}" if count == 1 else f"cells_{index}_{index + count - 1}"
+        cell = self.cell(plan, self.style, name)
+        if count == 1:
+            path = None if paths is None else paths[0]
+            return s1, cell(s0, s1, weights, path, train)
+
+        def body(cell, states, path):
+            return (states[1], cell(*states, weights, path, train)), None
+
+        scan = nn.scan(
+            body,
+            variable_axes={"params": 0, "batch_stats": 0},
+            split_rngs={"params": True},
+            length=count,
+        )
+        return scan(cell, (s0, s1), paths)[0]
+
+    def _stem(self, x: Array, train: bool) -> tuple[Array, Array]:
+        style, width = self.style, self.macro.stem_width
+
+        def conv(x, features, stride, name):
+            x = Conv(features, style, 3, stride, 1, name=f"{name}_conv")(x)
+            return BatchNorm(style, affine=True, name=f"{name}_bn")(x, train)
+
+        if self.macro.stem == "cifar":
+            x = conv(x, width, 1, "stem")
+            return x, x
+        x = nn.relu(conv(x, width // 2, 2, "stem0_a"))
+        s0 = conv(x, width, 2, "stem0_b")
+        return s0, conv(nn.relu(s0), width, 2, "stem1")
+
+
+class Linear(nn.Module):
+    """Linear layer with PyTorch's initial values."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        init = uniform_fan_in(x.shape[-1])
+        kernel = self.param("kernel", init, (x.shape[-1], self.features))
+        return x @ kernel + self.param("bias", init, (self.features,))[None]
+
+
+def auxiliary_bins(side: int) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """The two windows, along one axis, of the auxiliary head's average pool to 2x2.
+
+    k5 s3 on 8x8 and k5 s2 on 7x7 as in DARTS, adaptive bins elsewhere, None (no head)
+    below 2x2.
+
+    >>> auxiliary_bins(8), auxiliary_bins(7), auxiliary_bins(5), auxiliary_bins(1)
+    (((0, 5), (3, 8)), ((0, 5), (2, 7)), ((0, 3), (2, 5)), None)
+    """
+    if side < 2:
+        return None
+    if side in (7, 8):
+        return (0, 5), (side - 5, side)
+    return (0, -(-side // 2)), (side // 2, side)
+
+
+class AuxiliaryHead(nn.Module):
+    """Second classifier after two thirds of the cells, for training only."""
+
+    classes: int
+    stem: str
+    style: Style
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        x = nn.relu(x)
+        rows, columns = (auxiliary_bins(side) for side in x.shape[1:3])
+        pooled = [[x[:, a:b, c:d].mean((1, 2)) for c, d in columns] for a, b in rows]
+        x = jnp.stack([jnp.stack(row, 1) for row in pooled], 1)  # [B, 2, 2, C]
+        x = BatchNorm(self.style)(Conv(128, self.style)(x), train)
+        x = Conv(768, self.style, kernel=2)(nn.relu(x))
+        if self.stem == "cifar":  # DARTS leaves it out on ImageNet; counts depend on it
+            x = BatchNorm(self.style)(x, train)
+        return Linear(self.classes)(nn.relu(x)[:, 0, 0])

@@ -1,0 +1,226 @@
+"""The primitives of the DARTS space as flax modules (spec: DARTS, cnn/operations.py).
+
+A primitive is built by `OPERATIONS[name](channels, stride, style)` and called with
+(x [B, H, W, C], train). To add one, write a module and its line in `OPERATIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from nasjax.nets import lowering
+
+
+class Style(NamedTuple):
+    """What all layers of one network share.
+
+    Attributes:
+      search: True in a supernet: batch norms have no scale and bias, and pools are
+        followed by one. False in the network of a genotype.
+      spelling: "conv" or "shift", see `nasjax.nets.lowering`.
+      axis_name: mapped axis over which batch norm averages its moments (pmap only).
+    """
+
+    search: bool
+    spelling: str
+    axis_name: str | None = None
+
+
+def uniform_fan_in(fan_in: int) -> Callable:
+    """PyTorch's default for convolutions and linear layers: U(+-1 / sqrt(fan_in))."""
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -1, 1) / fan_in**0.5
+
+    return init
+
+
+class BatchNorm(nn.Module):
+    """PyTorch's batch norm: eps 1e-5, momentum 0.1, two-pass variance.
+
+    It normalises by the biased variance and remembers the unbiased one.
+    """
+
+    style: Style
+    affine: bool | None = None  # None: as the style says
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        width = x.shape[-1:]
+        mean = self.variable("batch_stats", "mean", jnp.zeros, width)
+        var = self.variable("batch_stats", "var", jnp.ones, width)
+        if train:
+            axes = tuple(range(x.ndim - 1))
+            m = self._over_devices(x.mean(axes))
+            v = self._over_devices(jnp.square(x - _wide(m, x)).mean(axes))
+            if not self.is_initializing():
+                count = x.size // x.shape[-1]
+                if self.style.axis_name:
+                    count *= lax.axis_size(self.style.axis_name)
+                unbiased = v * (count / max(count - 1, 1))
+                mean.value = 0.9 * mean.value + 0.1 * lax.stop_gradient(m)
+                var.value = 0.9 * var.value + 0.1 * lax.stop_gradient(unbiased)
+        else:
+            m, v = mean.value, var.value
+        y = (x - _wide(m, x)) * _wide(lax.rsqrt(v + 1e-5), x)
+        affine = not self.style.search if self.affine is None else self.affine
+        if affine:
+            scale = self.param("scale", nn.initializers.ones, width)
+            bias = self.param("bias", nn.initializers.zeros, width)
+            y = y * _wide(scale, x) + _wide(bias, x)
+        return y
+
+    def _over_devices(self, moment: Array) -> Array:
+        axis = self.style.axis_name
+        if axis is None or self.is_initializing():
+            return moment
+        return lax.pmean(moment, axis)
+
+
+class Conv(nn.Module):
+    """Dense convolution without bias."""
+
+    features: int
+    style: Style
+    kernel: int = 1
+    stride: int = 1
+    pad: int = 0
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        k, channels = self.kernel, x.shape[-1]
+        init = uniform_fan_in(k * k * channels)
+        kernel = self.param("kernel", init, (k, k, channels, self.features))
+        return lowering.convolution(
+            x, kernel, self.stride, self.pad, self.style.spelling
+        )
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise k x k convolution without bias."""
+
+    kernel: int
+    style: Style
+    stride: int = 1
+    dilation: int = 1
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        k = self.kernel
+        kernel = self.param("kernel", uniform_fan_in(k * k), (k, k, x.shape[-1]))
+        return lowering.depthwise(
+            x, kernel, self.stride, self.dilation, self.style.spelling
+        )
+
+
+class ReLUConvBN(nn.Module):
+    """ReLU, 1x1 convolution, batch norm: the preprocessing of a cell's input."""
+
+    features: int
+    style: Style
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        return BatchNorm(self.style)(Conv(self.features, self.style)(nn.relu(x)), train)
+
+
+class FactorizedReduce(nn.Module):
+    """Halve the map: two strided 1x1 convolutions, one of them on the map shifted by
+    one row and column, concatenated. On odd maps the shifted one is padded with
+    zeros to ceil(n / 2)."""
+
+    features: int
+    style: Style
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        x = nn.relu(x)
+        odd = ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0))
+        shifted = jnp.pad(x, odd)[:, 1:, 1:]
+        half = self.features // 2
+        halves = [
+            Conv(half, self.style, stride=2, name=f"conv_{i}")(view)
+            for i, view in ((1, x), (2, shifted))
+        ]
+        return BatchNorm(self.style)(jnp.concatenate(halves, -1), train)
+
+
+class Pool(nn.Module):
+    """3x3 pool; in a supernet a batch norm follows."""
+
+    pool: Callable
+    stride: int
+    style: Style
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        y = self.pool(x, self.stride, self.style.spelling)
+        return BatchNorm(self.style)(y, train) if self.style.search else y
+
+
+class SeparableConv(nn.Module):
+    """ReLU, depthwise k x k, 1x1, batch norm; `dilation` 1: applied twice, only the
+    first strided (sep_conv); `dilation` 2: once (dil_conv)."""
+
+    features: int
+    kernel: int
+    stride: int
+    dilation: int
+    style: Style
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        for stride in (self.stride, 1) if self.dilation == 1 else (self.stride,):
+            x = DepthwiseConv(self.kernel, self.style, stride, self.dilation)(nn.relu(x))
+            x = BatchNorm(self.style)(Conv(self.features, self.style)(x), train)
+        return x
+
+
+class Identity(nn.Module):
+    def __call__(self, x: Array, train: bool) -> Array:
+        return x
+
+
+class Zero(nn.Module):
+    """`none`: contributes nothing, but takes its share of the softmax."""
+
+    stride: int
+
+    def __call__(self, x: Array, train: bool) -> Array:
+        return jnp.zeros_like(x[:, :: self.stride, :: self.stride])
+
+
+def _skip(channels: int, stride: int, style: Style) -> nn.Module:
+    return Identity() if stride == 1 else FactorizedReduce(channels, style)
+
+
+def _conv(kernel: int, dilation: int) -> Callable[[int, int, Style], nn.Module]:
+    return lambda channels, stride, style: SeparableConv(
+        channels, kernel, stride, dilation, style
+    )
+
+
+def _wide(v: Array, x: Array) -> Array:
+    return v.reshape((1,) * (x.ndim - 1) + v.shape)
+
+
+OPERATIONS: dict[str, Callable[[int, int, Style], nn.Module]] = {
+    "none": lambda channels, stride, style: Zero(stride),
+    "max_pool_3x3": lambda channels, stride, style: Pool(
+        lowering.max_pool, stride, style
+    ),
+    "avg_pool_3x3": lambda channels, stride, style: Pool(
+        lowering.avg_pool, stride, style
+    ),
+    "skip_connect": _skip,
+    "sep_conv_3x3": _conv(3, 1),
+    "sep_conv_5x5": _conv(5, 1),
+    "dil_conv_3x3": _conv(3, 2),
+    "dil_conv_5x5": _conv(5, 2),
+}

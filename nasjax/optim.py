@@ -1,0 +1,56 @@
+"""Optimisers and schedules with PyTorch's semantics, made of optax parts.
+
+SGD: the raw gradient is clipped by its global norm, weight decay is added after that,
+the buffer is momentum * buffer + g, and the learning rate multiplies the buffer.
+Adam: weight decay is L2 added to the gradient, not decoupled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+Schedule = Callable[[Array], Array]
+
+
+def sgd(rate, momentum: float, weight_decay: float, clip: float = 0.0):
+    """SGD as `torch.optim.SGD` after `clip_grad_norm_`.
+
+    Args:
+      rate: learning rate: a number, a traced scalar or a schedule.
+      momentum: of the buffer; the first step's buffer is the gradient.
+      weight_decay: L2, added to the clipped gradient.
+      clip: largest global norm of the raw gradient; 0 does not clip.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(clip) if clip else optax.identity(),
+        optax.add_decayed_weights(weight_decay),
+        optax.trace(momentum),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def adam(rate, b1: float, b2: float, weight_decay: float):
+    """Adam as `torch.optim.Adam`: bias-corrected, eps 1e-8 outside the square root."""
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_adam(b1, b2, eps=1e-8),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def cosine(start: float, end: float, epochs: int, steps_per_epoch: int) -> Schedule:
+    """lr(e) = end + (start - end) / 2 * (1 + cos(pi e / epochs)), constant in an epoch.
+
+    >>> [round(float(cosine(1.0, 0.0, 4, 10)(s)), 4) for s in (0, 9, 10, 20, 39)]
+    [1.0, 1.0, 0.8536, 0.5, 0.1464]
+    """
+
+    def schedule(step: Array) -> Array:
+        epoch = (jnp.asarray(step) // steps_per_epoch).astype(jnp.float32)
+        return end + (start - end) / 2 * (1 + jnp.cos(jnp.pi * epoch / epochs))
+
+    return schedule

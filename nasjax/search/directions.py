@@ -1,0 +1,67 @@
+"""Directions of alpha that algorithms share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import optax
+
+from nasjax.hypergrad import Estimator
+from nasjax.search.base import Direction, SearchState
+from nasjax.zeroth import ZerothOrder
+
+
+def gradient(
+    estimator: Estimator, optimizer: optax.GradientTransformation
+) -> Direction:
+    """Descend a hypergradient, estimated on one training and one validation batch."""
+
+    def init(arch, key):
+        del key
+        return optimizer.init(arch)
+
+    def step(state: SearchState, train_batches, val_batch, key):
+        del key
+        train_batch = jax.tree.map(lambda leaf: leaf[0], train_batches)
+        value, grad = estimator(
+            state.w, state.arch, train_batch, val_batch, state.weight_opt
+        )
+        updates, opt = optimizer.update(grad, state.arch_opt, state.arch)
+        arch = optax.apply_updates(state.arch, updates)
+        metrics = {"val_loss": value, "hypergrad_norm": optax.tree.norm(grad)}
+        return arch, opt, metrics
+
+    return Direction(estimator.name, init, step)
+
+
+def zero_order(
+    name: str,
+    method: ZerothOrder,
+    objective: Callable,
+    inner_steps: int,
+    guide: Estimator | None = None,
+) -> Direction:
+    """Move alpha by a zero-order method; its candidates are evaluated under one vmap.
+
+    Args:
+      name: of the estimator.
+      method: proposes and weighs candidates.
+      objective: (state, arch, train_batches, val_batch) -> scalar, minimised.
+      inner_steps: M, training batches that the objective takes.
+      guide: its gradient is handed to the method.
+    """
+
+    def step(state: SearchState, train_batches, val_batch, key):
+        metrics, direction = {}, None
+        if guide is not None:
+            value, direction = guide(state.w, state.arch, None, val_batch)
+            metrics = {"val_loss": value, "guide_norm": optax.tree.norm(direction)}
+        proposal = method.propose(state.arch_opt, state.arch, key, direction)
+        losses = jax.vmap(
+            lambda arch: objective(state, arch, train_batches, val_batch)
+        )(proposal.candidates)
+        arch, opt, seen = method.update(state.arch_opt, state.arch, proposal, losses)
+        return arch, opt, {**metrics, **seen}
+
+    return Direction(name, method.init, step, inner_steps)
