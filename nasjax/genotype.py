@@ -8,7 +8,6 @@ Search", ICLR 2019, arXiv 1806.09055, section 2.4.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from nasjax.errors import UserError, unknown
+from nasjax.folder import write_text
 from nasjax.spaces.cells import SPACES, CellSpace
 
 _FIELDS = ("format", "space", "concat")
@@ -45,7 +45,7 @@ class Genotype:
     concat: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        cells = {t: tuple((op, s) for op, s in pairs) for t, pairs in self.cells.items()}
+        cells = {t: tuple((op, s) for op, s in p) for t, p in self.cells.items()}
         object.__setattr__(self, "cells", MappingProxyType(cells))
         object.__setattr__(self, "concat", tuple(self.concat))
 
@@ -106,12 +106,12 @@ class Genotype:
         for name, pairs in cells.items():
             _check_pairs(name, pairs)
         concat = data["concat"]
-        if not isinstance(concat, list | tuple) or any(type(n) is not int for n in concat):
+        if not isinstance(concat, list) or any(type(n) is not int for n in concat):
             raise UserError(
                 f'The genotype\'s "concat" must be a list of node numbers such as '
                 f"{list(space.concat)}, not {concat!r}."
             )
-        genotype = cls(data["space"], cells, concat)
+        genotype = cls(data["space"], cells, tuple(concat))
         check(genotype, space)
         ordered = {name: genotype.cells[name] for name in space.types}
         return cls(genotype.space, ordered, genotype.concat)
@@ -120,25 +120,12 @@ class Genotype:
         """Writes the JSON file, one line per field; whole or not at all.
 
         Raises:
-          UserError: the file cannot be written.
+          UserError: the folder is missing, cannot be written or is full.
         """
-        lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in self.to_json().items())
+        fields = self.to_json().items()
+        lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in fields)
         text = "{\n" + ",\n".join(lines) + "\n}\n"
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise UserError(
-                f"Cannot write the genotype to {path}: {error.strerror}; "
-                "give a file in a folder that exists and can be written."
-            ) from None
+        write_text(Path(path), text)
 
 
 def check(genotype: Genotype, space: CellSpace) -> None:
@@ -152,7 +139,7 @@ def check(genotype: Genotype, space: CellSpace) -> None:
     if genotype.space != space.name:
         raise UserError(
             f"The genotype is of space {genotype.space!r}, but {space.name!r} is "
-            f"expected; give a genotype whose \"space\" is {space.name!r}."
+            f'expected; give a genotype whose "space" is {space.name!r}.'
         )
     if set(genotype.cells) != set(space.types):
         raise UserError(
@@ -172,8 +159,8 @@ def check(genotype: Genotype, space: CellSpace) -> None:
                 raise unknown("primitive", op, space.primitives)
             if (source, node) not in space.edges:
                 raise UserError(
-                    f"Node {node} of cell {name!r} reads from node {source}, but it can "
-                    f"only read from nodes 0 to {node - 1}."
+                    f"Node {node} of cell {name!r} reads from node {source}, but it "
+                    f"can only read from nodes 0 to {node - 1}."
                 )
     if genotype.concat != space.concat:
         raise UserError(
@@ -204,6 +191,11 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
     path = Path(name)
     if path.is_dir():
         path = path / "genotype.json"
+        if not path.exists():
+            raise UserError(
+                f"There is no {path}: the run has not found an architecture yet; "
+                "repeat its command to go on with it."
+            )
     if not path.exists():
         hint = str(unknown("genotype", str(name), PUBLISHED))
         raise UserError(f"{hint.rstrip('.')}; or give a JSON file or a run folder.")
@@ -235,7 +227,7 @@ def discretise(mix: Mapping[str, np.ndarray], space: CellSpace) -> Genotype:
       space: the space whose edges and primitives index them.
 
     Raises:
-      UserError: a cell type is missing, or weights have another shape or are not finite.
+      UserError: weights are missing, of another shape or not finite.
     """
     real = _choices(space)
     shape = (len(space.edges), len(space.primitives))

@@ -16,6 +16,7 @@ and many draw the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from jax import lax
@@ -89,9 +90,7 @@ def data_parallel(
     """
     if mode == "pmap":
         return _pmapped(step, batches, axes, where)
-    mesh = jax.make_mesh(
-        (len(where),), (AXIS,), axis_types=(AxisType.Auto,), devices=where
-    )
+    mesh = _mesh(where)
     replicated = NamedSharding(mesh, PartitionSpec())
 
     def run(state, data):
@@ -132,3 +131,15 @@ def _pmapped(step: Callable, batches: Callable, axes, where) -> Callable:
         return mapped(state, *made)
 
     return jax.jit(run)
+
+
+def replicate(tree: Any, where: Sequence[jax.Device]) -> Any:
+    """A copy of every array on every device."""
+    mesh = _mesh(where)
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def _mesh(where: Sequence[jax.Device]) -> jax.sharding.Mesh:
+    return jax.make_mesh(
+        (len(where),), (AXIS,), axis_types=(AxisType.Auto,), devices=where
+    )

@@ -7,9 +7,10 @@ display needed). matplotlib is imported on first use: `text` works without it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -33,22 +34,23 @@ _COLOURS = {
 }
 _OTHERS = ("#8C564B", "#7F3C8D", "#B8860B", "#2F4B7C")  # primitives of other spaces
 _TITLES = {"normal": "Normal cell", "reduce": "Reduction cell"}
-_RADIUS = 0.2  # of a node, in units of the distance between nodes
+_RADIUS = 0.18  # of a node, in units of the distance between nodes
 
 
 def text(genotype: Genotype) -> str:
-    """The cells as a terminal drawing, two side by side, 76 columns for DARTS.
+    """The cells as a terminal drawing, two side by side, 70 columns for DARTS.
 
     >>> from nasjax.genotype import load
     >>> print(text(load("darts_v2")).splitlines()[1])
-      c(k-2) ── sep_conv_3x3 ─┬─ 2          c(k-2) ── max_pool_3x3 ─┬─ 2
+      c(k-2) ── sep_conv_3x3 ─┬─ 2         c(k-2) ── max_pool_3x3 ─┬─ 2
     """
     blocks = [_block(genotype, name) for name in genotype.cells]
     lines: list[str] = []
     for left, right in zip(blocks[::2], [*blocks[1::2], []], strict=False):
         width = max(map(len, left)) + 4
         right = right + [""] * (len(left) - len(right))
-        lines += [(a.ljust(width) + b).rstrip() for a, b in zip(left, right, strict=True)]
+        both = zip(left, right, strict=True)
+        lines += [(a.ljust(width) + b).rstrip() for a, b in both]
         lines.append("")
     return "\n".join(lines[:-1])
 
@@ -64,12 +66,15 @@ def _block(genotype: Genotype, name: str) -> list[str]:
             dashes = "─" * (longest - len(op) + 1)
             end = f" {node}" if first else ""
             name_of = _source(source, genotype.concat[0])
-            lines.append(f"  {name_of:<6} ── {op} {dashes}{joint}{end}")
+            lines.append(f"  {name_of + ' ':─<7}── {op} {dashes}{joint}{end}")
     return [*lines, f"  output: {', '.join(map(str, genotype.concat))} concatenated"]
 
 
 def draw(genotype: Genotype, path: str | os.PathLike[str]) -> None:
     """Draws every cell of a genotype: nodes in a row, operations as arcs above them.
+
+    c_(k-2) and c_(k-1) are the cell's inputs; its output c_k concatenates (grey) the
+    nodes between.
 
     Args:
       genotype: the genotype.
@@ -78,114 +83,123 @@ def draw(genotype: Genotype, path: str | os.PathLike[str]) -> None:
     Raises:
       UserError: another ending, or the file cannot be written.
     """
-    names = list(genotype.cells)
-    columns = 1 if len(names) <= 2 else 2
-    rows = -(-len(names) // columns)
-    last = genotype.concat[-1] + 1
-    highest = max(_height(t - s) for n in names for t, g in _nodes(genotype, n) for _, s in g)
-    bottom, top, scale = -0.5 - 0.1 * last, highest + 0.35, 1.15  # inches to a node
-    size = (scale * (last + 0.9) * columns, scale * (top - bottom) * rows)
-    figure = _figure(size)
-    for index, name in enumerate(names):
-        axes = figure.add_axes(
-            (
-                (index % columns) / columns,
-                1 - (index // columns + 1) / rows,
-                1 / columns,
-                1 / rows,
-            ),
-            xlim=(-0.45, last + 0.45),
-            ylim=(bottom, top),
-            aspect="equal",
-        )
-        axes.axis("off")
-        _draw_cell(axes, genotype, name)
-        axes.text(-0.3, top - 0.12, _TITLES.get(name, name), va="top", weight="bold")
+    cells = {name: _arcs(genotype, name) for name in genotype.cells}
+    columns = 1 if len(cells) <= 2 else 2
+    names = list(cells)
+    rows = [names[i : i + columns] for i in range(0, len(names), columns)]
+    tops = [max(c[:, 1].max() for n in row for _, c in cells[n]) + 0.5 for row in rows]
+    bottom, last = -0.85, genotype.concat[-1] + 1
+    width, height = last + 0.95, sum(tops) - bottom * len(rows)
+    figure = _figure((1.3 * width * columns, 1.3 * height))  # inches to a node
+    above = 0.0
+    for row, top in zip(rows, tops, strict=True):
+        above += top - bottom
+        for column, name in enumerate(row):
+            place = (column / columns, 1 - above / height)
+            axes = figure.add_axes(
+                (*place, 1 / columns, (top - bottom) / height),
+                xlim=(-0.4, width - 0.4),
+                ylim=(bottom, top),
+            )
+            axes.axis("off")
+            _draw_cell(axes, cells[name], genotype.concat)
+            title = _TITLES.get(name, name)
+            axes.text(-0.25, top - 0.1, title, va="top", size=11, weight="bold")
     _save(figure, path)
 
 
-def _draw_cell(axes: Axes, genotype: Genotype, name: str) -> None:
-    from matplotlib.patches import Circle, FancyBboxPatch
-
-    last = genotype.concat[-1] + 1
+def _arcs(genotype: Genotype, name: str) -> list[tuple[str, np.ndarray]]:
+    """(operation, its curve [P, 2]) for every pair of a cell."""
     arcs = []
     for node, group in _nodes(genotype, name):
-        seen: list[int] = []
-        for op, source in group:
-            lift = 0.3 * seen.count(source)  # a second arc between the same two nodes
-            seen.append(source)
-            arcs.append((op, _arc(source, node, _height(node - source) + lift)))
-    for op, curve in arcs:
-        _arrow(axes, curve, _colour(op), 1.4)
-    for node in genotype.concat:
-        _arrow(axes, _arc(node, last, -0.25 - 0.1 * (last - node)), "#AAAAAA", 0.9)
-    _label(axes, arcs)
-    for node in range(last):
-        inner = node in genotype.concat
-        face = "#E8EEF4" if inner else "white"
-        axes.add_patch(Circle((node, 0), _RADIUS, fc=face, ec="black", lw=1, zorder=4))
-        label = _source(node, genotype.concat[0], math=True)
-        axes.text(node, 0, label, ha="center", va="center", size=9, zorder=5)
-    box = FancyBboxPatch(
-        (last - 0.2, -0.12), 0.4, 0.24, "round,pad=0.08", fc="white", ec="black", zorder=4
-    )
-    axes.add_patch(box)
-    axes.text(last, 0, "concat", ha="center", va="center", size=8, zorder=5)
+        for index, (op, source) in enumerate(group):
+            again = sum(other == source for _, other in group[:index])
+            arcs.append((op, _arc(source, node, again)))
+    return arcs
 
 
-def _arc(start: float, end: float, height: float) -> np.ndarray:
-    """A curve [200, 2] from node to node, cut where it enters their circles."""
+def _arc(start: int, end: int, again: int = 0, below: bool = False) -> np.ndarray:
+    """A curve [P, 2] from node to node, cut where it enters their circles.
+
+    Neighbours are joined by a straight line. Longer arcs are higher and leave their
+    nodes more steeply, which keeps them apart; so does `again`, which counts the
+    arcs drawn between the same two nodes before.
+    """
+    span = end - start
+    height = (-0.18 - 0.1 * span) if below else 0.1 + 0.36 * span + 0.3 * again
+    angle = np.radians(min(30 + 13 * span + 8 * again, 89))
+    if span == 1 and again == 0:
+        height = 0.0
+    reach = min(abs(height) / 0.75 / np.tan(angle), 0.5 * span)
     t = np.linspace(0, 1, 200)[:, None]
-    reach = min(0.3, 0.3 * (end - start))
-    knots = [(start, 0), (start + reach, height / 0.75), (end - reach, height / 0.75)]
-    a, b, c, d = map(np.array, [*knots, (end, 0)])
-    curve = (1 - t) ** 3 * a + 3 * t * (1 - t) ** 2 * b + 3 * t**2 * (1 - t) * c + t**3 * d
-    ends = np.minimum(np.linalg.norm(curve - a, axis=1), np.linalg.norm(curve - d, axis=1))
-    return curve[ends > _RADIUS + 0.03]
+    top = height / 0.75
+    a, b = np.array([start, 0.0]), np.array([start + reach, top])
+    c, d = np.array([end - reach, top]), np.array([end, 0.0])
+    curve = (1 - t) ** 3 * a + 3 * t * (1 - t) * ((1 - t) * b + t * c) + t**3 * d
+    gap = np.minimum(*(np.linalg.norm(curve - node, axis=1) for node in (a, d)))
+    return curve[gap > _RADIUS + 0.03]
 
 
-def _height(span: int) -> float:
-    return 0.05 + 0.38 * span
+def _draw_cell(
+    axes: Axes, arcs: Sequence[tuple[str, np.ndarray]], concat: Sequence[int]
+) -> None:
+    from matplotlib.patches import Circle
+
+    last = concat[-1] + 1
+    for node in concat:
+        _arrow(axes, _arc(node, last, below=True), "#AAAAAA", 0.9)
+    for op, curve in arcs:
+        _arrow(axes, curve, _colour(op), 1.5)
+    _label(axes, arcs)
+    for node in range(last + 1):
+        face = "#E8EEF4" if node in concat else "white"
+        axes.add_patch(Circle((node, 0), _RADIUS, fc=face, ec="black", lw=1, zorder=4))
+        label = "$c_k$" if node == last else _source(node, concat[0], math=True)
+        axes.text(node, 0, label, ha="center", va="center", size=9, zorder=5)
 
 
 def _arrow(axes: Axes, curve: np.ndarray, colour: str, width: float) -> None:
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path as Curve
 
-    style = "-|>,head_length=4,head_width=2"
-    axes.add_patch(
-        FancyArrowPatch(
-            path=Curve(curve), arrowstyle=style, color=colour, lw=width, mutation_scale=1.2
-        )
-    )
+    style = "-|>,head_length=4,head_width=1.8"
+    path = Curve(curve)
+    axes.add_patch(FancyArrowPatch(path=path, arrowstyle=style, color=colour, lw=width))
 
 
 def _label(axes: Axes, arcs: Sequence[tuple[str, np.ndarray]]) -> None:
     """Writes each operation on its arc, where it hides the least of the others."""
-    half = np.array([0.42, 0.11])  # of a label, generously
+    from matplotlib.colors import to_rgb
+
+    half = np.array([0.36, 0.09])  # of a label
+    heads = np.concatenate([curve[-14:] for _, curve in arcs])
     placed: list[np.ndarray] = []
-    for index, (op, curve) in enumerate(arcs):
-        others = np.concatenate([c for i, (_, c) in enumerate(arcs) if i != index])
-
-        def cost(spot: np.ndarray, middle: np.ndarray, others: np.ndarray = others) -> float:
-            hidden = (abs(others - spot) < half).all(axis=1).sum()
-            clash = sum((abs(p - spot) < 2 * half).all() for p in placed)
-            return hidden + 1000 * clash + 10 * np.linalg.norm(spot - middle)
-
-        middle = curve[len(curve) // 2]
+    for op, curve in sorted(arcs, key=lambda arc: arc[1][:, 1].max()):
+        others = np.concatenate([heads, *(c for _, c in arcs if c is not curve)])
         spots = curve[len(curve) // 6 : -len(curve) // 6]
-        spot = min(spots, key=lambda s: cost(s, middle))
+        if not curve[:, 1].any():  # a straight line is too short to write on
+            spots = curve[len(curve) // 2 :][:1] + np.array([0, 0.14])
+        cost = 10 * np.linalg.norm(spots - curve[len(curve) // 2], axis=1)
+        cost += _covered(spots, others, half) + 19 * _covered(spots, heads, half)
+        if placed:
+            cost += 1000 * _covered(spots, np.array(placed), 2 * half)
+        spot = spots[cost.argmin()]
         placed.append(spot)
-        axes.text(
-            *spot,
-            _pretty(op),
-            ha="center",
-            va="center",
-            size=8,
-            color=_colour(op),
-            zorder=3,
-            bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": _colour(op), "lw": 0.8},
-        )
+        tint = 0.88 + 0.12 * np.array(to_rgb(_colour(op)))
+        box = {"boxstyle": "round,pad=0.2", "fc": tint, "ec": _colour(op), "lw": 0.9}
+        style: dict[str, Any] = {
+            "ha": "center",
+            "va": "center",
+            "size": 8,
+            "zorder": 3,
+            "bbox": box,
+        }
+        axes.text(spot[0], spot[1], _pretty(op), **style)
+
+
+def _covered(spots: np.ndarray, points: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """How many points [P, 2] lie in a box around each spot [S, 2]."""
+    return (abs(points - spots[:, None]) < half).all(axis=2).sum(axis=1)
 
 
 def plot_alpha(
@@ -210,9 +224,10 @@ def plot_alpha(
     nodes = sorted({node for _, node in edges})
     columns = max(source for source, _ in edges) + 1
     rows = len(nodes)
-    figure = _figure((2.0 * columns, 1.45 * rows * len(history) + 0.2), layout="constrained")
+    size = (2.0 * columns, 1.45 * rows * len(history) + 0.2)
+    figure = _figure(size, layout="constrained")
     top = 1.05 * max(float(np.max(weights)) for weights in history.values())
-    blocks = np.atleast_1d(figure.subfigures(len(history), 1))
+    blocks = figure.subfigures(len(history), 1, squeeze=False).flat
     for block, (name, weights) in zip(blocks, history.items(), strict=True):
         block.suptitle(_TITLES.get(name, name), weight="bold", size=11)
         grid = block.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -237,7 +252,9 @@ def plot_alpha(
     _save(figure, path)
 
 
-def plot_curves(lines: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
+def plot_curves(
+    lines: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
+) -> None:
     """Plots losses and accuracies over the steps of every phase.
 
     Args:
@@ -267,9 +284,9 @@ def plot_curves(lines: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
             axes.set_visible(bool(panel))
             for index, (key, points) in enumerate(panel.items()):
                 colour = list(_COLOURS.values())[4 + index % 4]
-                mark = "o" if len(points) < 30 else ""
-                axes.plot(*zip(*points, strict=True), mark, ls="-", ms=3, color=colour)
-                axes.lines[-1].set_label(key.replace("_", " "))
+                mark = "o" if len(points) < 30 else None
+                xy = np.array(points).T
+                axes.plot(*xy, marker=mark, ms=3, color=colour, label=_pretty(key))
             axes.set(title=phase, xlabel="step", ylabel=kind)
             if len(panel) > 1:
                 axes.legend(fontsize=8)
@@ -292,14 +309,16 @@ def _source(node: int, inputs: int, math: bool = False) -> str:
 
 
 def _pretty(op: str) -> str:
-    return op.replace("_", " ").replace("x", "×") if op[-1:].isdigit() else op.replace("_", " ")
+    return re.sub(r"(\d)x(\d)", r"\1×\2", op.replace("_", " "))
 
 
 def _colour(op: str) -> str:
     return _COLOURS.get(op) or _OTHERS[sum(map(ord, op)) % len(_OTHERS)]
 
 
-def _figure(size: tuple[float, float], layout: str | None = None) -> Figure:
+def _figure(
+    size: tuple[float, float], layout: Literal["constrained"] | None = None
+) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=size, layout=layout)

@@ -181,9 +181,12 @@ def _check_batch(batch: int, n: int) -> None:
 
 
 def _normalise(images: jax.Array, augment: Augment) -> jax.Array:
-    mean = jnp.asarray(augment.mean, jnp.float32).reshape(1, 1, 1, -1)
-    std = jnp.asarray(augment.std, jnp.float32).reshape(1, 1, 1, -1)
-    return (images.astype(jnp.float32) / 255 - mean) / std
+    # (x / 255 - mean) / std as one subtraction and one product by constants: written
+    # plainly, the compiler fuses or not with the shape, and the last bit follows it.
+    centre = np.asarray(augment.mean, np.float64) * 255
+    scale = 1 / (np.asarray(augment.std, np.float64) * 255)
+    centred = images.astype(jnp.float32) - jnp.float32(centre).reshape(1, 1, 1, -1)
+    return centred * jnp.float32(scale).reshape(1, 1, 1, -1)
 
 
 def _crop(image: jax.Array, key: jax.Array, pad: int) -> jax.Array:

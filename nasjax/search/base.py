@@ -82,6 +82,36 @@ class Search(NamedTuple):
     estimator: str
 
 
+class Problem(NamedTuple):
+    """What an algorithm is given to search on.
+
+    Attributes:
+      space: the cell space.
+      model: its supernet.
+      image_shape: (H, W, C).
+      sgd: learning rate (number, traced scalar or schedule) -> optimiser of w.
+      rate: schedule of w's learning rate, by weight step.
+      steps_per_epoch: weight steps in an epoch.
+      epochs: of the search.
+      warmup_epochs: epochs in which alpha rests.
+      axis: mapped axis to average losses over, see `nasjax.parallel`.
+    """
+
+    space: CellSpace
+    model: Model
+    image_shape: tuple[int, int, int]
+    sgd: Callable
+    rate: Callable
+    steps_per_epoch: int
+    epochs: int
+    warmup_epochs: int
+    axis: str | None = None
+
+    def cadence(self, every: int) -> Cadence:
+        """Alpha moves every `every` weight steps, after warm-up."""
+        return Cadence(self.warmup_epochs * self.steps_per_epoch, every)
+
+
 class Losses(NamedTuple):
     """The losses of a supernet, all (w, arch, batch) -> scalar or with metrics.
 
@@ -114,56 +144,50 @@ class Direction(NamedTuple):
     inner_steps: int = 1
 
 
-def losses(model: Model, relaxation: Relaxation, axis: str | None = None) -> Losses:
-    """The cross-entropy of a model as a function of weights and alpha."""
+def losses(problem: Problem, relaxation: Relaxation) -> Losses:
+    """The cross-entropy of the supernet as a function of weights and alpha."""
 
     def with_aux(w, arch, batch):
         variables = {"params": w, "batch_stats": batch["batch_stats"]}
         mix = relaxation(arch, batch["mix_key"])
-        out, stats = model.apply(variables, mix, batch["image"], train=True)
+        out, stats = problem.model.apply(
+            variables, mix, batch["image"], train=True
+        )
         return cross_entropy(out.logits, batch["label"]), (
             stats,
             accuracy(out.logits, batch["label"]),
         )
 
-    averaged = parallel.averaged(with_aux, axis)
+    averaged = parallel.averaged(with_aux, problem.axis)
     return Losses(lambda w, arch, batch: averaged(w, arch, batch)[0], averaged)
 
 
 def bilevel(
-    space: CellSpace,
-    model: Model,
-    image_shape: tuple[int, int, int],
+    problem: Problem,
     weight_losses: Losses,
-    weight_optimizer: optax.GradientTransformation,
     direction: Direction,
     relaxation: Relaxation,
     cadence: Cadence,
-    alpha_scale: float = 1e-3,
+    init_arch: Callable | None = None,
 ) -> Search:
     """A search that trains w on its own loss and moves alpha by a direction.
 
     Args:
-      space: what alpha is about.
-      model: the supernet.
-      image_shape: (H, W, C).
+      problem: space, supernet, images and weight optimiser.
       weight_losses: descended by w; their relaxation may differ from `relaxation`
         (perturbed, or sampled).
-      weight_optimizer: of w.
       direction: of alpha.
       relaxation: alpha -> mixing weights, as evaluated and discretised.
       cadence: when alpha moves.
-      alpha_scale: alpha starts at alpha_scale * N(0, 1).
+      init_arch: key -> arch; None for 1e-3 * N(0, 1), as DARTS.
     """
-    shape = (len(space.edges), len(space.primitives))
+    init_arch = init_arch or normal_arch(problem.space)
+    weight_optimizer = problem.sgd(problem.rate)
 
     def init(key: Array) -> SearchState:
-        images = jnp.zeros((1, *image_shape))
-        variables = model.init(derive(key, "weights"), images)
-        arch = {
-            kind: alpha_scale * jax.random.normal(derive(key, "alpha", i), shape)
-            for i, kind in enumerate(space.types)
-        }
+        images = jnp.zeros((1, *problem.image_shape))
+        variables = problem.model.init(derive(key, "weights"), images)
+        arch = init_arch(derive(key, "alpha"))
         w = variables["params"]
         return SearchState(
             step=jnp.zeros((), jnp.int32),
@@ -208,6 +232,20 @@ def bilevel(
         lambda arch: relaxation(arch, None),
         direction.name,
     )
+
+
+def normal_arch(space: CellSpace, scale: float = 1e-3) -> Callable:
+    """key -> alpha of scale * N(0, 1), [E, O] for every cell type."""
+    shape = (len(space.edges), len(space.primitives))
+
+    def init(key: Array) -> Arch:
+        keys = jax.random.split(key, len(space.types))
+        return {
+            kind: scale * jax.random.normal(k, shape)
+            for kind, k in zip(space.types, keys, strict=True)
+        }
+
+    return init
 
 
 def _with_state(batch: dict, state: SearchState, name: str) -> dict:

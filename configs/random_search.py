@@ -1,0 +1,23 @@
+"""Random search with weight sharing: the baseline that every search has to beat.
+
+    python -m nasjax.main --config=configs/random_search.py
+    python -m nasjax.main --config=configs/random_search.py:cifar10 --config.data.path=F.npz
+
+No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`,
+`:svhn`: the paper's setting; give the data with --config.data.path.
+"""
+
+from ml_collections import ConfigDict
+
+from nasjax import defaults
+
+
+def get_config(arg=None):
+    config = defaults.settings(arg)
+    config.algorithm = "random_search"
+    config.arch = arch = ConfigDict()
+    arch.every = 4  # weight steps between two rounds of the tournament
+    arch.samples = 16  # architectures drawn in a round
+    if arg is not None:
+        config.search.warmup_epochs = 10
+    return config

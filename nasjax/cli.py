@@ -1,0 +1,237 @@
+"""The console script `nasjax`: what there is, counts, drawings, the state of a run.
+
+Searches are started with `python -m nasjax.main`. Everything heavy is imported by
+the command that needs it, so that `nasjax --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nasjax.errors import UserError, unknown
+
+_ABOUT = "What nasjax offers, counts, drawings, and the state of a run."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code.
+
+    Args:
+      argv: the arguments after the program's name; None: those of the process.
+
+    Returns:
+      0; or 2 after printing the sentence of a `UserError` to stderr.
+
+    Raises:
+      SystemExit: 2 for arguments that do not parse, 0 for --help.
+    """
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], str] = arguments.command
+    try:
+        text = command(arguments)
+    except UserError as error:
+        sys.stderr.write(f"nasjax: {error}\n")
+        return 2
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it may not know line drawing
+        sys.stdout.reconfigure(errors="replace")
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nasjax", description=_ABOUT)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    genotype = "a published name (see `nasjax list`), a JSON file or a run folder"
+
+    def add(name: str, run: Callable[[argparse.Namespace], str]) -> Any:
+        about = (run.__doc__ or "").split("\n")[0]
+        command = commands.add_parser(name, help=about, description=about)
+        command.set_defaults(command=run)
+        return command
+
+    add("list", _list)
+
+    count = add("count", _count)
+    which = count.add_mutually_exclusive_group(required=True)
+    which.add_argument("genotype", nargs="?", metavar="GENOTYPE", help=genotype)
+    which.add_argument("--supernet", metavar="SPACE", help="or a supernet's space")
+    for flag, about in (
+        ("--channels", "width C of the first cell (default: 36; supernet: 16)"),
+        ("--cells", "number of cells (default: 20; supernet: 8)"),
+    ):
+        count.add_argument(flag, type=_positive, metavar="N", help=about)
+    for flag, default, about in (
+        ("--classes", 10, "number of classes"),
+        ("--image-size", 32, "side of the image in pixels"),
+        ("--in-channels", 3, "channels of the image"),
+    ):
+        about += f" (default: {default})"
+        kind = {"type": _positive, "default": default, "metavar": "N"}
+        count.add_argument(flag, help=about, **kind)
+    about = "the network's stem (default: imagenet from 128 pixels, else cifar)"
+    count.add_argument("--stem", choices=("cifar", "imagenet"), help=about)
+    about = "add the auxiliary head's parameters (it takes no part in evaluation)"
+    count.add_argument("--auxiliary", action="store_true", help=about)
+
+    draw = add("draw", _draw)
+    draw.add_argument("genotype", metavar="GENOTYPE", help=genotype)
+    about = "the picture; its ending says the format: .png, .svg or .pdf"
+    draw.add_argument("-o", "--output", required=True, metavar="FILE", help=about)
+
+    show = add("show", _show)
+    show.add_argument("workdir", metavar="WORKDIR", help="the folder of a run")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a whole number above 0, not {text!r}")
+    return int(text)
+
+
+def _list(_: argparse.Namespace) -> str:
+    """List the algorithms, spaces, published cells and data sets."""
+    from nasjax.data.sources import EXTERNAL, SOURCES
+    from nasjax.published import PUBLISHED
+    from nasjax.search import ALGORITHMS
+    from nasjax.spaces import SPACES
+
+    algorithms = {n: sys.modules[b.__module__].__doc__ for n, b in ALGORITHMS.items()}
+    spaces = {
+        name: f"{len(s.primitives)} operations: {', '.join(s.primitives)}"
+        for name, s in SPACES.items()
+    }
+    data = {name: load.__doc__ for name, load in SOURCES.items()}
+    data |= dict.fromkeys(EXTERNAL, "Bring the file: --config.data.path=FILE.npz")
+    cells = ", ".join(PUBLISHED)
+    return "\n\n".join(
+        (
+            _table("Algorithms", algorithms),
+            _table("Spaces", spaces),
+            "Published cells (in place of any GENOTYPE)\n" + _wrap(cells, "  "),
+            _table("Data sets", data),
+        )
+    )
+
+
+def _count(arguments: argparse.Namespace) -> str:
+    """Count parameters and multiply-adds of a genotype's network or a supernet."""
+    from nasjax.genotype import load
+    from nasjax.nets import count_genotype, count_supernet
+    from nasjax.spaces import SPACES
+
+    a = arguments
+    stem = a.stem or ("imagenet" if a.image_size >= 128 else "cifar")
+    rest = (a.classes, a.image_size, a.in_channels, stem)
+    if a.supernet is None:
+        channels, cells = a.channels or 36, a.cells or 20
+        counts = count_genotype(load(a.genotype), channels, cells, *rest, a.auxiliary)
+    elif a.supernet not in SPACES:
+        raise unknown("space", a.supernet, SPACES)
+    elif a.auxiliary:
+        raise UserError("A supernet has no auxiliary head; leave out --auxiliary.")
+    else:
+        channels, cells = a.channels or 16, a.cells or 8
+        counts = count_supernet(SPACES[a.supernet], channels, cells, *rest)
+    return json.dumps(counts)
+
+
+def _draw(arguments: argparse.Namespace) -> str:
+    """Draw the cells of a genotype to a PNG, SVG or PDF file."""
+    from nasjax import viz
+    from nasjax.genotype import load
+
+    viz.draw(load(arguments.genotype), arguments.output)
+    return f"Wrote {arguments.output}"
+
+
+def _show(arguments: argparse.Namespace) -> str:
+    """Show the state of a run: progress, result, cells."""
+    from nasjax.folder import RunFolder, read_json
+    from nasjax.genotype import load
+    from nasjax.viz import text
+
+    path = Path(arguments.workdir)
+    if not path.is_dir():
+        raise UserError(f"There is no folder {path}; give the folder of a run.")
+    config = read_json(path / "config.json")
+    if config is None:
+        raise UserError(
+            f"{path} is not a run: it holds no config.json; give a folder that "
+            "`python -m nasjax.main` wrote."
+        )
+    manifest = read_json(path / "manifest.json") or {}
+    folder = RunFolder(path, manifest, None)  # reads only: takes no lock
+    result = folder.read_outcome("result") or {}
+    known = {**config, **manifest, **result}
+    rows: dict[str, str] = {}
+    for name in ("algorithm", "dataset", "seed", "device", "command"):
+        if name in known:
+            rows[name] = _value(known[name])
+    rows["started"] = f"{len(manifest.get('started', []))} times"
+    for line in folder.metrics():
+        if "phase" in line and "step" in line:
+            rows[line["phase"]] = _progress(line)  # the last line of a phase stays
+    accuracies = ("test_accuracy", "supernet_valid_accuracy")
+    for name in (*accuracies, "params", "macs", "seconds"):
+        if result.get(name) is not None:
+            rows[name.replace("_", " ")] = _value(result[name])
+    parts = [_table(f"{path}: {_state(folder)}", rows)]
+    if (path / "genotype.json").exists():
+        parts.append(text(load(path)))
+    return "\n\n".join(parts)
+
+
+def _state(folder: Any) -> str:
+    if folder.finished:
+        return "finished"
+    age = time.time() - max(file.stat().st_mtime for file in folder.path.iterdir())
+    return (
+        f"not finished, last written {age:.0f} s ago; "
+        "the command that started it goes on with it"
+    )
+
+
+def _progress(line: Mapping[str, Any]) -> str:
+    skip = ("phase", "step", "epoch", "seconds")
+    epoch = f" (epoch {line['epoch']})" if "epoch" in line else ""
+    values = (f"{k} {_value(v)}" for k, v in line.items() if k not in skip)
+    return f"step {line['step']}{epoch}: {', '.join(values)}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_value(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(_value, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def _table(title: str, rows: Mapping[str, Any]) -> str:
+    """A title and indented rows, of which the first line of each text is taken."""
+    width = max(map(len, rows), default=0)
+    lines = [title]
+    for name, value in rows.items():
+        first = str("" if value is None else value).strip().split("\n")[0]
+        lines.append(_wrap(first, f"  {name:<{width}}  "))
+    return "\n".join(lines)
+
+
+def _wrap(text: str, start: str) -> str:
+    indent = " " * len(start)
+    lines = textwrap.wrap(text, 88, initial_indent=start, subsequent_indent=indent)
+    return "\n".join(lines) or start.rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The settings that all configs share, field by field.
+
+A config file picks an algorithm and its settings and takes the rest from `settings`:
+the embedded default (digits, minutes on two cores) or a paper's setting by data set.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from nasjax.errors import unknown
+from nasjax.spaces import DARTS_7
+
+PAPER = ("cifar10", "cifar100", "svhn")
+
+
+def settings(arg: str | None = None) -> ConfigDict:
+    """The shared settings.
+
+    Args:
+      arg: None for the embedded default; "cifar10", "cifar100" or "svhn" for the
+        setting of the DARTS and ZARTS papers on that data set.
+
+    Raises:
+      UserError: another arg.
+    """
+    if arg is not None and arg not in PAPER:
+        raise unknown("config variant", arg, PAPER)
+    config = ConfigDict()
+    config.algorithm = ""  # a row of nasjax.search.ALGORITHMS; `nasjax list` shows them
+    config.seed = 0  # governs initial values, data order, augmentation, proposals
+    config.parallel = "jit"  # how steps are split over devices: "jit" or "pmap"
+    config.devices = 0  # how many devices to use; 0 for all
+    config.lowering = "auto"  # spelling of convolutions: "auto", "conv" or "shift"
+    config.log_every = 50  # steps between lines of the log
+    config.checkpoint_every = 200  # steps between checkpoints
+
+    config.data = data = ConfigDict()
+    data.name = "digits"  # embedded data set, or a label for `path`
+    data.path = ""  # .npz file (image, label) or folder of images, one folder per class
+    data.test_path = ""  # a separate test file; none: a part of `path` is kept for it
+    data.fractions = (0.4, 0.4, 0.2)  # weight, architecture and test parts
+    data.split_seed = 0  # of the split, independent of `seed`
+    data.pad = 1  # random crop after padding by so many pixels
+    data.flip = False  # random horizontal flip
+
+    config.space = space = ConfigDict()
+    space.primitives = DARTS_7  # the operations on every edge; `none` may be added
+
+    config.search = search = ConfigDict()
+    search.channels = 8  # C of the first cell
+    search.cells = 3  # depth of the supernet; reductions at a third and two thirds
+    search.epochs = 10  # passes over the weight part
+    search.warmup_epochs = 3  # epochs in which only the weights train
+    search.batch = 32  # examples in a batch, for weights and alpha
+    search.rate = 0.05  # learning rate of the weights, cosine per epoch ...
+    search.rate_min = 0.005  # ... down to this
+    search.momentum = 0.9  # SGD
+    search.weight_decay = 3e-4  # L2, added to the clipped gradient
+    search.clip = 5.0  # largest global norm of the gradient; 0 does not clip
+
+    config.retrain = retrain = ConfigDict()
+    retrain.channels = 16  # C of the first cell
+    retrain.cells = 5  # depth
+    retrain.epochs = 30  # passes over the weight and architecture parts together
+    retrain.batch = 64  # examples in a batch
+    retrain.rate = 0.05  # learning rate, cosine per epoch down to 0
+    retrain.momentum = 0.9  # SGD
+    retrain.weight_decay = 3e-4  # L2, added to the clipped gradient
+    retrain.clip = 5.0  # largest global norm of the gradient; 0 does not clip
+    retrain.cutout = 2  # side of the square cut out of each image; 0 for none
+    retrain.drop_path = 0.1  # the last epoch's probability, ramped up from 0
+    retrain.auxiliary = 0.4  # weight of the auxiliary head's loss; 0 for no head
+    retrain.baseline = True  # retrain a random architecture the same way
+
+    if arg is not None:
+        _paper(config, arg)
+    return config
+
+
+def _paper(config: ConfigDict, name: str) -> None:
+    """DARTS' and ZARTS' CIFAR setting: half of the training set for each level."""
+    config.data.name = name
+    config.data.pad, config.data.flip = 4, True
+    config.search.update(
+        channels=16, cells=8, epochs=50, warmup_epochs=0, batch=64, rate=0.025,
+        rate_min=0.001,
+    )  # fmt: skip
+    config.retrain.update(
+        channels=36, cells=20, epochs=600, batch=96, rate=0.025, cutout=16,
+        drop_path=0.2,
+    )  # fmt: skip

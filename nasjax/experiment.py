@@ -1,0 +1,280 @@
+"""The one place where strings of the config become objects, and the whole run.
+
+    search -> discretise -> retrain (and a random architecture beside it) -> test
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from nasjax import checks, nets, optim, parallel, report
+from nasjax.data import augment as augmentation
+from nasjax.data import sources, splits
+from nasjax.data.augment import Augment
+from nasjax.folder import RunFolder
+from nasjax.genotype import Genotype, discretise
+from nasjax.keys import derive
+from nasjax.loop import run_phase, signals
+from nasjax.nets import Model
+from nasjax.phases import retrain_phase, search_phase, test_accuracy
+from nasjax.progress import Progress
+from nasjax.relax import uniform_architecture
+from nasjax.retrain import training
+from nasjax.search import ALGORITHMS, Problem, Search
+from nasjax.spaces import CellSpace, Macro, darts
+
+
+class Experiment(NamedTuple):
+    """A checked config as objects. Nothing has been written yet."""
+
+    config: ConfigDict
+    space: CellSpace
+    data: splits.Splits
+    data_name: str
+    search: Search
+    problem: Problem
+    search_augment: Augment
+    retrain_augment: Augment
+    where: list[jax.Device]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return self.data.weights.image.shape[1:]
+
+    @property
+    def retrain_macro(self) -> Macro:
+        return Macro(self.config.retrain.channels, self.config.retrain.cells)
+
+    @property
+    def auxiliary(self) -> bool:
+        """Whether retraining has an auxiliary head: asked for, and its map is 2x2."""
+        macro = self.retrain_macro
+        side = macro.map_sizes(min(self.image_shape[:2]))[2 * macro.cells // 3]
+        return self.config.retrain.auxiliary > 0 and side >= 2
+
+
+def build(config: ConfigDict) -> Experiment:
+    """Checks a config and makes its objects; reads the data, writes nothing.
+
+    Raises:
+      UserError: anything in the config or the data that cannot work.
+    """
+    config = checks.config(config)
+    space = darts(checks.primitives(config.space.primitives))
+    train, test, data_name = sources.load(
+        config.data.name, config.data.path, config.data.test_path
+    )
+    data = splits.split(train, test, config.data.fractions, config.data.split_seed)
+    where = parallel.devices(config.devices)
+    axis = parallel.axis_name(config.parallel)
+    checks.sizes(config, data, len(where))
+
+    known = np.concatenate([data.weights.image, data.arch.image])
+    mean, std = augmentation.statistics(known)
+    shared = {"pad": config.data.pad, "flip": config.data.flip, "mean": mean, "std": std}
+    search_augment = Augment(cutout=0, **shared)
+    retrain_augment = Augment(cutout=config.retrain.cutout, **shared)
+    for augment in (search_augment, retrain_augment):
+        augmentation.check(augment, known.shape)
+
+    settings = config.search
+    steps = len(data.weights.label) // settings.batch
+    problem = Problem(
+        space=space,
+        model=nets.supernet(
+            space,
+            Macro(settings.channels, settings.cells),
+            len(data.classes),
+            config.lowering,
+            axis,
+        ),
+        image_shape=known.shape[1:],
+        sgd=lambda rate: optim.sgd(
+            rate, settings.momentum, settings.weight_decay, settings.clip
+        ),
+        rate=optim.cosine(settings.rate, settings.rate_min, settings.epochs, steps),
+        steps_per_epoch=steps,
+        epochs=settings.epochs,
+        warmup_epochs=settings.warmup_epochs,
+        axis=axis,
+    )
+    search = ALGORITHMS[config.algorithm](problem, config.arch)
+    return Experiment(
+        config, space, data, data_name, search, problem, search_augment,
+        retrain_augment, where,
+    )  # fmt: skip
+
+
+def run(
+    config: ConfigDict,
+    workdir: str | Path,
+    progress: Progress | None = None,
+    command: str | None = None,
+) -> dict[str, Any]:
+    """Searches, discretises, retrains and tests; the same call again resumes.
+
+    Args:
+      config: from a `get_config`; see `nasjax.defaults` for every field.
+      workdir: the run's folder; it is made if it is not there.
+      progress: what shows it; plain lines on standard output by default.
+      command: recorded in the manifest.
+
+    Returns:
+      What `result.json` holds: "algorithm", "estimator", "seed", "dataset",
+      "genotype", "test_accuracy", "random_test_accuracy", "params", "macs",
+      "supernet_valid_accuracy", "seconds", "interrupted". Accuracies are fractions.
+
+    Raises:
+      UserError: bad input; nothing has been written or lost.
+      nasjax.loop.Interrupted: a signal came; the checkpoint is written.
+    """
+    if isinstance(progress, Progress):
+        return _run(build(config), workdir, progress, command)
+    with Progress() as progress:
+        return _run(build(config), workdir, progress, command)
+
+
+def _run(
+    experiment: Experiment, workdir: str | Path, progress: Progress, command: str | None
+) -> dict[str, Any]:
+    config = experiment.config
+    manifest = {
+        "command": command,
+        "seed": config.seed,
+        "split_seed": config.data.split_seed,
+        "device": experiment.where[0].device_kind,
+        "devices": len(experiment.where),
+        "python": platform.python_version(),
+        "versions": {n: version(n) for n in ("nasjax", "jax", "flax", "optax", "numpy")},
+    }
+    resolved = config.to_dict()
+    with signals(), RunFolder.open(workdir, resolved, manifest) as folder:
+        if folder.finished:
+            result = folder.read_outcome("result") or {}
+            progress.line(f"This run is finished; {folder.path} holds its result.")
+            progress.line(report.closing(result, folder.path))
+            return result
+        for line in report.opening(experiment, folder.path):
+            progress.line(line)
+        key = jax.random.key(config.seed)
+        genotype, found = _search(experiment, derive(key, "search"), folder, progress)
+        candidates = {"retrain": genotype}
+        if config.retrain.baseline:
+            mix = uniform_architecture(experiment.space)(None, derive(key, "random"))
+            random = discretise(jax.device_get(mix), experiment.space)
+            folder.write_outcome("random_genotype", random.to_json())
+            candidates["retrain_random"] = random
+        trained = {
+            name: _retrain(experiment, name, cell, derive(key, "retrain"), folder, progress)
+            for name, cell in candidates.items()
+        }
+        accuracy = {
+            name: test_accuracy(
+                model, outcome.state, experiment.data.test, experiment.retrain_augment
+            )
+            for name, (model, outcome) in trained.items()
+        }
+        outcomes = [found, *(outcome for _, outcome in trained.values())]
+        macro = experiment.retrain_macro
+        count = nets.count_genotype(
+            genotype,
+            macro.channels,
+            macro.cells,
+            len(experiment.data.classes),
+            experiment.image_shape[0],
+            experiment.image_shape[2],
+        )
+        result = {
+            "algorithm": config.algorithm,
+            "estimator": experiment.search.estimator,
+            "seed": config.seed,
+            "dataset": experiment.data_name,
+            "genotype": genotype.to_json(),
+            "test_accuracy": accuracy["retrain"],
+            "random_test_accuracy": accuracy.get("retrain_random"),
+            **count,
+            "supernet_valid_accuracy": found.metrics["valid_accuracy"],
+            "seconds": {
+                "compile": sum(o.seconds["compile"] for o in outcomes),
+                "search": found.seconds["run"],
+                "retrain": sum(o.seconds["run"] for o in outcomes[1:]),
+            },
+            "interrupted": folder.interrupted,
+        }
+        report.pictures(folder, genotype, experiment.space)
+        folder.write_outcome("result", result)
+        progress.line(report.closing(result, folder.path))
+        return result
+
+
+def _search(experiment: Experiment, key, folder: RunFolder, progress: Progress):
+    config = experiment.config
+    phase = search_phase(
+        experiment.search,
+        experiment.problem,
+        experiment.data.weights,
+        experiment.data.arch,
+        experiment.search_augment,
+        config.search.batch,
+        key,
+        experiment.where,
+        config.parallel,
+        folder,
+    )
+    outcome = run_phase(
+        phase, folder, progress, config.checkpoint_every, config.log_every
+    )
+    mix = jax.device_get(experiment.search.mix(outcome.state.arch))
+    genotype = discretise(mix, experiment.space)
+    folder.write_outcome("genotype", genotype.to_json())
+    return genotype, outcome
+
+
+def _retrain(
+    experiment: Experiment,
+    name: str,
+    genotype: Genotype,
+    key,
+    folder: RunFolder,
+    progress: Progress,
+):
+    config, data = experiment.config, experiment.data
+    part = splits.Part(
+        np.concatenate([data.weights.image, data.arch.image]),
+        np.concatenate([data.weights.label, data.arch.label]),
+    )
+    axis = parallel.axis_name(config.parallel)
+    model: Model = nets.genotype_network(
+        genotype,
+        experiment.retrain_macro,
+        len(data.classes),
+        experiment.auxiliary,
+        config.lowering,
+        axis,
+    )
+    settings = config.retrain
+    steps = len(part.label) // settings.batch
+    phase = retrain_phase(
+        name,
+        training(model, experiment.image_shape, settings, steps, axis),
+        part,
+        experiment.retrain_augment,
+        settings.batch,
+        settings.epochs,
+        key,
+        experiment.where,
+        config.parallel,
+    )
+    outcome = run_phase(
+        phase, folder, progress, config.checkpoint_every, config.log_every
+    )
+    return model, outcome

@@ -1,0 +1,183 @@
+"""Search and retraining as phases of the one loop: batches, programs, evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from nasjax import metrics, parallel
+from nasjax.data.augment import Augment, epoch_indices, prepare, random_indices
+from nasjax.data.splits import Part
+from nasjax.folder import RunFolder
+from nasjax.keys import derive, per_example
+from nasjax.loop import Phase
+from nasjax.nets import Model
+from nasjax.retrain import Training
+from nasjax.search import Problem, Search
+
+EVALUATION_BATCH = 256
+
+
+def on_devices(part: Part, where: Sequence[jax.Device]) -> dict[str, Array]:
+    """A part of the data, as it lives on the devices: uint8 images and labels."""
+    return parallel.replicate({"image": part.image, "label": part.label}, where)
+
+
+def search_phase(
+    search: Search,
+    problem: Problem,
+    weights: Part,
+    arch: Part,
+    augment: Augment,
+    batch: int,
+    key: Array,
+    where: Sequence[jax.Device],
+    mode: str,
+    folder: RunFolder,
+) -> Phase:
+    """The search as a phase: alpha moves when it is due, then the weights."""
+    data = {"weights": on_devices(weights, where), "arch": on_devices(arch, where)}
+    sizes = {name: part["label"].shape[0] for name, part in data.items()}
+
+    def weight_batch(data, state):
+        order = derive(state.key, "order")
+        index = epoch_indices(order, state.step, batch, sizes["weights"])
+        draw_key = derive(state.key, "weight batch", state.step)
+        return (_draw(data["weights"], index, draw_key, augment),)
+
+    def arch_batches(data, state):
+        def one(name: str, key: Array):
+            index = random_indices(derive(key, "index"), batch, sizes[name])
+            return _draw(data[name], index, key, augment)
+
+        train_key = derive(state.key, "look-ahead batches", state.step)
+        train_keys = jax.random.split(train_key, search.inner_steps)
+        val_key = derive(state.key, "validation batch", state.step)
+        train = jax.vmap(lambda key: one("weights", key))(train_keys)
+        return train, one("arch", val_key)
+
+    measure = metrics.evaluation(problem.model, augment, EVALUATION_BATCH)
+    programs = _Programs(
+        weight=parallel.data_parallel(
+            search.weight_step, weight_batch, (0,), where, mode
+        ),
+        arch=parallel.data_parallel(search.arch_step, arch_batches, (1, 0), where, mode),
+        evaluate=jax.jit(
+            lambda state, part: measure(
+                {"params": state.w, "batch_stats": state.batch_stats},
+                search.mix(state.arch),
+                part,
+            )
+        ),
+    )
+    seen: dict[str, Array] = {}  # of the last architecture step, for the log alone
+
+    def compile(state) -> None:
+        programs.compile(
+            weight=(state, data), arch=(state, data), evaluate=(state, data["arch"])
+        )
+
+    def step(state, index: int):
+        state = parallel.replicate(state, where)  # a restored one is on one device
+        if search.cadence.due(index):
+            state, moved = programs["arch"](state, data)
+            seen.update(moved)
+        state, trained = programs["weight"](state, data)
+        return state, {**seen, **trained}
+
+    def evaluate(state):
+        measured = programs["evaluate"](state, data["arch"])
+        mix = jax.device_get(jax.jit(search.mix)(state.arch))
+        line = {"phase": "search", "step": int(state.step)}
+        folder.log(line | {"mix": {k: np.round(v, 5).tolist() for k, v in mix.items()}})
+        return {
+            "valid_loss": float(measured["loss"]),
+            "valid_accuracy": float(measured["accuracy"]),
+            **metrics.mixing(mix, problem.space.primitives),
+        }
+
+    return Phase(
+        "search",
+        problem.epochs * problem.steps_per_epoch,
+        problem.steps_per_epoch,
+        lambda: parallel.replicate(jax.jit(search.init)(key), where),
+        step,
+        compile,
+        evaluate,
+    )
+
+
+def retrain_phase(
+    name: str,
+    training: Training,
+    part: Part,
+    augment: Augment,
+    batch: int,
+    epochs: int,
+    key: Array,
+    where: Sequence[jax.Device],
+    mode: str,
+) -> Phase:
+    """Training of a genotype's network. Test data are not seen here."""
+    data = on_devices(part, where)
+    n = data["label"].shape[0]
+
+    def train_batch(data, state):
+        index = epoch_indices(derive(state.key, "order"), state.step, batch, n)
+        return (_draw(data, index, derive(state.key, "batch", state.step), augment),)
+
+    programs = _Programs(
+        step=parallel.data_parallel(training.step, train_batch, (0,), where, mode)
+    )
+    return Phase(
+        name,
+        epochs * (n // batch),
+        n // batch,
+        lambda: parallel.replicate(jax.jit(training.init)(key), where),
+        lambda state, index: programs["step"](parallel.replicate(state, where), data),
+        lambda state: programs.compile(step=(state, data)),
+        lambda state: {},
+    )
+
+
+def test_accuracy(model: Model, state: Any, part: Part, augment: Augment) -> float:
+    """Accuracy of a retrained network on the test part, which is read only here."""
+    measure = jax.jit(metrics.evaluation(model, augment, EVALUATION_BATCH))
+    variables = {"params": state.w, "batch_stats": state.batch_stats}
+    measured = measure(variables, {}, {"image": part.image, "label": part.label})
+    return float(measured["accuracy"])
+
+
+def _draw(part, index: Array, key: Array, augment: Augment) -> dict[str, Array]:
+    """A batch: images as the network takes them, labels, and a key per example."""
+    size = index.shape[0]
+    keys = per_example(derive(key, "augment"), size)
+    return {
+        "image": prepare(part["image"][index], keys, augment),
+        "label": part["label"][index],
+        "key": per_example(derive(key, "network"), size),
+    }
+
+
+class _Programs:
+    """Jitted functions, compiled ahead of time and side by side."""
+
+    def __init__(self, **jitted: Any):
+        self._jitted = jitted
+        self._compiled: dict[str, Callable] = {}
+
+    def compile(self, **arguments: tuple) -> None:
+        with ThreadPoolExecutor() as pool:
+            jobs = {}
+            for name, args in arguments.items():
+                # Traced here, one after the other; XLA compiles without the GIL.
+                jobs[name] = pool.submit(self._jitted[name].lower(*args).compile)
+            self._compiled = {name: job.result() for name, job in jobs.items()}
+
+    def __getitem__(self, name: str) -> Callable:
+        return self._compiled.get(name, self._jitted[name])

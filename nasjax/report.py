@@ -1,0 +1,141 @@
+"""What a run says at its start and at its end, and the pictures it leaves."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasjax import nets, viz
+from nasjax.folder import RunFolder
+from nasjax.genotype import Genotype
+from nasjax.spaces import CellSpace, Macro
+
+if TYPE_CHECKING:
+    from nasjax.experiment import Experiment
+
+# Measured on two CPU cores: seconds to trace and compile one distinct body of the
+# network into a search's or a retraining's programs; multiply-adds a second of training.
+SEARCH_BODY_SECONDS = 14.0
+RETRAIN_BODY_SECONDS = 5.0
+TRAINING_RATE = 0.5e9
+
+
+def opening(experiment: Experiment, path: Path) -> list[str]:
+    """What will be done, and about how long it will take."""
+    config, data, problem = experiment.config, experiment.data, experiment.problem
+    height, width, channels = experiment.image_shape
+    parts = " / ".join(str(len(part.label)) for part in data[:3])
+    compiling, running = estimate(experiment)
+    lines = [
+        f"{config.algorithm} ({experiment.search.estimator}) on {experiment.data_name}: "
+        f"{height}x{width}x{channels} images, {len(data.classes)} classes, "
+        f"{parts} for weights / architecture / test",
+        f"supernet: {config.search.cells} cells, C = {config.search.channels}, "
+        f"{len(problem.space.primitives)} operations on an edge; {len(experiment.where)} "
+        f"{experiment.where[0].platform} device(s); seed {config.seed}",
+        f"estimated from measurements on two CPU cores: {_minutes(compiling)} compiling, "
+        f"{_minutes(running)} running",
+        f"writing to {path}; stop it at any time, the same command goes on",
+    ]
+    if config.retrain.auxiliary and not experiment.auxiliary:
+        lines.append(
+            "no auxiliary head: the maps it would look at are smaller than 2x2"
+        )
+    return lines
+
+
+def estimate(experiment: Experiment) -> tuple[float, float]:
+    """Seconds to compile and to run, as it would be on two CPU cores."""
+    config, problem = experiment.config, experiment.problem
+    cadence, search = experiment.search.cadence, config.search
+    side, channels = experiment.image_shape[0], experiment.image_shape[2]
+    classes = len(experiment.data.classes)
+    steps = problem.epochs * problem.steps_per_epoch
+    moves = max(steps - cadence.warmup, 0) // cadence.every
+    samples = config.arch.get("samples", 1)
+    inner = config.arch.get("inner_steps", 0)
+    passes = steps + moves * (samples * (inner + 1 / 3) + 1)
+    supernet = nets.count_supernet(
+        problem.space, search.channels, search.cells, classes, side, channels
+    )
+    running = 3 * passes * search.batch * supernet["macs"] / TRAINING_RATE
+    bodies = _bodies(Macro(search.channels, search.cells))
+    compiling = SEARCH_BODY_SECONDS * bodies
+
+    retrain = config.retrain
+    runs = 1 + bool(retrain.baseline)
+    fixed = nets.count_genotype(
+        _typical(problem.space), retrain.channels, retrain.cells, classes, side, channels
+    )
+    images = len(experiment.data.weights.label) + len(experiment.data.arch.label)
+    running += 3 * runs * retrain.epochs * images * fixed["macs"] / TRAINING_RATE
+    bodies = _bodies(Macro(retrain.channels, retrain.cells))
+    return compiling + runs * RETRAIN_BODY_SECONDS * bodies, running
+
+
+def closing(result: dict[str, Any], path: Path) -> str:
+    """The last words of a run."""
+    genotype = Genotype.from_json(result["genotype"])
+    seconds = result["seconds"]
+    random = result["random_test_accuracy"]
+    beside = "" if random is None else f", a random architecture {random:.2%}"
+    return "\n".join(
+        [
+            "",
+            viz.text(genotype),
+            "",
+            f"test accuracy after retraining: {result['test_accuracy']:.2%}{beside}",
+            f"{result['params']:,} parameters, {result['macs']:,} multiply-adds; "
+            f"supernet's validation accuracy {result['supernet_valid_accuracy']:.2%}",
+            f"{seconds['compile']:.0f} s compiling, {seconds['search']:.0f} s searching, "
+            f"{seconds['retrain']:.0f} s retraining",
+            f"everything is in {path}: genotype.json, result.json, cells.png, alpha.png, "
+            "curves.png, metrics.jsonl, checkpoints/",
+            "",
+            "what to try next:",
+            f"  nasjax show {path}",
+            "  --config.seed=1                       another seed",
+            "  --config=configs/random_search.py     the baseline",
+            "  --config.data.path=FILE_OR_FOLDER     your own images",
+        ]
+    )
+
+
+def pictures(folder: RunFolder, genotype: Genotype, space: CellSpace) -> None:
+    """cells.png, alpha.png and curves.png of a run."""
+    lines = folder.metrics()
+    viz.draw(genotype, folder.path / "cells.png")
+    viz.plot_curves([line for line in lines if "mix" not in line], folder.path / "curves.png")
+    snapshots = [line for line in lines if "mix" in line]
+    history = {
+        kind: np.array([line["mix"][kind] for line in snapshots]) for kind in space.types
+    }
+    steps = np.array([line["step"] for line in snapshots])
+    viz.plot_alpha(history, steps, space.primitives, space.edges, folder.path / "alpha.png")
+
+
+def _bodies(macro: Macro) -> int:
+    """Distinct bodies that the compiler sees."""
+    groups = [plan for plan, _ in itertools.groupby(macro.plan())]
+    return len(groups) + sum(plan.type == "reduce" for plan in groups)
+
+
+def _typical(space: CellSpace) -> Genotype:
+    """A genotype of average cost, for the estimate."""
+    convolutions = [op for op in space.primitives if "conv" in op] or [space.primitives[-1]]
+    pairs = tuple(
+        (convolutions[index % len(convolutions)], index % space.inputs)
+        for index in range(space.picks * space.nodes)
+    )
+    return Genotype(space.name, {kind: pairs for kind in space.types}, space.concat)
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(10 * round(seconds / 10), 10)} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"

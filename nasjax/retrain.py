@@ -1,0 +1,83 @@
+"""Retraining a genotype from scratch with the recipe of DARTS' `train.py`.
+
+SGD with momentum and weight decay, cosine learning rate to 0, gradients clipped, cutout,
+drop path ramped from 0 by epoch, auxiliary loss of weight 0.4.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from nasjax import optim, parallel
+from nasjax.keys import derive
+from nasjax.nets import Model
+from nasjax.search.base import accuracy, cross_entropy
+
+
+class TrainState(NamedTuple):
+    """step int32; key: typed key of the phase; w, batch_stats, opt: the network's."""
+
+    step: Array
+    key: Array
+    w: Any
+    batch_stats: Any
+    opt: Any
+
+
+class Training(NamedTuple):
+    """init: key -> TrainState; step: (state, batch) -> (state, metrics). Pure."""
+
+    init: Any
+    step: Any
+
+
+def training(
+    model: Model,
+    image_shape: tuple[int, int, int],
+    settings,
+    steps_per_epoch: int,
+    axis: str | None = None,
+) -> Training:
+    """Ordinary training of a model; settings: the config's part `retrain`."""
+    rate = optim.cosine(settings.rate, 0.0, settings.epochs, steps_per_epoch)
+    optimizer = optim.sgd(
+        rate, settings.momentum, settings.weight_decay, settings.clip
+    )
+
+    def init(key: Array) -> TrainState:
+        variables = model.init(derive(key, "weights"), jnp.zeros((1, *image_shape)))
+        w, stats = variables["params"], variables["batch_stats"]
+        return TrainState(
+            jnp.zeros((), jnp.int32), key, w, stats, optimizer.init(w)
+        )
+
+    def with_aux(w, drop_path, batch):
+        variables = {"params": w, "batch_stats": batch["batch_stats"]}
+        images, label = batch["image"], batch["label"]
+        out, stats = model.apply(
+            variables, {}, images, train=True, key=batch["key"], drop_path=drop_path
+        )
+        loss = cross_entropy(out.logits, label)
+        if out.auxiliary is not None:
+            loss = loss + settings.auxiliary * cross_entropy(out.auxiliary, label)
+        return loss, (stats, accuracy(out.logits, label))
+
+    averaged = parallel.averaged(with_aux, axis)
+
+    def step(state: TrainState, batch):
+        epoch = state.step // steps_per_epoch
+        drop_path = settings.drop_path * epoch.astype(jnp.float32) / settings.epochs
+        batch = {**batch, "batch_stats": state.batch_stats}
+        descend = jax.value_and_grad(averaged, has_aux=True)
+        (loss, (stats, hits)), grads = descend(state.w, drop_path, batch)
+        updates, opt = optimizer.update(grads, state.opt, state.w)
+        w = optax.apply_updates(state.w, updates)
+        state = state._replace(step=state.step + 1, w=w, batch_stats=stats, opt=opt)
+        return state, {"loss": loss, "accuracy": hits}
+
+    return Training(init, step)

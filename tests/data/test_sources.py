@@ -1,0 +1,204 @@
+"""Sources against files written here by hand, sklearn's own array and real CIFAR-10."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nasjax.data import sources
+from nasjax.data.augment import NORMALISATION, statistics
+from nasjax.errors import UserError
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+CIFAR = Path(os.environ.get("NASJAX_DATA", SHARED)) / "cifar10"
+
+IMAGE = np.arange(6 * 4 * 5 * 3, dtype=np.uint8).reshape(6, 4, 5, 3)
+LABEL = np.array([0, 1, 2, 0, 1, 2])
+
+
+def save(path, image=IMAGE, label=LABEL, **more):
+    np.savez(path, image=image, label=label, **more)
+    return str(path)
+
+
+def pictures(root, counts, size=(5, 4), mode="RGB"):
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new(mode, size, i).save(root / name / f"{i}.png")
+    return str(root)
+
+
+def refused(expected, call, *args):
+    """`call` must end in one sentence that contains `expected`."""
+    with pytest.raises(UserError) as caught:
+        call(*args)
+    text = str(caught.value)
+    assert expected in text
+    assert "\n" not in text and text.endswith(".")
+
+
+def test_digits_are_sklearns_rescaled():
+    from sklearn.datasets import load_digits
+
+    data = sources.digits()
+    assert data.image.shape == (1797, 8, 8, 1) and data.image.dtype == np.uint8
+    assert data.label.dtype == np.int32 and data.classes == tuple("0123456789")
+    # 17 grey levels, the ends of the range kept, each recoverable.
+    assert len(np.unique(data.image)) == 17 and data.image.max() == 255
+    back = np.round(data.image[..., 0] / 255 * 16)
+    np.testing.assert_array_equal(back, load_digits().images)
+    # Counts published with the data set.
+    published = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert np.bincount(data.label).tolist() == published
+
+
+def test_npz_uint8(tmp_path):
+    data = sources.npz(save(tmp_path / "x.npz", extra=np.zeros(3)))
+    np.testing.assert_array_equal(data.image, IMAGE)
+    np.testing.assert_array_equal(data.label, LABEL)
+    assert data.classes == ("0", "1", "2") and data.label.dtype == np.int32
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_npz_float_is_the_uint8_it_came_from(tmp_path, dtype):
+    levels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
+    floats = (levels / 255).astype(dtype)
+    path = save(tmp_path / "x.npz", floats, np.array([0, 1, 0, 1], np.uint8))
+    image = sources.npz(path).image
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, levels[..., None])
+
+
+NAN = np.where(np.arange(360).reshape(IMAGE.shape) == 7, np.nan, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "expected"),
+    [
+        (IMAGE[0, 0], LABEL, "shape (5, 3)"),
+        (IMAGE[:0], LABEL[:0], "at least one image"),
+        (np.zeros((6, 3, 8, 8), np.uint8), LABEL, "channels first"),
+        (IMAGE.astype(np.int64), LABEL, "int64"),
+        (IMAGE > 3, LABEL, "bool"),
+        (NAN, LABEL, "NaN"),
+        (IMAGE.astype(np.float32), LABEL, "from 0 to 255"),
+        (IMAGE / 255 - 0.5, LABEL, "from -0.5"),
+        (np.full(IMAGE.shape, np.inf), LABEL, "inf"),
+        (IMAGE.astype(object), LABEL, "allow_pickle"),
+        (IMAGE, LABEL.astype(object), "allow_pickle"),
+        (IMAGE, LABEL[:5], "(5,) for 6 image"),
+        (IMAGE, LABEL[:, None], "(6, 1)"),
+        (IMAGE, LABEL.astype(float), "float64"),
+        (IMAGE, LABEL > 0, "bool"),
+        (IMAGE, LABEL - 1, "contains -1"),
+        (IMAGE, LABEL + 1, "no label is 0"),
+        (IMAGE, LABEL * 10**9, "no label is 1"),
+        (IMAGE, LABEL * 0, "one class only"),
+    ],
+)
+def test_npz_refuses(tmp_path, image, label, expected):
+    refused(expected, sources.npz, save(tmp_path / "x.npz", image, label))
+
+
+def test_npz_refuses_what_is_no_such_archive(tmp_path):
+    refused("does not exist", sources.load, "cifar10", str(tmp_path / "none.npz"))
+    refused("No such file", sources.npz, str(tmp_path / "none.npz"))
+    np.save(tmp_path / "array.npy", IMAGE)
+    refused("not an .npz", sources.npz, str(tmp_path / "array.npy"))
+    (tmp_path / "text.npz").write_text("image,label\n")
+    refused("not an .npz", sources.npz, str(tmp_path / "text.npz"))
+    np.savez(tmp_path / "keys.npz", x=IMAGE, label=LABEL)
+    refused("'image' (it holds x, label)", sources.npz, str(tmp_path / "keys.npz"))
+    whole = Path(save(tmp_path / "whole.npz")).read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:300])
+    refused("cut short", sources.npz, str(tmp_path / "cut.npz"))
+    (tmp_path / "rot.npz").write_bytes(whole.replace(IMAGE.tobytes()[:9], b"x" * 9))
+    refused("cannot be read", sources.npz, str(tmp_path / "rot.npz"))
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
+def test_folder(tmp_path, mode, channels):
+    path = pictures(tmp_path / "d", {"cat": 3, "ant": 2}, mode=mode)
+    (tmp_path / "d" / "README").write_text("ignored, as hidden files are")
+    (tmp_path / "d" / "cat" / ".hidden").write_text("x")
+    data = sources.folder(path)
+    assert data.classes == ("ant", "cat")
+    assert data.label.tolist() == [0, 0, 1, 1, 1] and data.label.dtype == np.int32
+    # A size (width, height) of (5, 4) is [4, 5] in arrays; pixel i in image i.
+    assert data.image.shape == (5, 4, 5, channels) and data.image.dtype == np.uint8
+    assert data.image[:, 2, 3, 0].tolist() == [0, 1, 0, 1, 2]
+
+
+def test_folder_refuses(tmp_path):
+    def case(name, counts, **more):
+        return pictures(tmp_path / name, counts, **more)
+
+    (tmp_path / "empty").mkdir()
+    refused("0 sub-folder", sources.folder, str(tmp_path / "empty"))
+    refused("1 sub-folder", sources.folder, case("one", {"a": 2}))
+    refused("'" + str(tmp_path / "hole/b") + "' is empty", sources.folder,
+            case("hole", {"a": 1, "b": 0}))  # fmt: skip
+    refused("mode P", sources.folder, case("p", {"a": 1, "b": 1}, mode="P"))
+    path = case("size", {"a": 1, "b": 1})
+    pictures(tmp_path / "size" / "b", {"c": 0})
+    refused("b/c' cannot be read", sources.folder, path)
+    (tmp_path / "size" / "b" / "c").rmdir()
+    Image.new("RGB", (6, 4)).save(tmp_path / "size" / "b" / "9.png")
+    refused("b/9.png' is 4x6", sources.folder, path)
+    path = case("mode", {"a": 1, "b": 1})
+    Image.new("L", (5, 4)).save(tmp_path / "mode" / "b" / "9.png")
+    refused("b/9.png' is 4x5 with 1 channel", sources.folder, path)
+    path = case("torn", {"a": 1, "b": 1})
+    torn = tmp_path / "torn" / "b" / "0.png"
+    torn.write_bytes(torn.read_bytes()[:45])
+    refused("b/0.png' cannot be read", sources.folder, path)
+
+
+def test_load_by_name():
+    train, test, name = sources.load("digits")
+    assert len(train.image) == 1797 and test is None and name == "digits"
+    refused("--config.data.path", sources.load, "cifar100")
+    refused("did you mean 'cifar10'", sources.load, "cifar-10")
+    refused("--config.data.path", sources.load, "digits", "", "test.npz")
+
+
+def test_load_files(tmp_path):
+    path = save(tmp_path / "mine.npz")
+    assert sources.load("digits", path)[2] == "mine"
+    assert sources.load("cifar10", path)[2] == "cifar10"
+    # A test file may lack classes, even all but one; it may not add any.
+    other = save(tmp_path / "test.npz", IMAGE[:2], LABEL[:1].repeat(2))
+    _, test, _ = sources.load("digits", path, other)
+    assert test is not None and test.classes == ("0", "1", "2") and len(test.label) == 2
+    refused("training and as test", sources.load, "", path, path)
+    more = save(tmp_path / "more.npz", IMAGE, LABEL + 1)
+    refused("outside the 3 classes", sources.load, "", path, more)
+    for size, shape in ("4x4", IMAGE[:, :, :4]), ("with 1", IMAGE[..., :1]):
+        refused(size, sources.load, "", path, save(tmp_path / f"{size}.npz", shape))
+
+
+def test_load_folders(tmp_path):
+    path = pictures(tmp_path / "train", {"ant": 2, "bee": 1, "cat": 1})
+    train, test, name = sources.load(
+        "digits", path, pictures(tmp_path / "test", {"cat": 2})
+    )
+    assert name == "train" and len(train.label) == 4
+    assert test is not None and test.label.tolist() == [2, 2]
+    wrong = pictures(tmp_path / "wrong", {"dog": 1})
+    refused("'dog'", sources.load, "", path, wrong)
+
+
+@pytest.mark.skipif(not CIFAR.is_dir(), reason="needs NASJAX_DATA/cifar10")
+def test_real_cifar10():
+    paths = [str(CIFAR / f"cifar10_{part}.npz") for part in ("valid", "test")]
+    train, test, name = sources.load("cifar10", *paths)
+    assert test is not None and name == "cifar10" and len(train.classes) == 10
+    assert train.image.shape == (2000, 32, 32, 3) and test.image.shape[0] == 1000
+    assert np.bincount(train.label).tolist() == [200] * 10
+    # The published statistics are of the 50,000 images this is a sample of.
+    np.testing.assert_allclose(
+        statistics(train.image), NORMALISATION["cifar10"], atol=0.01
+    )

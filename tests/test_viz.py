@@ -1,0 +1,164 @@
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import imread
+
+from nasjax import viz
+from nasjax.errors import UserError
+from nasjax.genotype import Genotype, load, random_genotype
+from nasjax.published import PUBLISHED
+from nasjax.spaces import SPACES, CellSpace
+
+DARTS = SPACES["darts"]
+TWINS = Genotype(  # both inputs of every node from one source
+    "darts",
+    {
+        "normal": [
+            (op, node)
+            for node in (1, 2, 3, 4)
+            for op in ("sep_conv_3x3", "skip_connect")
+        ],
+        "reduce": [
+            (op, 0)
+            for op in ("max_pool_3x3", "avg_pool_3x3", "dil_conv_5x5", "none") * 2
+        ],
+    },
+    (2, 3, 4, 5),
+)
+
+
+def test_text():
+    assert viz.text(load("pdarts")).splitlines()[:5] == [
+        "Normal cell                          Reduction cell",
+        "  c(k-2) ── skip_connect ─┬─ 2         c(k-2) ── avg_pool_3x3 ─┬─ 2",
+        "  c(k-1) ── dil_conv_3x3 ─╯            c(k-1) ── sep_conv_5x5 ─╯",
+        "  c(k-2) ── skip_connect ─┬─ 3         c(k-2) ── sep_conv_3x3 ─┬─ 3",
+        "  c(k-1) ── sep_conv_3x3 ─╯            2 ─────── dil_conv_5x5 ─╯",
+    ]
+    assert max(map(len, viz.text(TWINS).splitlines())) <= 80
+
+
+def test_text_of_other_spaces():
+    types = ("cell_0", "cell_1", "cell_2")
+    three = CellSpace("three", ("skip_connect",), 1, types, inputs=3, picks=3)
+    assert viz.text(random_genotype(0, three)).splitlines()[-5:] == [
+        "cell_2",
+        "  c(k-3) ── skip_connect ─┬─ 3",
+        "  c(k-2) ── skip_connect ─┤",
+        "  c(k-1) ── skip_connect ─╯",
+        "  output: 3 concatenated",
+    ]
+    one = CellSpace("one", ("skip_connect",), 1, ("cell",), inputs=1, picks=1)
+    assert viz.text(random_genotype(0, one)).splitlines()[1] == (
+        "  c(k-1) ── skip_connect ─── 1"
+    )
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn, instead of their files."""
+    kept = []
+    monkeypatch.setattr(viz, "_save", lambda figure, path: kept.append(figure))
+    return kept
+
+
+@pytest.mark.parametrize(
+    "genotype",
+    [*PUBLISHED.values(), TWINS, *(random_genotype(seed, DARTS) for seed in range(8))],
+)
+def test_labels_do_not_overlap(genotype, figures):
+    viz.draw(genotype, "unused.png")
+    (figure,) = figures
+    FigureCanvasAgg(figure).draw()
+    page = figure.bbox
+    for axes, pairs in zip(figure.axes, genotype.cells.values(), strict=True):
+        texts = [t for t in axes.texts if t.get_text()]
+        boxes = [(t.get_bbox_patch() or t).get_window_extent() for t in texts]
+        for index, box in enumerate(boxes):
+            assert page.x0 <= box.x0 and box.x1 <= page.x1
+            assert page.y0 <= box.y0 and box.y1 <= page.y1
+            assert not any(box.overlaps(other) for other in boxes[index + 1 :])
+        words = [t.get_text().replace("×", "x").replace(" ", "_") for t in texts]
+        assert sorted(set(words) & set(DARTS.primitives)) == sorted(
+            {o for o, _ in pairs}
+        )
+        assert sum(word in DARTS.primitives for word in words) == len(pairs)
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_draw_writes_each_format(ending, tmp_path):
+    path = tmp_path / f"cells.{ending}"
+    viz.draw(load("darts_v2"), path)
+    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending]
+    assert path.read_bytes().startswith(start)
+
+
+def test_drawings_that_cannot_be_written(tmp_path):
+    with pytest.raises(UserError, match=r"must end in \.png, \.svg or \.pdf"):
+        viz.draw(load("darts_v2"), tmp_path / "cells.gif")
+    with pytest.raises(UserError, match="Cannot write the drawing"):
+        viz.draw(load("darts_v2"), tmp_path / "missing" / "cells.png")
+
+
+def test_alpha_has_a_panel_for_every_edge(figures):
+    steps = np.array([0, 50, 100])
+    history = {name: np.random.rand(3, 14, 8) for name in DARTS.types}
+    viz.plot_alpha(history, steps, DARTS.primitives, DARTS.edges, "unused.png")
+    panels = [axes for axes in figures[0].axes if axes.get_visible()]
+    assert len(panels) == 28
+    names = ("$c_{k-2}$", "$c_{k-1}$", "2", "3", "4")
+    for edge, (axes, (source, node)) in enumerate(
+        zip(panels[:14], DARTS.edges, strict=True)
+    ):
+        assert axes.get_title() == f"{names[source]} → {node}"
+        for op, line in enumerate(axes.lines):
+            np.testing.assert_array_equal(line.get_xdata(), steps)
+            np.testing.assert_array_equal(
+                line.get_ydata(), history["normal"][:, edge, op]
+            )
+    colours = [line.get_color() for line in panels[0].lines]
+    assert len(set(colours)) == 8
+
+
+def test_curves(tmp_path, figures):
+    lines = [
+        {"phase": "search", "step": 10, "loss": 2.0, "accuracy": 0.2, "alpha": 1.0},
+        {"phase": "search", "step": 20, "loss": None, "valid_accuracy": 0.5},
+        {"phase": "retrain", "step": 10, "loss": 1.0},
+    ]
+    viz.plot_curves(lines, "unused.png")
+    panels = [axes for axes in figures[0].axes if axes.get_visible()]
+    found = [
+        (a.get_title(), a.get_ylabel(), [line.get_label() for line in a.lines])
+        for a in panels
+    ]
+    assert found == [
+        ("search", "loss", ["loss"]),
+        ("search", "accuracy", ["accuracy", "valid accuracy"]),
+        ("retrain", "loss", ["loss"]),
+    ]
+    assert all(b > a for a, b in pairwise(panels[1].lines[1].get_xdata()))
+    with pytest.raises(UserError, match="no loss or accuracy"):
+        viz.plot_curves([], "unused.png")
+
+
+def test_real_files(tmp_path):
+    history = {name: np.full((2, 14, 7), 1 / 7) for name in DARTS.types}
+    primitives = SPACES["darts7"].primitives
+    viz.plot_alpha(history, np.arange(2), primitives, DARTS.edges, tmp_path / "a.png")
+    lines = [{"phase": "search", "step": 1, "loss": 2.0}]
+    viz.plot_curves(lines, tmp_path / "c.png")
+    for name in ("a.png", "c.png"):
+        assert imread(tmp_path / name)[..., :3].std() > 0.01
+
+
+def test_text_needs_no_matplotlib():
+    program = (
+        "import sys; from nasjax import viz, genotype as g; viz.text(g.load('pdarts'));"
+        "sys.exit('matplotlib' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
