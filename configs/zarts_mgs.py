@@ -23,7 +23,9 @@ def get_config(arg=None):
     arch.spread = 0.025  # standard deviation of the proposal, cosine to 0
     arch.temperature = 0.01  # tau, in units of the loss
     arch.mixture = 1e-3  # share of candidates drawn around 0, not around -gradient
-    arch.weights = "likelihood"  # or "importance", the printed eq. 8 (see nasjax.zeroth)
+    arch.weights = (
+        "likelihood"  # or "importance", the printed eq. 8 (see nasjax.zeroth)
+    )
     if arg is not None:
         arch.every = arch.inner_steps = 10
         config.search.warmup_epochs = 10

@@ -67,7 +67,7 @@ class Checkpoints:
         leaves = {name: _describe(leaf) for name, leaf in named}
         # Never empty: orbax stores no empty array.
         data = b"".join([*(_raw(leaf).tobytes() for _, leaf in named), b"."])
-        record = {"leaves": leaves, "meta": meta}
+        record: dict[str, Any] = {"leaves": leaves, "meta": meta}
         record["digest"] = _digest(record, data)
         with writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)

@@ -108,12 +108,16 @@ def sizes(config: ConfigDict, data: Splits, devices: int) -> None:
 def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:
     for name in known:
         if name not in given:
-            raise UserError(f"The config lacks {path}.{name}; start from a get_config().")
+            raise UserError(
+                f"The config lacks {path}.{name}; start from a get_config()."
+            )
     for name, value in given.items():
         if name not in known:
             if (path, name) == ("config", "arch"):
                 continue
-            raise unknown("config field", f"{path}.{name}", [f"{path}.{k}" for k in known])
+            raise unknown(
+                "config field", f"{path}.{name}", [f"{path}.{k}" for k in known]
+            )
         if isinstance(known[name], ConfigDict):
             _same_fields(value, known[name], f"{path}.{name}")
 

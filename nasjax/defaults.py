@@ -61,8 +61,8 @@ def settings(arg: str | None = None) -> ConfigDict:
 
     config.retrain = retrain = ConfigDict()
     retrain.channels = 16  # C of the first cell
-    retrain.cells = 5  # depth
-    retrain.epochs = 30  # passes over the weight and architecture parts together
+    retrain.cells = 3  # depth
+    retrain.epochs = 20  # passes over the weight and architecture parts together
     retrain.batch = 64  # examples in a batch
     retrain.rate = 0.05  # learning rate, cosine per epoch down to 0
     retrain.momentum = 0.9  # SGD

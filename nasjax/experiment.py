@@ -1,12 +1,11 @@
 """The one place where strings of the config become objects, and the whole run.
 
-    search -> discretise -> retrain (and a random architecture beside it) -> test
+search -> discretise -> retrain (and a random architecture beside it) -> test
 """
 
 from __future__ import annotations
 
 import platform
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,7 +79,12 @@ def build(config: ConfigDict) -> Experiment:
 
     known = np.concatenate([data.weights.image, data.arch.image])
     mean, std = augmentation.statistics(known)
-    shared = {"pad": config.data.pad, "flip": config.data.flip, "mean": mean, "std": std}
+    shared = {
+        "pad": config.data.pad,
+        "flip": config.data.flip,
+        "mean": mean,
+        "std": std,
+    }
     search_augment = Augment(cutout=0, **shared)
     retrain_augment = Augment(cutout=config.retrain.cutout, **shared)
     for augment in (search_augment, retrain_augment):
@@ -154,7 +158,9 @@ def _run(
         "device": experiment.where[0].device_kind,
         "devices": len(experiment.where),
         "python": platform.python_version(),
-        "versions": {n: version(n) for n in ("nasjax", "jax", "flax", "optax", "numpy")},
+        "versions": {
+            n: version(n) for n in ("nasjax", "jax", "flax", "optax", "numpy")
+        },
     }
     resolved = config.to_dict()
     with signals(), RunFolder.open(workdir, resolved, manifest) as folder:
@@ -174,7 +180,9 @@ def _run(
             folder.write_outcome("random_genotype", random.to_json())
             candidates["retrain_random"] = random
         trained = {
-            name: _retrain(experiment, name, cell, derive(key, "retrain"), folder, progress)
+            name: _retrain(
+                experiment, name, cell, derive(key, "retrain"), folder, progress
+            )
             for name, cell in candidates.items()
         }
         accuracy = {

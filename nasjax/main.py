@@ -1,7 +1,7 @@
 """Flags and nothing else.
 
-    python -m nasjax.main --config=configs/zarts_mgs.py [--workdir=FOLDER]
-        [--config.FIELD=VALUE ...]
+python -m nasjax.main --config=configs/zarts_mgs.py [--workdir=FOLDER]
+    [--config.FIELD=VALUE ...]
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def _parse(argv: list[str]) -> list[str]:
             "configs/zarts_mgs.py with --config."
         ) from None
     if len(rest) > 1:
-        raise UserError(f"Unexpected argument {rest[1]!r}; flags start with two dashes.")
+        raise UserError(
+            f"Unexpected argument {rest[1]!r}; flags start with two dashes."
+        )
     return rest
 
 
@@ -103,7 +105,10 @@ def _run(argv: list[str]) -> None:
     except Interrupted as stop:
         _stop(f"{stop}\n  {command}", 128 + stop.signum)
     except KeyboardInterrupt:
-        _stop(f"Stopped; the same command goes on from the last checkpoint:\n  {command}", 130)
+        _stop(
+            f"Stopped; the same command goes on from the last checkpoint:\n  {command}",
+            130,
+        )
 
 
 def default_workdir(config_file: str) -> str:

@@ -34,7 +34,9 @@ def evaluation(model: Model, augment: Augment, batch: int) -> Callable:
             label = part["label"][index]
             each = jax.vmap(lambda lo, la: cross_entropy(lo[None], la[None]))
             hits = out.logits.argmax(-1) == label
-            sums = jnp.stack([(each(out.logits, label) * real).sum(), (hits & real).sum()])
+            sums = jnp.stack(
+                [(each(out.logits, label) * real).sum(), (hits & real).sum()]
+            )
             return total + sums, None
 
         total, _ = lax.scan(one, jnp.zeros(2), rows)

@@ -66,7 +66,9 @@ def search_phase(
         weight=parallel.data_parallel(
             search.weight_step, weight_batch, (0,), where, mode
         ),
-        arch=parallel.data_parallel(search.arch_step, arch_batches, (1, 0), where, mode),
+        arch=parallel.data_parallel(
+            search.arch_step, arch_batches, (1, 0), where, mode
+        ),
         evaluate=jax.jit(
             lambda state, part: measure(
                 {"params": state.w, "batch_stats": state.batch_stats},

@@ -7,6 +7,7 @@ mixing weights of a type have shape [E, O] and multiply the primitives of every 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from nasjax.spaces import CellSpace
 
 Arch = dict[str, Array]
 Mix = dict[str, Array]
-Relaxation = Callable[[Arch, Array | None], Mix]
+Relaxation = Callable[[Any, Any], Mix]  # (arch, key) -> mix
 
 
 def softmax(arch: Arch, key: Array | None = None) -> Mix:

@@ -68,7 +68,12 @@ def estimate(experiment: Experiment) -> tuple[float, float]:
     retrain = config.retrain
     runs = 1 + bool(retrain.baseline)
     fixed = nets.count_genotype(
-        _typical(problem.space), retrain.channels, retrain.cells, classes, side, channels
+        _typical(problem.space),
+        retrain.channels,
+        retrain.cells,
+        classes,
+        side,
+        channels,
     )
     images = len(experiment.data.weights.label) + len(experiment.data.arch.label)
     running += 3 * runs * retrain.epochs * images * fixed["macs"] / TRAINING_RATE
@@ -108,13 +113,18 @@ def pictures(folder: RunFolder, genotype: Genotype, space: CellSpace) -> None:
     """cells.png, alpha.png and curves.png of a run."""
     lines = folder.metrics()
     viz.draw(genotype, folder.path / "cells.png")
-    viz.plot_curves([line for line in lines if "mix" not in line], folder.path / "curves.png")
+    viz.plot_curves(
+        [line for line in lines if "mix" not in line], folder.path / "curves.png"
+    )
     snapshots = [line for line in lines if "mix" in line]
     history = {
-        kind: np.array([line["mix"][kind] for line in snapshots]) for kind in space.types
+        kind: np.array([line["mix"][kind] for line in snapshots])
+        for kind in space.types
     }
     steps = np.array([line["step"] for line in snapshots])
-    viz.plot_alpha(history, steps, space.primitives, space.edges, folder.path / "alpha.png")
+    viz.plot_alpha(
+        history, steps, space.primitives, space.edges, folder.path / "alpha.png"
+    )
 
 
 def _bodies(macro: Macro) -> int:
@@ -125,12 +135,14 @@ def _bodies(macro: Macro) -> int:
 
 def _typical(space: CellSpace) -> Genotype:
     """A genotype of average cost, for the estimate."""
-    convolutions = [op for op in space.primitives if "conv" in op] or [space.primitives[-1]]
+    convolutions = [op for op in space.primitives if "conv" in op] or [
+        space.primitives[-1]
+    ]
     pairs = tuple(
         (convolutions[index % len(convolutions)], index % space.inputs)
         for index in range(space.picks * space.nodes)
     )
-    return Genotype(space.name, {kind: pairs for kind in space.types}, space.concat)
+    return Genotype(space.name, dict.fromkeys(space.types, pairs), space.concat)
 
 
 def _minutes(seconds: float) -> str:

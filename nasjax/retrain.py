@@ -45,16 +45,12 @@ def training(
 ) -> Training:
     """Ordinary training of a model; settings: the config's part `retrain`."""
     rate = optim.cosine(settings.rate, 0.0, settings.epochs, steps_per_epoch)
-    optimizer = optim.sgd(
-        rate, settings.momentum, settings.weight_decay, settings.clip
-    )
+    optimizer = optim.sgd(rate, settings.momentum, settings.weight_decay, settings.clip)
 
     def init(key: Array) -> TrainState:
         variables = model.init(derive(key, "weights"), jnp.zeros((1, *image_shape)))
         w, stats = variables["params"], variables["batch_stats"]
-        return TrainState(
-            jnp.zeros((), jnp.int32), key, w, stats, optimizer.init(w)
-        )
+        return TrainState(jnp.zeros((), jnp.int32), key, w, stats, optimizer.init(w))
 
     def with_aux(w, drop_path, batch):
         variables = {"params": w, "batch_stats": batch["batch_stats"]}

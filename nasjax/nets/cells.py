@@ -53,7 +53,9 @@ class MixedCell(nn.Module):
             _, batch, height, width, channels = inputs.shape
             halved = (batch, -(-height // 2), -(-width // 2), channels)
             nodes = jnp.zeros((self.space.inputs + self.space.nodes, *halved))
-            nodes = self._scan("strided", ~late, 2, nodes, inputs, weights, paths, train)
+            nodes = self._scan(
+                "strided", ~late, 2, nodes, inputs, weights, paths, train
+            )
             nodes = self._scan("edges", late, 1, nodes, None, weights, paths, train)
         else:
             nodes = jnp.pad(inputs, ((0, self.space.nodes), *[(0, 0)] * 4))

@@ -8,10 +8,10 @@ in evaluation mode, read off the traced program in its "conv" spelling.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr
 
 from nasjax.genotype import Genotype
 from nasjax.nets.network import Model, genotype_network, supernet
@@ -78,13 +78,15 @@ def _count(model: Model, mix, macro: Macro, image_size: int, in_channels: int):
     macro.map_sizes(image_size)  # refuses images that are too small
     image = jax.ShapeDtypeStruct((1, image_size, image_size, in_channels), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
-    evaluate = jax.make_jaxpr(lambda v, x: model.apply(v, mix, x, train=False)[0].logits)
+    evaluate = jax.make_jaxpr(
+        lambda v, x: model.apply(v, mix, x, train=False)[0].logits
+    )
     macs = multiply_adds(evaluate(variables, image).jaxpr)
     return {"params": parameters(variables["params"]), "macs": macs}
 
 
-def multiply_adds(jaxpr: Jaxpr) -> int:
-    """Multiply-adds of the convolutions and matrix products in a program."""
+def multiply_adds(jaxpr: Any) -> int:
+    """Multiply-adds of the convolutions and matrix products in a jaxpr."""
     total = 0
     for eqn in jaxpr.eqns:
         name = eqn.primitive.name

@@ -129,13 +129,17 @@ class Network(nn.Module):
             keep = None if paths is None else paths[index : index + count]
             weights = mix.get(plan.type)
             if weights is None and self.is_initializing():
-                weights = jnp.zeros((99, 99))  # shapes of parameters do not depend on it
+                weights = jnp.zeros(
+                    (99, 99)
+                )  # shapes of parameters do not depend on it
             s0, s1 = self._cells(plan, count, index, s0, s1, weights, keep, train)
             index += count
             if self.auxiliary and train and index - 1 == 2 * self.macro.cells // 3:
                 head = AuxiliaryHead(self.classes, self.macro.stem, self.style)
                 auxiliary = head(s1, train)
-        return Output(Linear(self.classes, name="classifier")(s1.mean((1, 2))), auxiliary)
+        return Output(
+            Linear(self.classes, name="classifier")(s1.mean((1, 2))), auxiliary
+        )
 
     def _cells(self, plan, count, index, s0, s1, weights, paths, train):
         name = f"cell_{index}" if count == 1 else f"cells_{index}_{index + count - 1}"
@@ -208,7 +212,8 @@ class AuxiliaryHead(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         x = nn.relu(x)
-        rows, columns = (auxiliary_bins(side) for side in x.shape[1:3])
+        rows, columns = auxiliary_bins(x.shape[1]), auxiliary_bins(x.shape[2])
+        assert rows and columns, "checked before: maps below 2x2 have no head"
         pooled = [[x[:, a:b, c:d].mean((1, 2)) for c, d in columns] for a, b in rows]
         x = jnp.stack([jnp.stack(row, 1) for row in pooled], 1)  # [B, 2, 2, C]
         x = BatchNorm(self.style)(Conv(128, self.style)(x), train)

@@ -177,7 +177,9 @@ class SeparableConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         for stride in (self.stride, 1) if self.dilation == 1 else (self.stride,):
-            x = DepthwiseConv(self.kernel, self.style, stride, self.dilation)(nn.relu(x))
+            x = DepthwiseConv(self.kernel, self.style, stride, self.dilation)(
+                nn.relu(x)
+            )
             x = BatchNorm(self.style)(Conv(self.features, self.style)(x), train)
         return x
 

@@ -150,9 +150,7 @@ def losses(problem: Problem, relaxation: Relaxation) -> Losses:
     def with_aux(w, arch, batch):
         variables = {"params": w, "batch_stats": batch["batch_stats"]}
         mix = relaxation(arch, batch["mix_key"])
-        out, stats = problem.model.apply(
-            variables, mix, batch["image"], train=True
-        )
+        out, stats = problem.model.apply(variables, mix, batch["image"], train=True)
         return cross_entropy(out.logits, batch["label"]), (
             stats,
             accuracy(out.logits, batch["label"]),
@@ -213,7 +211,9 @@ def bilevel(
         return state, {"loss": loss, "accuracy": hits}
 
     def arch_step(state: SearchState, train_batches, val_batch):
-        repeat = lambda leaf: jnp.broadcast_to(leaf, (direction.inner_steps, *leaf.shape))
+        repeat = lambda leaf: jnp.broadcast_to(
+            leaf, (direction.inner_steps, *leaf.shape)
+        )
         stats = jax.tree.map(repeat, state.batch_stats)
         mix_key = derive(state.key, "train mix", state.step)
         mix_keys = jax.random.split(mix_key, direction.inner_steps)

@@ -36,9 +36,9 @@ from nasjax.zeroth.base import Proposal, ZerothOrder
 
 
 class MGSState(NamedTuple):
-    """count: updates so far, what the spread's schedule is asked with."""
+    """updates: how many so far, what the spread's schedule is asked with."""
 
-    count: Array
+    updates: Array
 
 
 class MGSAux(NamedTuple):
@@ -94,7 +94,7 @@ def mgs(
     def propose(state: MGSState, x, key: Array, guide=None) -> Proposal:
         flat, unravel = ravel_pytree(x)
         mean = jnp.zeros_like(flat) if guide is None else -ravel_pytree(guide)[0]
-        s = spread(state.count) if callable(spread) else spread
+        s = spread(state.updates) if callable(spread) else spread
         s = jnp.maximum(jnp.asarray(s, flat.dtype), 1e-8)
         noise_key, choice_key = jax.random.split(key)
         noise = jax.random.normal(noise_key, (samples, flat.size), flat.dtype)
@@ -125,7 +125,7 @@ def mgs(
             "step_norm": jnp.linalg.norm(step),
             "left_out": (~finite).sum(),
         }
-        return unravel(flat + step), MGSState(state.count + 1), metrics
+        return unravel(flat + step), MGSState(state.updates + 1), metrics
 
     return ZerothOrder(init, propose, update)
 
