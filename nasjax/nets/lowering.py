@@ -22,6 +22,7 @@ import numpy as np
 from jax import Array, lax
 
 from nasjax.errors import unknown
+from nasjax.nets.depthwise import depthwise as shifted_depthwise
 
 SPELLINGS = ("auto", "conv", "shift")
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -50,10 +51,7 @@ def depthwise(x: Array, kernel: Array, stride: int, dilation: int, spelling: str
             dimension_numbers=_LAYOUT,
             feature_group_count=channels,
         )
-    taps = kernel.reshape(k * k, 1, 1, 1, channels)
-    return sum(
-        s * taps[i] for i, s in enumerate(_shifts(x, k, stride, dilation, pad, 0.0))
-    )
+    return shifted_depthwise(x, kernel, stride, dilation)
 
 
 def convolution(x: Array, kernel: Array, stride: int, pad: int, spelling: str):
@@ -64,7 +62,7 @@ def convolution(x: Array, kernel: Array, stride: int, pad: int, spelling: str):
             x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=_LAYOUT
         )
     if k > 1:
-        x = jnp.concatenate(_shifts(x, k, stride, 1, pad, 0.0), axis=-1)
+        x = jnp.concatenate(_shifts(x, k, stride, pad), axis=-1)
     elif stride > 1:
         x = x[:, ::stride, ::stride]
     return x @ kernel.reshape(k * k * channels, out)
@@ -118,16 +116,16 @@ def _separable(x: Array, stride: int, fill: float, combine: Callable):
     return x
 
 
-def _shifts(x: Array, k: int, stride: int, dilation: int, pad: int, fill: float):
+def _shifts(x: Array, k: int, stride: int, pad: int) -> list[Array]:
     """The k * k strided views of the padded map that a kernel multiplies."""
     batch, height, width, channels = x.shape
-    reach = dilation * (k - 1)
+    reach = k - 1
     tall = (height + 2 * pad - reach - 1) // stride * stride + 1
     wide = (width + 2 * pad - reach - 1) // stride * stride + 1
-    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), constant_values=fill)
+    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     # Without the barrier XLA fuses what made x into each tap and computes it k * k times.
     x = lax.optimization_barrier(x)
-    offsets = [(i * dilation, j * dilation) for i in range(k) for j in range(k)]
+    offsets = [(i, j) for i in range(k) for j in range(k)]
     return [
         lax.slice(
             x,
