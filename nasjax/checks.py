@@ -8,37 +8,54 @@ from ml_collections import ConfigDict
 
 from nasjax.data.splits import Splits
 from nasjax.errors import UserError, unknown
+from nasjax.nets.lowering import SPELLINGS
 from nasjax.nets.operations import OPERATIONS
-from nasjax.parallel import check_batch
+from nasjax.parallel import MODES, check_batch
 from nasjax.search import ALGORITHMS
 from nasjax.spaces import Macro
 
-# Smallest value of a number, by its name anywhere in the config.
-AT_LEAST = {
+# Smallest value of a number, by its name anywhere in the config. A bound that is an
+# integer is that of an integer field.
+AT_LEAST: dict[str, int | float] = {
+    "auxiliary": 0.0,
+    "b1": 0.0,
+    "b2": 0.0,
     "batch": 1,
     "cells": 1,
     "channels": 2,
     "checkpoint_every": 1,
+    "clip": 0.0,
     "cutout": 0,
     "devices": 0,
+    "drop_path": 0.0,
     "epochs": 1,
     "every": 1,
-    "inner_rate": 0,
+    "inner_rate": 0.0,
     "inner_steps": 0,
     "log_every": 1,
+    "mixture": 0.0,
+    "momentum": 0.0,
     "pad": 0,
-    "rate": 0,
-    "rate_min": 0,
+    "rate": 0.0,
+    "rate_min": 0.0,
     "samples": 1,
     "seed": 0,
+    "split_seed": 0,
+    "spread": 0.0,
+    "temperature": 0.0,
     "warmup_epochs": 0,
-    "weight_decay": 0,
-    "clip": 0,
-    "auxiliary": 0,
-    "drop_path": 0,
-    "momentum": 0,
-    "mixture": 0,
-    "spread": 0,
+    "weight_decay": 0.0,
+}
+
+# Numbers whose range has another end, or an open one.
+BELOW_ONE = ("b1", "b2", "drop_path", "momentum")
+AT_MOST_ONE = ("mixture",)
+ABOVE_LEAST = ("temperature",)
+
+CHOICES = {
+    "lowering": SPELLINGS,
+    "parallel": MODES,
+    "weights": ("importance", "likelihood"),
 }
 
 
@@ -53,19 +70,16 @@ def config(given: ConfigDict) -> ConfigDict:
         )
     if given.get("algorithm") not in ALGORITHMS:
         raise unknown("algorithm", given.get("algorithm", ""), ALGORITHMS)
-    _same_fields(given, defaults.settings(), "config")
-    _numbers(given, "config")
+    known = defaults.settings()
+    known.arch = given.get("arch")  # its fields are the algorithm's own
+    _same_fields(given, known, "config")
+    _values(given, "config")
     if given.search.warmup_epochs >= given.search.epochs:
         raise UserError(
             f"The search has {given.search.epochs} epochs and {given.search.warmup_epochs} "
             "of them warm up, so alpha would never move; set "
             "--config.search.warmup_epochs below --config.search.epochs."
         )
-    for name in ("drop_path", "momentum"):
-        if given.retrain[name] >= 1:
-            raise UserError(
-                f"config.retrain.{name} is {given.retrain[name]}; expected 0 to below 1."
-            )
     copy = ConfigDict(given.to_dict())
     copy.lock()
     return copy
@@ -106,6 +120,7 @@ def sizes(config: ConfigDict, data: Splits, devices: int) -> None:
 
 
 def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:
+    """The same names, and values of the same kinds."""
     for name in known:
         if name not in given:
             raise UserError(
@@ -113,22 +128,66 @@ def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:
             )
     for name, value in given.items():
         if name not in known:
-            if (path, name) == ("config", "arch"):
-                continue
             raise unknown(
                 "config field", f"{path}.{name}", [f"{path}.{k}" for k in known]
             )
-        if isinstance(known[name], ConfigDict):
-            _same_fields(value, known[name], f"{path}.{name}")
-
-
-def _numbers(given: ConfigDict, path: str) -> None:
-    for name, value in given.items():
-        if isinstance(value, ConfigDict):
-            _numbers(value, f"{path}.{name}")
-        elif name in AT_LEAST and not (
-            isinstance(value, int | float) and AT_LEAST[name] <= value < float("inf")
-        ):
+        example = known[name]
+        if isinstance(example, ConfigDict) and isinstance(value, ConfigDict):
+            _same_fields(value, example, f"{path}.{name}")
+        elif not _alike(value, example):
             raise UserError(
-                f"{path}.{name} is {value!r}; expected a number from {AT_LEAST[name]}."
+                f"{path}.{name} is {value!r}; expected {_KINDS[type(example)]}."
             )
+
+
+_KINDS = {
+    ConfigDict: "a group of fields, as a get_config() makes it",
+    bool: "True or False",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    tuple: "a tuple, such as ('skip_connect', 'sep_conv_3x3')",
+}
+
+
+def _alike(value: object, example: object) -> bool:
+    if isinstance(example, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(example, bool)
+    if isinstance(example, float):
+        return isinstance(value, int | float)
+    if isinstance(example, tuple):
+        return isinstance(value, tuple | list)
+    return isinstance(value, type(example))
+
+
+def _values(given: ConfigDict, path: str) -> None:
+    """Numbers are in their ranges, and choices among those there are."""
+    for name, value in given.items():
+        where = f"{path}.{name}"
+        if isinstance(value, ConfigDict):
+            _values(value, where)
+        elif name in CHOICES and value not in CHOICES[name]:
+            raise unknown(where, value, CHOICES[name])
+        elif name in AT_LEAST:
+            _number(value, name, where)
+
+
+def _number(value: object, name: str, where: str) -> None:
+    least = AT_LEAST[name]
+    whole = isinstance(least, int)
+    kinds = int if whole else int | float
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, kinds)
+        or not least <= value < float("inf")
+        or (name in BELOW_ONE and value >= 1)
+        or (name in AT_MOST_ONE and value > 1)
+        or (name in ABOVE_LEAST and value == least)
+    ):
+        kind = "an integer" if whole else "a number"
+        below = " to below 1" if name in BELOW_ONE else ""
+        most = " to 1" if name in AT_MOST_ONE else ""
+        start = "above" if name in ABOVE_LEAST else "from"
+        raise UserError(
+            f"{where} is {value!r}; expected {kind} {start} {least:g}{below}{most}."
+        )

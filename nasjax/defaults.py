@@ -50,8 +50,8 @@ def settings(arg: str | None = None) -> ConfigDict:
     config.search = search = ConfigDict()
     search.channels = 8  # C of the first cell
     search.cells = 3  # depth of the supernet; reductions at a third and two thirds
-    search.epochs = 10  # passes over the weight part
-    search.warmup_epochs = 3  # epochs in which only the weights train
+    search.epochs = 8  # passes over the weight part
+    search.warmup_epochs = 2  # epochs in which only the weights train
     search.batch = 32  # examples in a batch, for weights and alpha
     search.rate = 0.05  # learning rate of the weights, cosine per epoch ...
     search.rate_min = 0.005  # ... down to this

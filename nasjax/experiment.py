@@ -18,14 +18,14 @@ from nasjax import checks, nets, optim, parallel, report
 from nasjax.data import augment as augmentation
 from nasjax.data import sources, splits
 from nasjax.data.augment import Augment
+from nasjax.errors import UserError
 from nasjax.folder import RunFolder
-from nasjax.genotype import Genotype, discretise
+from nasjax.genotype import Genotype, discretise, random_genotype
 from nasjax.keys import derive
 from nasjax.loop import run_phase, signals
 from nasjax.nets import Model
 from nasjax.phases import retrain_phase, search_phase, test_accuracy
 from nasjax.progress import Progress
-from nasjax.relax import uniform_architecture
 from nasjax.retrain import training
 from nasjax.search import ALGORITHMS, Problem, Search
 from nasjax.spaces import CellSpace, Macro, darts
@@ -111,7 +111,10 @@ def build(config: ConfigDict) -> Experiment:
         warmup_epochs=settings.warmup_epochs,
         axis=axis,
     )
-    search = ALGORITHMS[config.algorithm](problem, config.arch)
+    try:
+        search = ALGORITHMS[config.algorithm](problem, config.arch)
+    except ValueError as error:  # a setting that the method itself refuses
+        raise UserError(f"{error} Set it with --config.arch.NAME=VALUE.") from None
     return Experiment(
         config, space, data, data_name, search, problem, search_augment,
         retrain_augment, where,
@@ -141,10 +144,7 @@ def run(
       UserError: bad input; nothing has been written or lost.
       nasjax.loop.Interrupted: a signal came; the checkpoint is written.
     """
-    if isinstance(progress, Progress):
-        return _run(build(config), workdir, progress, command)
-    with Progress() as progress:
-        return _run(build(config), workdir, progress, command)
+    return _run(build(config), workdir, progress or Progress(), command)
 
 
 def _run(
@@ -175,8 +175,7 @@ def _run(
         genotype, found = _search(experiment, derive(key, "search"), folder, progress)
         candidates = {"retrain": genotype}
         if config.retrain.baseline:
-            mix = uniform_architecture(experiment.space)(None, derive(key, "random"))
-            random = discretise(jax.device_get(mix), experiment.space)
+            random = random_genotype(config.seed, experiment.space)
             folder.write_outcome("random_genotype", random.to_json())
             candidates["retrain_random"] = random
         trained = {
@@ -198,7 +197,7 @@ def _run(
             macro.channels,
             macro.cells,
             len(experiment.data.classes),
-            experiment.image_shape[0],
+            experiment.image_shape[:2],
             experiment.image_shape[2],
         )
         result = {

@@ -277,12 +277,12 @@ def _is_run_of(config: dict[str, Any], path: Path) -> bool:
             )
         return False
     old, new = _flat(stored), _flat(config)
-    names = sorted(n for n in old | new if _show(old, n) != _show(new, n))
-    if names:
+    differ = sorted(n for n in old | new if _show(old, n) != _show(new, n))
+    if differ:
         shown = "; ".join(
-            f"{n} is {_show(old, n)} there and {_show(new, n)} here" for n in names[:5]
+            f"{n} is {_show(old, n)} there and {_show(new, n)} here" for n in differ[:5]
         )
-        more = f"; and {len(names) - 5} more" if len(names) > 5 else ""
+        more = f"; and {len(differ) - 5} more" if len(differ) > 5 else ""
         raise UserError(
             f"{path} holds a run of another config ({shown}{more}); give another "
             "folder with --workdir, or the config it was started with."

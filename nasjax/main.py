@@ -12,9 +12,10 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from nasjax.errors import UserError, unknown
 
@@ -25,6 +26,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; runs/CONFIG-VARIANT-HASH by default."
 )
+
+EXAMPLE = "--config=configs/zarts_mgs.py"
 
 
 def main() -> None:
@@ -37,26 +40,19 @@ def main() -> None:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    asked = [arg.lstrip("-").partition("=")[0] for arg in argv[1:]]
+    if "config" not in asked and not any(name.startswith("help") for name in asked):
+        raise UserError(
+            f"No config was given; type for example python -m nasjax.main {EXAMPLE}"
+        )
     try:
         rest = FLAGS(argv)
-        if _CONFIG.value is None:
-            if FLAGS.find_module_defining_flag("help") and any(
-                arg.lstrip("-").startswith("help") for arg in argv[1:]
-            ):
-                return rest
-            raise UserError(
-                "No config was given; type for example "
-                "python -m nasjax.main --config=configs/zarts_mgs.py"
-            )
-    except flags.Error as error:
-        raise _mended(str(error), argv) from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _mended(str(error).strip("'\""), argv) from None
-    except (FileNotFoundError, ImportError, SyntaxError) as error:
-        raise UserError(
-            f"The config cannot be read: {error}; give a file such as "
-            "configs/zarts_mgs.py with --config."
-        ) from None
+    except UserError:
+        raise
+    except Exception as error:  # absl and ml_collections raise almost anything
+        raise _mended(error, argv) from None
+    if not isinstance(_CONFIG.value, ConfigDict):
+        raise _mended(ValueError("it is no ConfigDict"), argv)
     if len(rest) > 1:
         raise UserError(
             f"Unexpected argument {rest[1]!r}; flags start with two dashes."
@@ -64,28 +60,54 @@ def _parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def _mended(message: str, argv: list[str]) -> UserError:
-    """The sentence for a flag that absl or ml_collections refuses."""
-    first = message.splitlines()[0] if message else "A flag is malformed."
-    for arg in argv[1:]:
-        name = arg.lstrip("-").split("=")[0]
-        if name.startswith("config.") and _CONFIG.value is not None:
-            fields = [f"config.{field}" for field in _fields(_CONFIG.value.to_dict())]
+def _mended(error: Exception, argv: list[str]) -> UserError:
+    """The sentence for what absl or ml_collections refuse."""
+    given = [arg.lstrip("-").partition("=")[::2] for arg in argv[1:]]
+    file = dict(given)["config"] or argv[argv.index("--config") + 1]
+    try:
+        fields = _fields(_read(file).to_dict())
+    except UserError as reason:
+        return reason
+    except Exception as reason:  # the file is the user's own program
+        return UserError(
+            f"The config {file!r} cannot be read ({_first_line(reason)}); give a file "
+            f"with a get_config function, such as {EXAMPLE}"
+        )
+    for name, value in given:
+        if name.startswith("config."):
             if name not in fields:
                 return unknown("config field", name, fields)
-    return UserError(first)
+            if name in str(error):
+                return UserError(
+                    f"--{name} was given {value!r}; expected a value like its present "
+                    f'one, as in --{name}="{fields[name]}"'
+                )
+    return UserError(_first_line(error))
 
 
-def _fields(config: dict, prefix: str = "") -> list[str]:
-    return [
-        field
-        for name, value in config.items()
-        for field in (
-            _fields(value, f"{prefix}{name}.")
-            if isinstance(value, dict)
-            else [prefix + name]
+def _read(file: str) -> ConfigDict:
+    """The config of `PATH:variant`, as ml_collections reads it but with its errors."""
+    path, _, variant = file.partition(":")
+    if not os.path.isfile(path):
+        raise UserError(
+            f"The config file {path!r} does not exist; give one such as {EXAMPLE}"
         )
-    ]
+    space: dict[str, Any] = {"__name__": "config"}
+    exec(compile(Path(path).read_text(), path, "exec"), space)
+    return space["get_config"](*[variant] if variant else [])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0]
+
+
+def _fields(config: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
+    """Dotted name -> value of every field."""
+    flat = {}
+    for name, value in config.items():
+        inner = isinstance(value, dict)
+        flat |= _fields(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+    return flat
 
 
 def _run(argv: list[str]) -> None:

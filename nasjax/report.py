@@ -11,7 +11,7 @@ import numpy as np
 from nasjax import nets, viz
 from nasjax.folder import RunFolder
 from nasjax.genotype import Genotype
-from nasjax.spaces import CellSpace, Macro
+from nasjax.spaces import CellSpace, Macro, darts
 
 if TYPE_CHECKING:
     from nasjax.experiment import Experiment
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # network into a search's or a retraining's programs; multiply-adds a second of training.
 SEARCH_BODY_SECONDS = 14.0
 RETRAIN_BODY_SECONDS = 5.0
-TRAINING_RATE = 0.5e9
+TRAINING_RATE = 4e9
 
 
 def opening(experiment: Experiment, path: Path) -> list[str]:
@@ -51,7 +51,7 @@ def estimate(experiment: Experiment) -> tuple[float, float]:
     """Seconds to compile and to run, as it would be on two CPU cores."""
     config, problem = experiment.config, experiment.problem
     cadence, search = experiment.search.cadence, config.search
-    side, channels = experiment.image_shape[0], experiment.image_shape[2]
+    side, channels = experiment.image_shape[:2], experiment.image_shape[2]
     classes = len(experiment.data.classes)
     steps = problem.epochs * problem.steps_per_epoch
     moves = max(steps - cadence.warmup, 0) // cadence.every
@@ -83,7 +83,7 @@ def estimate(experiment: Experiment) -> tuple[float, float]:
 
 def closing(result: dict[str, Any], path: Path) -> str:
     """The last words of a run."""
-    genotype = Genotype.from_json(result["genotype"])
+    genotype = _found(result["genotype"])
     seconds = result["seconds"]
     random = result["random_test_accuracy"]
     beside = "" if random is None else f", a random architecture {random:.2%}"
@@ -125,6 +125,13 @@ def pictures(folder: RunFolder, genotype: Genotype, space: CellSpace) -> None:
     viz.plot_alpha(
         history, steps, space.primitives, space.edges, folder.path / "alpha.png"
     )
+
+
+def _found(data: dict[str, Any]) -> Genotype:
+    """The genotype of a result, which may hold operations of the user's own."""
+    pairs = (pair for kind in ("normal", "reduce") for pair in data[kind])
+    operations = tuple(dict.fromkeys(op for op, _ in pairs))
+    return Genotype.from_json(data, darts(operations))
 
 
 def _bodies(macro: Macro) -> int:

@@ -32,7 +32,7 @@ def count_genotype(
     channels: int,
     cells: int,
     classes: int,
-    image_size: int,
+    image_size: int | tuple[int, int],
     in_channels: int = 3,
     stem: str = "cifar",
     auxiliary: bool = False,
@@ -44,7 +44,7 @@ def count_genotype(
       channels: C of the first cell.
       cells: number of cells L.
       classes: number of classes.
-      image_size: side of the square image, pixels.
+      image_size: side of the square image, or (height, width); pixels.
       in_channels: channels of the image.
       stem: "cifar" or "imagenet".
       auxiliary: also count the auxiliary head's parameters.
@@ -62,7 +62,7 @@ def count_supernet(
     channels: int,
     cells: int,
     classes: int,
-    image_size: int,
+    image_size: int | tuple[int, int],
     in_channels: int = 3,
     stem: str = "cifar",
 ) -> dict[str, int]:
@@ -74,9 +74,10 @@ def count_supernet(
     return _count(model, mix, macro, image_size, in_channels)
 
 
-def _count(model: Model, mix, macro: Macro, image_size: int, in_channels: int):
-    macro.map_sizes(image_size)  # refuses images that are too small
-    image = jax.ShapeDtypeStruct((1, image_size, image_size, in_channels), jnp.float32)
+def _count(model: Model, mix, macro: Macro, image_size, in_channels: int):
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    macro.map_sizes(min(size))  # refuses images that are too small
+    image = jax.ShapeDtypeStruct((1, *size, in_channels), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
     evaluate = jax.make_jaxpr(
         lambda v, x: model.apply(v, mix, x, train=False)[0].logits

@@ -95,7 +95,7 @@ def _valid(n: int, stride: int) -> np.ndarray:
 def _windows(x: Array, stride: int, fill: float, combine: Callable):
     return lax.reduce_window(
         x,
-        jnp.asarray(fill, x.dtype),
+        np.asarray(fill, x.dtype),  # a constant: of a tracer there is no derivative
         combine,
         (1, 3, 3, 1),
         (1, stride, stride, 1),

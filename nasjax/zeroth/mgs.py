@@ -119,7 +119,7 @@ def mgs(
         spread_of_losses = jnp.where(finite, losses - mean, 0)
         metrics = {
             "candidate_loss": mean,
-            "candidate_loss_std": jnp.sqrt(jnp.square(spread_of_losses).sum() / count),
+            "candidate_spread": jnp.sqrt(jnp.square(spread_of_losses).sum() / count),
             "effective_samples": jnp.square(c.sum())
             / jnp.maximum(jnp.square(c).sum(), 1e-30),
             "step_norm": jnp.linalg.norm(step),
