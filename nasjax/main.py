@@ -78,9 +78,11 @@ def _mended(error: Exception, argv: list[str]) -> UserError:
             if name not in fields:
                 return unknown("config field", name, fields)
             if name in str(error):
+                present = fields[name]
+                quoted = f'"{present}"' if isinstance(present, tuple) else present
                 return UserError(
                     f"--{name} was given {value!r}; expected a value like its present "
-                    f'one, as in --{name}="{fields[name]}"'
+                    f"one, as in --{name}={quoted}"
                 )
     return UserError(_first_line(error))
 
@@ -103,7 +105,7 @@ def _first_line(error: Exception) -> str:
 
 def _fields(config: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
     """Dotted name -> value of every field."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in config.items():
         inner = isinstance(value, dict)
         flat |= _fields(value, f"{prefix}{name}.") if inner else {prefix + name: value}
@@ -117,7 +119,10 @@ def _run(argv: list[str]) -> None:
     from nasjax.progress import Progress
 
     config = _CONFIG.value
-    workdir = Path(_WORKDIR.value or default_workdir(FLAGS["config"].config_filename))
+    workdir = Path(
+        _WORKDIR.value
+        or default_workdir(config_flags.get_config_filename(FLAGS["config"]))
+    )
     command = shlex.join(["python", "-m", "nasjax.main", *sys.argv[1:]])
     try:
         with Progress(tensorboard=workdir / "tensorboard") as progress:

@@ -86,6 +86,7 @@ def closing(result: dict[str, Any], path: Path) -> str:
     genotype = _found(result["genotype"])
     seconds = result["seconds"]
     random = result["random_test_accuracy"]
+    supernet = result["supernet_valid_accuracy"]
     beside = "" if random is None else f", a random architecture {random:.2%}"
     return "\n".join(
         [
@@ -93,8 +94,8 @@ def closing(result: dict[str, Any], path: Path) -> str:
             viz.text(genotype),
             "",
             f"test accuracy after retraining: {result['test_accuracy']:.2%}{beside}",
-            f"{result['params']:,} parameters, {result['macs']:,} multiply-adds; "
-            f"supernet's validation accuracy {result['supernet_valid_accuracy']:.2%}",
+            f"{result['params']:,} parameters, {result['macs']:,} multiply-adds"
+            + ("" if supernet is None else f"; supernet's accuracy {supernet:.2%}"),
             f"{seconds['compile']:.0f} s compiling, {seconds['search']:.0f} s searching, "
             f"{seconds['retrain']:.0f} s retraining",
             f"everything is in {path}: genotype.json, result.json, cells.png, alpha.png, "

@@ -15,7 +15,6 @@ from nasjax.genotype import (
     one_hot,
     random_genotype,
 )
-from nasjax.nets import count_genotype
 from nasjax.published import PUBLISHED
 from nasjax.spaces import SPACES, CellSpace, darts
 
@@ -45,18 +44,6 @@ DARTS_V2 = {
         ["max_pool_3x3", 1],
     ],
     "concat": [2, 3, 4, 5],
-}
-# Measured with the original PyTorch network: CIFAR-10, C = 36, L = 20, no head.
-PARAMS = {
-    "darts_v1": 3_169_414,
-    "darts_v2": 3_349_342,
-    "pc_darts_cifar": 3_634_678,
-    "pc_darts_imagenet": 3_721_510,
-    "pdarts": 3_433_798,
-    "prdarts": 3_444_814,
-    "gdas_v1": 3_368_782,
-    "sdarts_rs": 3_606_166,
-    "sdarts_adv": 3_344_806,
 }
 
 
@@ -181,13 +168,8 @@ def test_names_that_do_not_exist(tmp_path):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_cells_have_the_published_size(name):
+def test_published_cells_are_of_the_space(name):
     check(PUBLISHED[name], DARTS)
-    assert count_genotype(PUBLISHED[name], 36, 20, 10, 32)["params"] == PARAMS[name]
-
-
-def test_published_names():
-    assert set(PUBLISHED) == set(PARAMS)
 
 
 def weights(space, rows):

@@ -113,7 +113,7 @@ def mgs(
         step = jnp.sum(c[:, None] * jnp.where(c[:, None] > 0, u, 0), 0)
         flat, unravel = ravel_pytree(x)
         finite = jnp.isfinite(losses)
-        count = jnp.maximum(finite.sum(), 1)
+        count = jnp.maximum(finite.sum(dtype=losses.dtype), 1)
         kept = jnp.where(finite, losses, 0)
         mean = kept.sum() / count
         spread_of_losses = jnp.where(finite, losses - mean, 0)

@@ -1,0 +1,276 @@
+"""Both spellings against the definition, written as loops over products, in float64."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasjax.errors import UserError
+from nasjax.nets import lowering
+
+pytestmark = pytest.mark.usefixtures("float64")
+SPELLINGS = ("conv", "shift")
+DRAWS = np.random.default_rng(0)
+DEPTHWISE = ("bc,c->bc", "bc,c->bc", "bc,bc->c")
+DENSE = ("bc,cd->bd", "bd,cd->bc", "bc,bd->cd")
+
+
+def normal(*shape):
+    return DRAWS.normal(size=shape)
+
+
+class Definition:
+    """y[out] = sum of x[out * stride + at * dilation - pad] kernel[at], and its two
+    transposes, as a plain loop. `products`: the einsums over channels of the three."""
+
+    def __init__(self, size, k, stride, dilation, pad, products):
+        self.size, self.k, self.products = size, k, products
+        self.out = [(n + 2 * pad - dilation * (k - 1) - 1) // stride + 1 for n in size]
+        self.terms = []
+        for out in np.ndindex(*self.out):
+            for at in np.ndindex(k, k):
+                pixel = [
+                    o * stride + a * dilation - pad
+                    for o, a in zip(out, at, strict=True)
+                ]
+                if all(0 <= p < n for p, n in zip(pixel, size, strict=True)):
+                    self.terms.append((out, tuple(pixel), at))
+
+    def value(self, x, kernel):
+        y = 0
+        for (i, j), (p, q), at in self.terms:
+            one = np.einsum(self.products[0], x[:, p, q], kernel[at])
+            y = y + np.zeros((len(x), *self.out, one.shape[-1]))
+            y[:, i, j] += one
+        return y
+
+    def to_x(self, kernel, ct):
+        x = np.zeros((len(ct), *self.size, kernel.shape[2]))
+        for (i, j), (p, q), at in self.terms:
+            x[:, p, q] += np.einsum(self.products[1], ct[:, i, j], kernel[at])
+        return x
+
+    def to_kernel(self, x, ct):
+        shape = (x.shape[-1],) if self.products is DEPTHWISE else (x.shape[-1], 2)
+        kernel = np.zeros((self.k, self.k, *shape))
+        for (i, j), (p, q), at in self.terms:
+            kernel[at] += np.einsum(self.products[2], x[:, p, q], ct[:, i, j])
+        return kernel
+
+    def everything(self, x, kernel, dx, dk, target):
+        """As `everything` below; a bilinear map has these derivatives."""
+        y = self.value(x, kernel)
+        dy = self.value(dx, kernel) + self.value(x, dk)
+        rest = y - target
+        grads = self.to_x(kernel, rest), self.to_kernel(x, rest)
+        curved = (
+            self.to_x(kernel, dy) + self.to_x(dk, rest),
+            self.to_kernel(x, dy) + self.to_kernel(dx, rest),
+        )
+        return {"value": (y, dy), "grads": grads, "hvp": curved}
+
+
+def everything(f, x, kernel, dx, dk, target):
+    """Value, jvp, vjp and Hessian-vector products of half the squared distance."""
+
+    def loss(x, kernel):
+        return 0.5 * jnp.square(f(x, kernel) - target).sum()
+
+    value = jax.jvp(f, (x, kernel), (dx, dk))
+    grads, hvp = jax.jvp(jax.grad(loss, (0, 1)), (x, kernel), (dx, dk))
+    return {"value": value, "grads": grads, "hvp": hvp}
+
+
+def same(found, expected):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10),
+        found,
+        expected,
+    )
+
+
+def stacked(results):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize(
+    ("k", "stride", "dilation", "size"),
+    [
+        *((*case, (7, 6)) for case in itertools.product((3, 5), (1, 2), (1, 2))),
+        (5, 2, 2, (2, 3)),  # the kernel is larger than the map
+        (3, 2, 1, (1, 4)),
+    ],
+)
+def test_depthwise(k, stride, dilation, size, spelling):
+    """Under a vmap over kernels that share their input, as the look-ahead uses it."""
+    pad = dilation * (k - 1) // 2
+    definition = Definition(size, k, stride, dilation, pad, DEPTHWISE)
+    assert definition.out == [-(-n // stride) for n in size]
+    batch = 9 if 1 in size else 2
+    x, dx = normal(batch, *size, 3), normal(batch, *size, 3)
+    kernels, dks = normal(2, k, k, 3), normal(2, k, k, 3)
+    target = normal(batch, *definition.out, 3)
+
+    def f(x, kernel):
+        return lowering.depthwise(x, kernel, stride, dilation, spelling)
+
+    run = jax.vmap(lambda kernel, dk: everything(f, x, kernel, dx, dk, target))
+    expected = [
+        definition.everything(x, kernel, dx, dk, target)
+        for kernel, dk in zip(kernels, dks, strict=True)
+    ]
+    same(jax.jit(run)(kernels, dks), stacked(expected))
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_depthwise_under_other_transformations(spelling):
+    """Scanned, mapped over inputs and kernels together, reversed twice."""
+    definition = Definition((5, 4), 3, 2, 1, 1, DEPTHWISE)
+    x, dx = normal(2, 1, 5, 4, 2), normal(2, 1, 5, 4, 2)
+    kernels, dks = normal(2, 3, 3, 2), normal(2, 3, 3, 2)
+    many = (x, kernels, dx, dks, normal(2, 1, 3, 2, 2))
+    expected = stacked([definition.everything(*one) for one in zip(*many, strict=True)])
+
+    def f(x, kernel):
+        return lowering.depthwise(x, kernel, 2, 1, spelling)
+
+    run = lambda *one: everything(f, *one)
+    same(jax.jit(jax.vmap(run))(*many), expected)
+    scan = jax.jit(lambda many: jax.lax.scan(lambda _, one: (0, run(*one)), 0, many))
+    same(scan(tuple(map(jnp.asarray, many)))[1], expected)
+
+    def slope(x, kernel, dx, dk, target):
+        loss = lambda x, kernel: 0.5 * jnp.square(f(x, kernel) - target).sum()
+        gx, gk = jax.grad(loss, (0, 1))(x, kernel)
+        return (gx * dx).sum() + (gk * dk).sum()
+
+    twice = jax.jit(jax.vmap(jax.grad(slope, (0, 1))))
+    same(twice(*many), expected["hvp"])
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize(
+    ("k", "stride", "pad", "size"),
+    [
+        (1, 1, 0, (3, 4)),
+        (1, 2, 0, (5, 4)),
+        (3, 1, 1, (4, 5)),  # the stem
+        (3, 2, 1, (5, 4)),  # the ImageNet stem
+        (2, 1, 0, (2, 2)),  # the auxiliary head
+    ],
+)
+def test_convolution(k, stride, pad, size, spelling):
+    definition = Definition(size, k, stride, 1, pad, DENSE)
+    x, dx = normal(2, *size, 3), normal(2, *size, 3)
+    kernels, dks = normal(2, k, k, 3, 2), normal(2, k, k, 3, 2)
+    target = normal(2, *definition.out, 2)
+
+    def f(x, kernel):
+        return lowering.convolution(x, kernel, stride, pad, spelling)
+
+    run = jax.vmap(lambda kernel, dk: everything(f, x, kernel, dx, dk, target))
+    expected = [
+        definition.everything(x, kernel, dx, dk, target)
+        for kernel, dk in zip(kernels, dks, strict=True)
+    ]
+    same(jax.jit(run)(kernels, dks), stacked(expected))
+
+
+def windows(size, stride):
+    """(output pixel, rows, columns) of a 3x3 window clipped to the map."""
+    outs = [range(-(-n // stride)) for n in size]
+    for out in itertools.product(*outs):
+        yield (
+            out,
+            *(
+                range(max(stride * o - 1, 0), min(stride * o + 2, n))
+                for o, n in zip(out, size, strict=True)
+            ),
+        )
+
+
+def matrix(kind, x, stride):
+    """The pool as a linear map [B, C, out row, out column, row, column] around x."""
+    batch, *size, channels = x.shape
+    out = [-(-n // stride) for n in size]
+    linear = np.zeros((batch, channels, *out, *size))
+    for (i, j), rows, columns in windows(size, stride):
+        pixels = list(itertools.product(rows, columns))
+        for b, c in np.ndindex(batch, channels):
+            if kind == "avg":
+                for pixel in pixels:
+                    linear[(b, c, i, j, *pixel)] = 1 / len(pixels)
+            else:
+                largest = max(pixels, key=lambda p: x[b, p[0], p[1], c])
+                linear[(b, c, i, j, *largest)] = 1
+    return linear
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("kind", ["max", "avg"])
+@pytest.mark.parametrize(
+    ("stride", "size"),
+    [(1, (5, 4)), (2, (5, 4)), (2, (2, 1))],
+)
+def test_pools(kind, stride, size, spelling):
+    """Borders: only pixels inside the map count, for the maximum and the mean."""
+    pool = {"max": lowering.max_pool, "avg": lowering.avg_pool}[kind]
+    x = normal(3, *size, 2) - 10  # negative: zeros at the border would win a maximum
+    dx = normal(3, *size, 2)
+    linear = matrix(kind, x, stride)
+    push = lambda v: np.einsum("bcijpq,bpqc->bijc", linear, v)
+    pull = lambda ct: np.einsum("bcijpq,bijc->bpqc", linear, ct)
+
+    def run(x, dx):
+        f = lambda x: pool(x, stride, spelling)
+        loss = lambda x: 0.5 * jnp.square(f(x)).sum()
+        return jax.jvp(f, (x,), (dx,)), jax.jvp(jax.grad(loss), (x,), (dx,))
+
+    expected = (push(x), push(dx)), (pull(push(x)), pull(push(dx)))
+    mapped = jax.jit(jax.vmap(run))(x[:, None], dx[:, None])
+    same(jax.tree.map(lambda leaf: leaf[:, 0], mapped), expected)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_pools_by_hand(spelling):
+    x = jnp.asarray([[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0], [-7.0, -8.0, -9.0]])
+    x = x[None, :, :, None]
+    assert lowering.max_pool(x, 2, spelling)[0, ..., 0].tolist() == [[-1, -2], [-4, -5]]
+    average = lowering.avg_pool(x, 2, spelling)[0, ..., 0]
+    same(average, np.array([[-3.0, -4.0], [-6.0, -7.0]]))
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_tied_maximum_passes_its_whole_gradient_on(spelling):
+    grad = jax.grad(lambda x: lowering.max_pool(x, 1, spelling).sum())
+    assert float(grad(jnp.ones((1, 4, 4, 1))).sum()) == 16
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_type_of_the_input_is_kept(dtype, spelling):
+    x = jax.ShapeDtypeStruct((1, 4, 4, 2), dtype)
+    kernel = jax.ShapeDtypeStruct((3, 3, 2), dtype)
+    dense = jax.ShapeDtypeStruct((3, 3, 2, 5), dtype)
+    outs = (
+        jax.eval_shape(
+            lambda x, k: lowering.depthwise(x, k, 2, 1, spelling), x, kernel
+        ),
+        jax.eval_shape(
+            lambda x, k: lowering.convolution(x, k, 2, 1, spelling), x, dense
+        ),
+        jax.eval_shape(lambda x: lowering.max_pool(x, 2, spelling), x),
+        jax.eval_shape(lambda x: lowering.avg_pool(x, 2, spelling), x),
+    )
+    assert {out.dtype for out in outs} == {jnp.dtype(dtype)}
+    assert {out.shape[1:3] for out in outs} == {(2, 2)}
+
+
+def test_resolve():
+    assert lowering.resolve("auto") == "shift"  # tests run on a CPU
+    assert [lowering.resolve(spelling) for spelling in SPELLINGS] == list(SPELLINGS)
+    with pytest.raises(UserError, match="'shifts'; did you mean 'shift'"):
+        lowering.resolve("shifts")

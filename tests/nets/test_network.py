@@ -1,0 +1,329 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasjax.genotype import Genotype
+from nasjax.nets import genotype_network, supernet
+from nasjax.nets.cells import FixedCell, MixedCell, MixedEdge
+from nasjax.nets.network import AuxiliaryHead, Network, auxiliary_bins
+from nasjax.nets.operations import (
+    OPERATIONS,
+    BatchNorm,
+    Conv,
+    FactorizedReduce,
+    ReLUConvBN,
+    Style,
+)
+from nasjax.published import PUBLISHED
+from nasjax.spaces import DARTS_8, SPACES, CellPlan, Macro, darts
+
+SEARCH, FIXED = Style(True, "shift"), Style(False, "shift")
+KEY = jax.random.key(0)
+NORMAL = (
+    ("dil_conv_3x3", 0), ("skip_connect", 1),
+    ("avg_pool_3x3", 0), ("max_pool_3x3", 2),
+    ("skip_connect", 0), ("skip_connect", 3),
+    ("avg_pool_3x3", 4), ("skip_connect", 2),
+)  # fmt: skip
+REDUCE = (("max_pool_3x3", 0), ("skip_connect", 1)) + (("avg_pool_3x3", 0),) * 6
+LIGHT = Genotype("darts", {"normal": NORMAL, "reduce": REDUCE}, (2, 3, 4, 5))
+MACRO = Macro(2, 6, stem_channels=8)
+
+
+def close(found, expected, atol=2e-5):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=atol),
+        found,
+        expected,
+    )
+
+
+def drawn(init, *arguments):
+    """Variables of the right shapes, with scales and statistics other than 1 and 0."""
+    draws = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: (
+            jnp.asarray(draws.uniform(0.2, 1.2, leaf.shape), leaf.dtype)
+            * (1 if len(leaf.shape) < 3 else draws.choice([-1, 1], leaf.shape))
+        ),
+        jax.eval_shape(init, KEY, *arguments),
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "stem"),
+    [
+        *(((side, side), "cifar") for side in (8, 25, 28, 30, 50)),
+        ((9, 6), "cifar"),
+        ((50, 50), "imagenet"),
+    ],
+)
+def test_grey_images_of_any_size(size, stem):
+    """1 channel, 3 classes; other networks of the same macro differ within the cells."""
+    images = jax.ShapeDtypeStruct((2, *size, 1), jnp.float32)
+    mix = {kind: jnp.zeros((14, 7)) for kind in ("normal", "reduce")}
+    for model in (
+        supernet(SPACES["darts7"], Macro(4, 3, stem), 3),
+        genotype_network(PUBLISHED["gdas_v1"], Macro(4, 3, stem), 3, auxiliary=True),
+    ):
+        variables = jax.eval_shape(model.init, KEY, images)
+        for train in (True, False):
+            out, stats = jax.eval_shape(
+                lambda v, x: model.apply(v, mix, x, train=train), variables, images
+            )
+            assert out.logits.shape == (2, 3) and out.logits.dtype == jnp.float32
+            assert (out.auxiliary is not None) == (model.auxiliary and train)
+            if out.auxiliary is not None:
+                assert out.auxiliary.shape == (2, 3)
+            assert jax.tree.structure(stats) == jax.tree.structure(
+                variables["batch_stats"]
+            )
+
+
+@pytest.mark.parametrize(
+    ("side", "bins"),
+    [
+        (8, ((0, 5), (3, 8))),  # kernel 5, stride 3
+        (7, ((0, 5), (2, 7))),  # kernel 5, stride 2
+        (2, ((0, 1), (1, 2))),
+        (3, ((0, 2), (1, 3))),
+        (4, ((0, 2), (2, 4))),
+        (5, ((0, 3), (2, 5))),
+        (6, ((0, 3), (3, 6))),
+        (13, ((0, 7), (6, 13))),
+        (1, None),
+    ],
+)
+def test_auxiliary_bins(side, bins):
+    """PyTorch's adaptive bins elsewhere: floor(i n / 2) to ceil((i + 1) n / 2)."""
+    assert auxiliary_bins(side) == bins
+
+
+def test_auxiliary_head_by_hand():
+    """Kernels that only pass on, so that the four logits are the four means."""
+    x = np.random.default_rng(0).uniform(size=(2, 8, 7, 1)).astype(np.float32)
+    head = AuxiliaryHead(4, "imagenet", FIXED)
+    variables = jax.jit(head.init, static_argnums=2)(KEY, x, False)
+    corner = np.zeros((2, 2, 128, 768), np.float32)
+    for i, j in np.ndindex(2, 2):
+        corner[i, j, 0, 2 * i + j] = 1
+    params = {
+        "Conv_0": {"kernel": jnp.ones((1, 1, 1, 128))},
+        "BatchNorm_0": variables["params"]["BatchNorm_0"],
+        "Conv_1": {"kernel": corner},
+        "Linear_0": {"kernel": jnp.eye(768, 4), "bias": jnp.arange(4.0)},
+    }
+    logits = head.apply({**variables, "params": params}, x, False)
+    means = [
+        x[:, rows, columns, 0].mean((1, 2)) / np.sqrt(1 + 1e-5)
+        for rows in (slice(0, 5), slice(3, 8))
+        for columns in (slice(0, 5), slice(2, 7))
+    ]
+    close(logits, np.stack(means, 1) + np.arange(4))
+
+
+@pytest.fixture(scope="module")
+def light():
+    """(evaluate, variables, images 4 x 8 x 8 x 1); cells 0 and 1 are alike, so scanned."""
+    model = genotype_network(LIGHT, MACRO, 3, spelling="shift")
+    images = jax.random.normal(KEY, (4, 8, 8, 1))
+    evaluate = jax.jit(lambda v, x: model.apply(v, {}, x, train=False))
+    return evaluate, drawn(model.init, images), images
+
+
+def test_scanned_cells_are_the_cells_one_by_one(light):
+    """Logits, statistics and drop path, in training mode."""
+    _, variables, images = light
+
+    def cell(plan, style, name=None):
+        return FixedCell(
+            LIGHT.cells[plan.type], LIGHT.concat, 4, plan, style, name=name
+        )
+
+    network = Network(MACRO, 3, cell, FIXED, False)
+    paths = jax.random.uniform(KEY, (6, 8, 4))
+    run = jax.jit(
+        lambda v: network.apply(v, {}, images, paths, True, mutable=["batch_stats"])
+    )
+    out, after = run(variables)
+    assert same_bits(run(variables), (out, after))
+
+    names = [("cells_0_1", 0), ("cells_0_1", 1)] + [
+        (f"cell_{i}", ...) for i in range(2, 6)
+    ]
+    assert {name for name, _ in names} == {
+        n for n in variables["params"] if "cell" in n
+    }
+
+    def call(module, name, index, *inputs):
+        mine = {kind: jax.tree.map(lambda x: x[index], variables[kind][name])
+                for kind in variables if name in variables[kind]}  # fmt: skip
+        return jax.jit(
+            lambda v: module.apply(v, *inputs, True, mutable=["batch_stats"])
+        )(mine)
+
+    x = Conv(8, FIXED, 3, 1, 1).apply(
+        {"params": variables["params"]["stem_conv"]}, images
+    )
+    s0 = s1 = call(BatchNorm(FIXED, affine=True), "stem_bn", ..., x)[0]
+    for index, (plan, where) in enumerate(zip(MACRO.plan(), names, strict=True)):
+        y, stats = call(cell(plan, FIXED), *where, s0, s1, None, paths[index])
+        s0, s1 = s1, y
+        name, row = where
+        mine = jax.tree.map(lambda x: x[row], after["batch_stats"][name])
+        close(mine, stats["batch_stats"])
+    linear = variables["params"]["classifier"]
+    close(out.logits, s1.mean((1, 2)) @ linear["kernel"] + linear["bias"][None])
+
+
+def same_bits(a, b):
+    return jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), a, b))
+
+
+def test_evaluation_is_a_pure_function_of_each_example(light):
+    evaluate, variables, images = light
+    copy = jax.tree.map(np.array, variables)
+    out, stats = evaluate(variables, images)
+    assert same_bits(evaluate(variables, images), (out, stats))
+    assert same_bits(stats, variables["batch_stats"])
+    assert same_bits(variables, copy)
+    others = evaluate(variables, images.at[1:].mul(3.0))[0].logits
+    close(others[0], out.logits[0])
+    assert not np.allclose(others[1], out.logits[1])
+
+
+def test_both_spellings_are_the_same_network(light):
+    evaluate, variables, images = light
+    other = genotype_network(LIGHT, MACRO, 3, spelling="conv")
+    found = jax.jit(lambda v, x: other.apply(v, {}, x, train=False))(variables, images)
+    close(found, evaluate(variables, images))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_one_hot_mix_is_that_operation(stride):
+    edge = MixedEdge(DARTS_8, 2, stride, SEARCH)
+    x = jax.random.normal(KEY, (2, 5, 4, 2))
+    variables = drawn(lambda *a: edge.init(*a, False), x, jnp.zeros(8))
+
+    @jax.jit
+    def alone(variables):
+        seen, outputs = {}, []
+        for name in DARTS_8:
+            operation = OPERATIONS[name](2, stride, SEARCH)
+            kind = type(operation).__name__
+            mine = f"{kind}_{seen.get(kind, 0)}"
+            seen[kind] = seen.get(kind, 0) + 1
+            mine = {k: v[mine] for k, v in variables.items() if mine in v}
+            outputs.append(operation.apply(mine, x, False))
+        return jnp.stack(outputs)
+
+    mixed = jax.jit(jax.vmap(lambda v, w: edge.apply(v, x, w, False), (None, 0)))
+    soft = jax.nn.softmax(jnp.arange(8.0))[None]
+    found = mixed(variables, jnp.concatenate([jnp.eye(8), soft]))
+    expected = alone(variables)
+    close(found[:8], expected)
+    close(found[8], jnp.einsum("o,obhwc->bhwc", soft[0], expected))
+
+
+def test_none_alone():
+    edge = MixedEdge(("none",), 2, 2, SEARCH)
+    y = edge.apply({}, jnp.ones((1, 5, 4, 2)), jnp.ones(1), True)
+    assert y.shape == (1, 3, 2, 2) and not y.any()
+
+
+@pytest.mark.parametrize("kind", ["normal", "reduce"])
+def test_scanned_edges_are_the_edges_one_by_one(kind):
+    """A node is the plain sum of what its edges bring; after a reduction, on odd maps."""
+    space = darts(("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3"))
+    cell = MixedCell(space, CellPlan(kind, 2, (2, 1), (3, 5)), SEARCH)
+    s0 = jax.random.normal(KEY, (3, 9, 9, 3))
+    s1 = jax.random.normal(jax.random.key(1), (3, 5, 5, 5))
+    weights = jax.random.uniform(KEY, (14, 4))
+    paths = jax.random.uniform(KEY, (14, 3))
+    variables = drawn(lambda *a: cell.init(*a, None, True), s0, s1, weights)
+    train = {"mutable": ["batch_stats"]}
+    run = jax.jit(lambda v: cell.apply(v, s0, s1, weights, paths, True, **train)[0])
+
+    def part(name, row=...):
+        take = lambda tree: jax.tree.map(lambda x: x[row], tree)
+        return {kind: take(tree[name]) for kind, tree in variables.items()}
+
+    def edge(stride):
+        module = MixedEdge(space.primitives, 2, stride, SEARCH)
+        return jax.jit(lambda v, x, w: module.apply(v, x, w, True, **train)[0])
+
+    edges = {stride: edge(stride) for stride in (1, 2)}
+    before = [
+        layer(2, SEARCH).apply(part(f"preprocess_{i}"), s, True, **train)[0]
+        for i, (layer, s) in enumerate(((FactorizedReduce, s0), (ReLUConvBN, s1)))
+    ]
+    nodes, rows = [*before, 0, 0, 0, 0], {"strided": 0, "edges": 0}
+    for index, (source, target) in enumerate(space.edges):
+        strided = kind == "reduce" and source < 2
+        name = "strided" if strided else "edges"
+        mine = part(name, rows[name])
+        rows[name] += 1
+        y = edges[1 + strided](mine, nodes[source], weights[index])
+        nodes[target] = nodes[target] + y * paths[index][:, None, None, None]
+    side = 3 if kind == "reduce" else 5
+    expected = jnp.concatenate(nodes[2:], -1)
+    assert expected.shape == (3, side, side, 8)
+    close(run(variables), expected)
+
+
+@pytest.fixture(scope="module")
+def pools():
+    """A network whose logits are affine in the drop path's factors: (apply, B).
+
+    One cell of pools of its inputs, which have no batch norm after them. apply takes keys
+    [B] and a probability, or no keys.
+    """
+    pairs = (("avg_pool_3x3", 0), ("max_pool_3x3", 1)) * 4
+    genotype = Genotype("darts", {"normal": pairs, "reduce": pairs}, (2, 3, 4, 5))
+    model = genotype_network(genotype, Macro(2, 1), 3, spelling="shift")
+    images = jax.random.normal(KEY, (3, 4, 4, 1))
+    variables = drawn(model.init, images)
+
+    def apply(variables, key, rate):
+        out, _ = model.apply(variables, {}, images, train=True, key=key, drop_path=rate)
+        return out.logits
+
+    jitted = jax.jit(apply)
+    return lambda key, rate: jitted(variables, key, rate)
+
+
+def test_drop_path_keeps_the_expectation(pools):
+    plain = pools(None, 0.3)
+    keys = jax.random.split(KEY, (2000, 3))
+    samples = np.asarray(jax.vmap(lambda key: pools(key, 0.3))(keys))
+    error = samples.std(0) / 2000**0.5
+    assert (error > 0).all()
+    assert (np.abs(samples.mean(0) - plain) < 5 * error).all()
+
+
+def test_drop_path_follows_the_key_of_each_example(pools):
+    keys = jax.random.split(KEY, 3)
+    first = pools(keys, 0.5)
+    assert (pools(keys, 0.5) == first).all()
+    others = pools(keys.at[1:].set(jax.random.split(jax.random.key(7), 2)), 0.5)
+    assert (others[0] == first[0]).all()
+    assert (others[1:] != first[1:]).any(1).all()
+    assert (pools(keys, 0.0) == pools(keys[::-1], 0.0)).all()
+    close(pools(keys, 0.0), pools(None, 0.0))
+
+
+def test_drop_path_spares_the_identity():
+    """Of skip connections only the strided ones, which compute, are dropped."""
+    pairs = (("skip_connect", 0), ("skip_connect", 1)) * 4
+    s0 = jax.random.normal(KEY, (2, 4, 4, 8))
+    for kind, kept in (("normal", True), ("reduce", False)):
+        plan = CellPlan(kind, 2, (1, 1), (8, 8))
+        cell = FixedCell(pairs, (2, 3, 4, 5), 4, plan, FIXED)
+        variables = drawn(lambda key, x: cell.init(key, x, x, None, None, True), s0)
+        apply = jax.jit(lambda v, p: cell.apply(v, s0, s0, None, p, False))
+        whole, dropped = (
+            apply(variables, jnp.full((8, 2), keep)) for keep in (1.0, 0.0)
+        )
+        assert whole.any() and dropped.any() == kept
+        assert not kept or (whole == dropped).all()

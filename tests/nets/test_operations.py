@@ -1,0 +1,212 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasjax.nets import parameters
+from nasjax.nets.operations import (
+    OPERATIONS,
+    BatchNorm,
+    Conv,
+    FactorizedReduce,
+    Style,
+    uniform_fan_in,
+)
+
+SEARCH, FIXED = Style(True, "shift"), Style(False, "shift")
+EPS = 1e-5
+CONVOLUTIONS = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
+
+
+def variables(module, x, train=True):
+    return module.init(jax.random.key(0), x, train)
+
+
+def shapes(module, x):
+    return jax.eval_shape(
+        lambda x: variables(module, x), jax.ShapeDtypeStruct(x, jnp.float32)
+    )
+
+
+def of(values, statistics):
+    """Those statistics and scale and bias of batch norm, as flax variables."""
+    stats = dict(zip(("mean", "var"), statistics, strict=True))
+    return {"batch_stats": stats, **values}
+
+
+def test_batch_norm_by_hand():
+    """Mean 3, variance 14/4 to normalise by and 14/3 to remember."""
+    x = jnp.asarray([1.0, 2.0, 3.0, 6.0]).reshape(2, 1, 2, 1)
+    norm = BatchNorm(SEARCH)
+    begin = variables(norm, x)
+    assert "params" not in begin
+    y, after = norm.apply(begin, x, True, mutable=["batch_stats"])
+    expected = np.array([-2.0, -1.0, 0.0, 3.0]) / np.sqrt(3.5 + EPS)
+    np.testing.assert_allclose(y.ravel(), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(after["batch_stats"]["mean"], [0.3], rtol=1e-6)
+    variance = 0.9 + 0.1 * 14 / 3
+    np.testing.assert_allclose(after["batch_stats"]["var"], [variance], rtol=1e-6)
+
+    y = norm.apply(after, x, False)
+    expected = (np.array([1.0, 2.0, 3.0, 6.0]) - 0.3) / np.sqrt(variance + EPS)
+    np.testing.assert_allclose(y.ravel(), expected, rtol=1e-6)
+
+    _, twice = norm.apply(after, x, True, mutable=["batch_stats"])
+    np.testing.assert_allclose(twice["batch_stats"]["mean"], [0.57], rtol=1e-6)
+    variance = 0.9 * variance + 0.1 * 14 / 3
+    np.testing.assert_allclose(twice["batch_stats"]["var"], [variance], rtol=1e-6)
+
+
+def test_batch_norm_eps_scale_and_bias():
+    """A variance of 1e-6 is drowned by eps 1e-5; channels are apart."""
+    x = jnp.asarray([[0.0, 5.0], [2e-3, 7.0]]).reshape(2, 1, 1, 2)
+    norm = BatchNorm(FIXED)
+    begin = variables(norm, x)
+    assert parameters(begin["params"]) == 4
+    params = {"scale": jnp.asarray([2.0, -1.0]), "bias": jnp.asarray([0.0, 10.0])}
+    y, _ = norm.apply({**begin, "params": params}, x, True, mutable=["batch_stats"])
+    first = 2 * 1e-3 / np.sqrt(1.1e-5)
+    second = 1 / np.sqrt(1 + EPS)
+    expected = [[-first, 10 + second], [first, 10 - second]]
+    np.testing.assert_allclose(y[:, 0, 0], expected, rtol=1e-5)
+
+
+def test_batch_norm_derivatives():
+    """The batch's moments are differentiated; the remembered ones pass nothing."""
+    x = jax.random.normal(jax.random.key(0), (3, 2, 2, 1))
+    norm = BatchNorm(SEARCH)
+    begin = variables(norm, x)
+    apply = lambda x: norm.apply(begin, x, True, mutable=["batch_stats"])
+    grad = jax.grad(lambda x: (apply(x)[0] ** 3).sum())(x)
+    # y does not change when x is shifted, nor (but for eps) when it is stretched.
+    assert abs(float(grad.sum())) < 1e-4
+    assert abs(float((grad * x).sum())) < 1e-3 < float(jnp.abs(grad).sum())
+    remembered = lambda x: sum(
+        leaf.sum() for leaf in jax.tree.leaves(apply(x)[1]["batch_stats"])
+    )
+    assert not jax.grad(remembered)(x).any()
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 4), (5, 7), (1, 2)])
+def test_factorized_reduce(size):
+    """Even pixels in one half, odd pixels in the other, zeros beyond odd maps."""
+    height, width = size
+    x = 1.0 + np.arange(height * width, dtype=np.float32).reshape(1, *size, 1)
+    module = FactorizedReduce(2, SEARCH)
+    begin = variables(module, x)
+    begin["params"] = jax.tree.map(jnp.ones_like, begin["params"])
+    y = np.asarray(module.apply(begin, x, False)[0]) * np.sqrt(1 + EPS)
+    rows, columns = -(-height // 2), -(-width // 2)
+    expected = np.zeros((rows, columns, 2))
+    for i, j in np.ndindex(rows, columns):
+        expected[i, j, 0] = x[0, 2 * i, 2 * j, 0]
+        if 2 * i + 1 < height and 2 * j + 1 < width:
+            expected[i, j, 1] = x[0, 2 * i + 1, 2 * j + 1, 0]
+    np.testing.assert_allclose(y, expected, rtol=1e-5)
+
+
+# Measured on the original PyTorch operations at C = 16: (search, retraining) of stride 1,
+# then of stride 2.
+PARAMETERS = {
+    "none": ((0, 0), (0, 0)),
+    "max_pool_3x3": ((0, 0), (0, 0)),
+    "avg_pool_3x3": ((0, 0), (0, 0)),
+    "skip_connect": ((0, 0), (256, 288)),
+    "sep_conv_3x3": ((800, 864), (800, 864)),
+    "sep_conv_5x5": ((1312, 1376), (1312, 1376)),
+    "dil_conv_3x3": ((400, 432), (400, 432)),
+    "dil_conv_5x5": ((656, 688), (656, 688)),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_parameters_of_an_operation(name):
+    found = tuple(
+        tuple(
+            parameters(shapes(OPERATIONS[name](16, stride, style), (1, 8, 8, 16)))
+            - statistics(OPERATIONS[name](16, stride, style))
+            for style in (SEARCH, FIXED)
+        )
+        for stride in (1, 2)
+    )
+    assert found == PARAMETERS[name]
+
+
+def statistics(operation):
+    return parameters(shapes(operation, (1, 8, 8, 16)).get("batch_stats", {}))
+
+
+def test_only_the_pools_of_a_supernet_are_normalised():
+    for name in ("max_pool_3x3", "avg_pool_3x3"):
+        assert statistics(OPERATIONS[name](16, 1, SEARCH)) == 32
+        assert statistics(OPERATIONS[name](16, 1, FIXED)) == 0
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_maps_are_halved_upwards(name):
+    for side in (1, 2, 5, 8):
+        for stride in (1, 2):
+            operation = OPERATIONS[name](4, stride, SEARCH)
+            x = jax.ShapeDtypeStruct((2, side, side + 1, 4), jnp.float32)
+            out = jax.eval_shape(
+                lambda x: operation.init_with_output(jax.random.key(0), x, True)[0], x
+            )
+            half = (-(-side // stride), -(-(side + 1) // stride))
+            assert out.shape == (2, *half, 4)
+
+
+def test_none_and_identity():
+    x = jax.random.normal(jax.random.key(0), (1, 3, 4, 2))
+    assert (OPERATIONS["skip_connect"](2, 1, SEARCH).apply({}, x, True) == x).all()
+    for stride, shape in ((1, (1, 3, 4, 2)), (2, (1, 2, 2, 2))):
+        y = OPERATIONS["none"](2, stride, SEARCH).apply({}, x, True)
+        assert y.shape == shape and not y.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "reach"),
+    [
+        ("sep_conv_3x3", [-2, -1, 0, 1, 2]),
+        ("sep_conv_5x5", [-4, -3, -2, -1, 0, 1, 2, 3, 4]),
+        ("dil_conv_3x3", [-2, 0, 2]),
+        ("dil_conv_5x5", [-4, -2, 0, 2, 4]),
+    ],
+)
+def test_what_a_convolution_sees(name, reach):
+    """The answer to one bright pixel: separable ones are applied twice, dilated ones
+    once; a dark pixel is cut off by the ReLU in front."""
+    x = np.zeros((1, 11, 11, 2), np.float32)
+    x[0, 5, 5, 0] = 1
+    operation = OPERATIONS[name](2, 1, SEARCH)
+    begin = variables(operation, x)
+    begin["params"] = jax.tree.map(jnp.ones_like, begin["params"])
+    apply = jax.jit(lambda x: operation.apply(begin, x, False))
+    seen = np.asarray(apply(x)[0])
+    for axis in (0, 1):
+        touched = np.flatnonzero(seen.any((1 - axis, 2))) - 5
+        assert touched.tolist() == reach
+    assert not apply(-x).any()
+
+
+def test_only_the_first_half_of_a_separable_convolution_is_strided():
+    x = np.zeros((1, 9, 9, 1), np.float32)
+    x[0, 4, 4, 0] = 1
+    operation = OPERATIONS["sep_conv_3x3"](1, 2, SEARCH)
+    begin = variables(operation, x)
+    begin["params"] = jax.tree.map(jnp.ones_like, begin["params"])
+    y = jax.jit(lambda x: operation.apply(begin, x, False))(x)
+    expected = np.zeros((5, 5))
+    expected[1:4, 1:4] = 1 / (1 + EPS)  # pixel 4 is the centre of output 2 only
+    np.testing.assert_allclose(y[0, ..., 0], expected, rtol=1e-6)
+
+
+def test_initial_weights_are_those_of_pytorch():
+    """U(-b, b), b = 1 / sqrt(fan in), for the 3 * 3 * 4 inputs of a dense kernel."""
+    module = Conv(1000, FIXED, kernel=3, pad=1)
+    kernel = module.init(jax.random.key(1), jnp.zeros((1, 3, 3, 4)))["params"]["kernel"]
+    assert kernel.shape == (3, 3, 4, 1000)
+    assert 0.99 / 6 < float(jnp.abs(kernel).max()) <= 1 / 6
+    assert float(kernel.std()) == pytest.approx(1 / 6 / 3**0.5, rel=0.01)
+    assert abs(float(kernel.mean())) < 0.003
+    drawn = uniform_fan_in(25)(jax.random.key(2), (5, 5, 400))
+    assert 0.99 / 5 < float(jnp.abs(drawn).max()) <= 1 / 5

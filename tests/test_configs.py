@@ -1,0 +1,131 @@
+"""Every config of configs/: it loads, is explained, and says what the papers say."""
+
+import io
+import re
+import runpy
+import tokenize
+
+import pytest
+from conftest import ROOT
+
+from nasjax import checks, defaults
+from nasjax.errors import UserError
+from nasjax.search import ALGORITHMS
+from nasjax.spaces import DARTS_7, DARTS_8
+
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+VARIANTS = (None, "cifar10", "cifar100", "svhn")
+every = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+
+
+def load(path, variant=None):
+    return runpy.run_path(str(path))["get_config"](variant)
+
+
+def test_every_algorithm_has_its_config():
+    assert [path.stem for path in CONFIGS] == sorted(ALGORITHMS)
+
+
+@every
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_loads_and_passes_the_checks(path, variant):
+    config = load(path, variant)
+    assert config.algorithm == path.stem
+    assert checks.config(config).is_locked
+    assert config.data.name == (variant or "digits")
+
+
+@every
+def test_unknown_variant_is_refused(path):
+    with pytest.raises(UserError, match="variant 'cifar'; did you mean 'cifar10'"):
+        load(path, "cifar")
+
+
+@every
+def test_its_docstring_has_both_commands(path):
+    text = path.read_text()
+    assert f"python -m nasjax.main --config=configs/{path.name}\n" in text
+    assert f"--config=configs/{path.name}:cifar10 --config.data.path=" in text
+
+
+@pytest.mark.parametrize(
+    "path", [*CONFIGS, ROOT / "nasjax" / "defaults.py"], ids=lambda path: path.stem
+)
+def test_every_field_is_explained(path):
+    """A comment stands in the lines of the statement that first sets the field."""
+    text = path.read_text()
+    comments = {
+        token.start[0]
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.COMMENT
+    }
+    seen = set()
+    for number, line in enumerate(text.splitlines(), 1):
+        found = re.match(
+            r" {4}((?:config|data|space|search|retrain|arch)\.\w+) = ", line
+        )
+        if not found or "ConfigDict()" in line or found[1] in seen:
+            continue
+        seen.add(found[1])
+        said_in_defaults = path.parent.name == "configs" and "arch." not in found[1]
+        lines = {number, number + 1} if line.endswith("(") else {number}
+        assert said_in_defaults or lines & comments, line
+    assert seen
+
+
+def test_defaults_in_the_file_are_all_fields():
+    text = (ROOT / "nasjax" / "defaults.py").read_text()
+    for group in ("data", "space", "search", "retrain"):
+        for name in defaults.settings()[group]:
+            assert f"    {group}.{name} = " in text
+
+
+@every
+@pytest.mark.parametrize("variant", VARIANTS[1:])
+def test_the_papers_setting(path, variant):
+    """DARTS (arXiv 1806.09055) A.1, which ZARTS (2110.04743) follows."""
+    config = load(path, variant)
+    search, retrain = config.search, config.retrain
+    assert (search.channels, search.cells, search.epochs, search.batch) == (
+        16,
+        8,
+        50,
+        64,
+    )
+    assert (search.rate, search.rate_min, search.momentum) == (0.025, 0.001, 0.9)
+    assert (search.weight_decay, search.clip) == (3e-4, 5.0)
+    assert (retrain.channels, retrain.cells, retrain.epochs) == (36, 20, 600)
+    assert (retrain.batch, retrain.rate, retrain.momentum) == (96, 0.025, 0.9)
+    assert (retrain.weight_decay, retrain.clip, retrain.cutout) == (3e-4, 5.0, 16)
+    assert (retrain.drop_path, retrain.auxiliary) == (0.2, 0.4)
+    assert (config.data.pad, config.data.flip) == (4, True)
+    first, second, _ = config.data.fractions
+    assert first == second  # half of the training set for each level
+
+
+def test_zarts():
+    config = load(ROOT / "configs" / "zarts_mgs.py", "cifar10")
+    arch = config.arch
+    assert (arch.samples, arch.inner_steps, arch.every) == (4, 10, 10)
+    assert (arch.spread, arch.temperature, arch.mixture) == (0.025, 0.01, 1e-3)
+    assert config.search.warmup_epochs == 10
+    assert tuple(config.space.primitives) == DARTS_7
+
+
+def test_darts_first_order():
+    config = load(ROOT / "configs" / "darts_first.py", "cifar10")
+    arch = config.arch
+    assert (arch.rate, arch.b1, arch.b2, arch.weight_decay) == (3e-4, 0.5, 0.999, 1e-3)
+    assert (arch.every, config.search.warmup_epochs) == (1, 0)
+    assert tuple(config.space.primitives) == DARTS_8
+
+
+@every
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_number_is_of_one_kind_in_all_variants(path, variant):
+    """An override is parsed by the kind of its field: 3 must not freeze a float."""
+    plain, other = (load(path, v).to_dict() for v in (None, variant))
+    for group, fields in plain.items():
+        if isinstance(fields, dict):
+            for name, value in fields.items():
+                assert type(other[group][name]) is type(value), (group, name)

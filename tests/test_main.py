@@ -1,0 +1,278 @@
+"""Bad input: one clear sentence, exit code 2, no traceback, nothing written."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from ml_collections import ConfigDict
+from PIL import Image
+from tiny import shrink
+
+from nasjax import experiment, progress
+from nasjax.errors import UserError
+from nasjax.genotype import Genotype
+from nasjax.published import PUBLISHED
+
+
+def config(variant=None, **fields):
+    """The tiny ZARTS-MGS config; a double underscore in a name is a dot."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from configs.zarts_mgs import get_config
+    finally:
+        sys.path.remove(str(ROOT))
+    made = shrink(get_config(variant))
+    for name, value in fields.items():
+        *groups, field = name.split("__")
+        group = made
+        for part in groups:
+            group = group[part]
+        with group.ignore_type():
+            group[field] = value
+    return made
+
+
+def images(count=60, side=8, channels=1):
+    shape = (count, side, side, channels)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def npz(name, **arrays):
+    np.savez(name, **arrays)
+    return {"data__path": name}
+
+
+def pictures(*sizes, empty=False):
+    for index, size in enumerate(sizes):
+        os.makedirs(f"folder/class{index}")
+        for copy in range(20):
+            Image.new("L", size).save(f"folder/class{index}/{copy}.png")
+    if empty:
+        os.makedirs("folder/empty")
+    return {"data__path": "folder"}
+
+
+def text(name, content):
+    with open(name, "w") as file:
+        file.write(content)
+    return {"data__path": name}
+
+
+LABELS = np.arange(60) % 3
+BAD = {
+    "algorithm": (lambda: {"algorithm": "zarts_mg"}, "mean 'zarts_mgs'"),
+    "no algorithm": (lambda: {"algorithm": ""}, "Unknown algorithm"),
+    "data set": (lambda: {"data__name": "digit"}, "did you mean 'digits'"),
+    "data set without file": (lambda: {"data__name": "cifar10"}, "--config.data.path"),
+    "test data alone": (lambda: {"data__test_path": "t.npz"}, "--config.data.path"),
+    "primitive": (
+        lambda: {"space__primitives": ("sep_conv_3x4",)},
+        "did you mean 'sep_conv_3x3'",
+    ),
+    "no primitives": (lambda: {"space__primitives": ()}, "at least one"),
+    "none alone": (lambda: {"space__primitives": ("none",)}, "at least one"),
+    "primitive twice": (
+        lambda: {"space__primitives": ("skip_connect",) * 2},
+        "distinct",
+    ),
+    "a string of primitives": (
+        lambda: {"space__primitives": "skip_connect"},
+        "expected a tuple",
+    ),
+    "field": (lambda: {"search__epoch": 3}, "did you mean 'config.search.epochs'"),
+    "group": (lambda: {"serch": ConfigDict()}, "did you mean 'config.search'"),
+    "group as number": (lambda: {"search": 3}, "expected a group of fields"),
+    "float for integer": (lambda: {"search__epochs": 2.5}, "expected an integer"),
+    "bool for integer": (lambda: {"search__epochs": True}, "expected an integer"),
+    "text for integer": (lambda: {"search__batch": "64"}, "expected an integer"),
+    "integer for bool": (lambda: {"data__flip": 1}, "expected True or False"),
+    "number for text": (lambda: {"data__path": 3}, "expected a string"),
+    "text for number": (lambda: {"search__rate": "fast"}, "expected a number"),
+    "NaN": (lambda: {"search__rate": float("nan")}, "expected a number"),
+    "infinity": (lambda: {"retrain__clip": float("inf")}, "expected a number"),
+    "negative": (lambda: {"search__rate": -0.1}, "expected a number from 0"),
+    "no epochs": (lambda: {"search__epochs": 0}, "expected an integer from 1"),
+    "drop path": (lambda: {"retrain__drop_path": 1.0}, "from 0 to below 1"),
+    "own integers": (lambda: {"arch__samples": 2.0}, "expected an integer"),
+    "temperature": (lambda: {"arch__temperature": 0.0}, "above 0"),
+    "mixture": (lambda: {"arch__mixture": 1.5}, "from 0 to 1"),
+    "weights": (lambda: {"arch__weights": "likely"}, "mean 'likelihood'"),
+    "parallel": (lambda: {"parallel": "pmapp"}, "did you mean 'pmap'"),
+    "lowering": (lambda: {"lowering": "shifted"}, "did you mean 'shift'"),
+    "devices": (lambda: {"devices": 64}, "devices"),
+    "indivisible": (lambda: {"devices": 4, "search__batch": 30}, "multiple of 4"),
+    "only warm-up": (lambda: {"search__warmup_epochs": 2}, "alpha would never move"),
+    "odd channels": (lambda: {"search__channels": 3}, "even number of channels"),
+    "seed": (lambda: {"seed": -1}, "config.seed"),
+    "split seed": (lambda: {"data__split_seed": -1}, "split_seed"),
+    "two fractions": (lambda: {"data__fractions": (0.5, 0.5)}, "three positive"),
+    "fractions": (lambda: {"data__fractions": (0.5, 0.5, 0.5)}, "sum to 1"),
+    "search batch": (lambda: {"search__batch": 720}, "has 719 images"),
+    "retrain batch": (lambda: {"retrain__batch": 1440}, "has 1438 images"),
+    "missing file": (lambda: {"data__path": "no.npz"}, "does not exist"),
+    "missing test file": (
+        lambda: (
+            npz("d.npz", image=images(), label=LABELS) | {"data__test_path": "t.npz"}
+        ),
+        "'t.npz' does not exist",
+    ),
+    "not an npz": (lambda: text("d.npz", "text"), "not an .npz"),
+    "no label": (lambda: npz("d.npz", image=images()), "no array 'label'"),
+    "lengths": (lambda: npz("d.npz", image=images(), label=LABELS[1:]), "59"),
+    "float range": (
+        lambda: npz("d.npz", image=images() * 1.0, label=LABELS),
+        r"\[0, 1\]",
+    ),
+    "NaN pixels": (
+        lambda: npz("d.npz", image=images() * np.nan, label=LABELS),
+        "NaN",
+    ),
+    "integer pixels": (
+        lambda: npz("d.npz", image=images().astype(int), label=LABELS),
+        "expected uint8",
+    ),
+    "negative label": (lambda: npz("d.npz", image=images(), label=LABELS - 1), "label"),
+    "absent class": (lambda: npz("d.npz", image=images(), label=LABELS * 2), "label"),
+    "one class": (lambda: npz("d.npz", image=images(), label=LABELS * 0), "class"),
+    "test label outside": (
+        lambda: (
+            npz("t.npz", image=images(), label=LABELS + 1)
+            | npz("d.npz", image=images(), label=LABELS)
+            | {"data__test_path": "t.npz"}
+        ),
+        "label",
+    ),
+    "test size": (
+        lambda: (
+            npz("t.npz", image=images(side=9), label=LABELS)
+            | npz("d.npz", image=images(), label=LABELS)
+            | {"data__test_path": "t.npz"}
+        ),
+        "9x9",
+    ),
+    "too small": (
+        lambda: (
+            npz("d.npz", image=images(side=3), label=LABELS)
+            | {"search__batch": 8, "retrain__batch": 8, "retrain__cutout": 0}
+        ),
+        "too small",
+    ),
+    "folder of one class": (lambda: pictures((8, 8)), "at least two classes"),
+    "folder with an empty class": (
+        lambda: pictures((8, 8), (8, 8), empty=True),
+        "is empty",
+    ),
+    "folder of two sizes": (lambda: pictures((8, 8), (9, 8)), "one size"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_refused_in_one_sentence_before_anything_is_written(
+    case, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    fields, says = BAD[case]
+    given = config(**fields())
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=says) as error:
+        experiment.run(given, "runs/bad", progress.Progress(quiet=True))
+    assert_sentence(str(error.value))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_no_config_dict(tmp_path):
+    with pytest.raises(UserError, match="expected the ConfigDict"):
+        experiment.run({"algorithm": "zarts_mgs"}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_field_that_is_lacking(tmp_path):
+    given = config()
+    del given.search["rate"]
+    with pytest.raises(UserError, match=r"lacks config\.search\.rate"):
+        experiment.run(given, tmp_path / "run")
+
+
+def test_what_was_checked_is_a_locked_copy():
+    given = config()
+    checked = experiment.build(given).config
+    given.seed = 7
+    assert checked.seed == 0 and checked.is_locked and not given.is_locked
+
+
+def test_another_config_in_the_folder_is_refused_and_kept(tmp_path):
+    stored = json.dumps({"seed": 5})
+    (tmp_path / "config.json").write_text(stored)
+    with pytest.raises(UserError, match="another config") as error:
+        experiment.run(config(), tmp_path, progress.Progress(quiet=True))
+    assert "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert (tmp_path / "config.json").read_text() == stored
+
+
+@pytest.mark.parametrize(
+    "genotype", [{}, {**PUBLISHED["darts_v2"].to_json(), "space": "x"}]
+)
+def test_genotype_that_is_malformed_or_of_another_space(genotype):
+    with pytest.raises(UserError) as error:
+        Genotype.from_json(genotype)
+    assert "\n" not in str(error.value)
+
+
+CONFIG = f"--config={ROOT}/configs/zarts_mgs.py"
+COMMANDS = {
+    "unknown field": ([CONFIG, "--config.search.epoch=3"], "'config.search.epochs'"),
+    "wrong type": (
+        [CONFIG, "--config.search.epochs=2.5"],
+        "as in --config.search.epochs=",
+    ),
+    "missing file": ([CONFIG, "--config.data.path=no.npz"], "'no.npz' does not exist"),
+    "missing config": (["--config=configs/zarts.py"], "configs/zarts_mgs.py"),
+    "unknown variant": ([CONFIG + ":cifar"], "did you mean 'cifar10'"),
+    "unknown flag": ([CONFIG, "--wordir=x"], "wordir"),
+}
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_the_program_exits_with_two_and_one_line(case, tmp_path):
+    arguments, says = COMMANDS[case]
+    done = program(*arguments, "--workdir=run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert_sentence(done.stderr.removesuffix("\n"))
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_config_it_says_what_to_type(tmp_path):
+    done = program(cwd=tmp_path)
+    assert done.returncode == 2
+    assert "python -m nasjax.main --config=configs/zarts_mgs.py" in done.stderr
+    assert_sentence(done.stderr.removesuffix("\n"))
+
+
+def test_unwritable_workdir(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    flags = [CONFIG, f"--workdir={tmp_path}/file/run"]
+    done = program(*flags, cwd=tmp_path)
+    assert done.returncode == 2
+    assert_sentence(done.stderr.removesuffix("\n"))
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def program(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "nasjax.main", *arguments],
+        cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120,
+    )  # fmt: skip
+
+
+def assert_sentence(message):
+    """One line that starts as a sentence or a name does, and no Python in it."""
+    assert message and "\n" not in message
+    assert "Traceback" not in message and "Error(" not in message

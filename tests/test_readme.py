@@ -1,0 +1,160 @@
+import re
+import runpy
+import subprocess
+
+import jax
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT
+from tiny import shrink
+
+import nasjax
+from nasjax import experiment, report
+from nasjax.genotype import Genotype
+from nasjax.nets.operations import OPERATIONS
+from nasjax.search import ALGORITHMS
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FIRST = "pip install -e . && python -m nasjax.main --config=configs/zarts_mgs.py"
+SECOND = "pip install -e '.[test]' && pytest"
+SETUP = "python -m venv .venv && . .venv/bin/activate && "
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff")
+
+
+def blocks(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def section(title):
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_the_two_commands_stand_once_and_are_the_only_ones():
+    assert blocks("bash") == [SETUP + FIRST + "\n", SETUP + SECOND + "\n"]
+    assert blocks("bash", section("Quick start")) == blocks("bash")
+
+
+@pytest.mark.parametrize(("number", "command"), [(1, FIRST), (2, SECOND), (3, "")])
+def test_continuous_integration_takes_the_commands_out_of_the_readme(number, command):
+    script = (ROOT / ".ci" / "run").read_text()
+    function = re.search(r"^command_of_readme\(\) \{.*?^\}", script, re.M | re.S)
+    found = subprocess.run(
+        ["bash", "-c", f"{function[0]}\ncommand_of_readme {number}"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout == (SETUP + command + "\n" if command else "")
+
+
+def test_algorithms_that_work_are_those_that_are_registered():
+    rows = [row for row in section("Algorithms").splitlines() if row.startswith("|")]
+    working = {row.split("|")[3].strip(" `") for row in rows if "| works |" in row}
+    assert working == {f"configs/{name}.py" for name in ALGORITHMS}
+    later = "\n".join(row for row in rows if "| not yet |" in row)
+    for name in (
+        "DARTS, second order", "Amended-DARTS", "Neumann", "SDARTS-RS", "SDARTS-ADV",
+        "ZARTS-RS", "ZARTS-GLD", "SANAS", "PC-DARTS", "P-DARTS", "PR-DARTS", "GDAS",
+        "MergeNAS", "NASP", "DARTS-,", "FairDARTS",
+    ):  # fmt: skip
+        assert name in later
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_what_is_named_exists_and_nothing_else_is(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    paths = re.findall(
+        r"(?<![\w./-])((?:nasjax|configs|notebooks|tests|results)/[\w./-]*\w)", text
+    )
+    for path in {*links, *paths} - {"configs/NAME.py"}:
+        assert (ROOT / path).exists(), path
+    hosts = set(re.findall(r"https?://([^/)\s\"]+)", text))
+    assert hosts <= {
+        "arxiv.org", "colab.research.google.com", "github.com", "keepachangelog.com",
+        "semver.org",
+    }  # fmt: skip
+
+
+def test_citation_has_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == nasjax.__version__
+    assert citation["license"] == "Apache-2.0"
+
+
+@pytest.fixture
+def snippets(tmp_path, monkeypatch):
+    """Runs the README's Python block that holds a text, with `nasjax.run` replaced."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    operations = dict(OPERATIONS)
+
+    def run(text, instead):
+        (block,) = (block for block in blocks("python") if text in block)
+        monkeypatch.setattr(nasjax, "run", instead, raising=False)
+        (tmp_path / "snippet.py").write_text(block)
+        return runpy.run_path("snippet.py")["result"]
+
+    yield run
+    OPERATIONS.clear()
+    OPERATIONS.update(operations)
+
+
+def first_step(config, workdir):
+    """Builds all that a run needs and traces its first step; the shapes of alpha."""
+    del workdir
+    keep = config.space.primitives
+    built = experiment.build(shrink(config, keep))
+    state = jax.eval_shape(built.search.init, jax.random.key(0))
+    images = np.zeros((4, *built.image_shape), np.float32)
+    batch = {"image": images, "label": np.zeros(4, np.int32)}
+    after, _ = jax.eval_shape(built.search.weight_step, state, batch)
+    assert jax.tree.map(np.shape, after.w) == jax.tree.map(np.shape, state.w)
+    return built, {kind: alpha.shape for kind, alpha in state.arch.items()}
+
+
+def test_own_data(snippets):
+    built, _ = snippets("mine.npz", first_step)
+    assert built.image_shape == (24, 24, 1) and len(built.data.classes) == 3
+
+
+def test_own_space(snippets):
+    built, shapes = snippets("small-space", first_step)
+    assert built.space.primitives == ("skip_connect", "avg_pool_3x3", "sep_conv_3x3")
+    assert shapes == {"normal": (14, 3), "reduce": (14, 3)}
+
+
+def test_own_operation(snippets):
+    built, shapes = snippets("own-operation", first_step)
+    assert built.space.primitives[-1] == "conv_3x3"
+    assert shapes == {"normal": (14, 3), "reduce": (14, 3)}
+    assert min(report.estimate(built)) > 0
+
+
+def test_the_last_words_of_a_run_with_an_own_operation(tmp_path):
+    pairs = (("conv_3x3", 0), ("skip_connect", 1)) * 4
+    cell = Genotype("darts", {"normal": pairs, "reduce": pairs}, (2, 3, 4, 5))
+    result = {
+        "genotype": cell.to_json(), "seconds": {"compile": 1, "search": 2, "retrain": 3},
+        "test_accuracy": 0.5, "random_test_accuracy": None, "params": 1, "macs": 2,
+        "supernet_valid_accuracy": None,
+    }  # fmt: skip
+    assert "conv_3x3" in report.closing(result, tmp_path)
+
+
+def test_exact_counts(capsys, snippets):
+    (block,) = blocks("python", section("Exact counts"))
+    exec(block, {})
+    # 3.3 million: the table of the DARTS paper; 3,349,342 by its authors' code.
+    assert '"params": 3349342' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["mine.npz", "own-operation"])
+def test_snippets_run_to_their_end(snippets, text):
+    def run(config, workdir):
+        names = config.space.primitives
+        config.retrain.baseline = False
+        keep = (names[0], names[-1]) if text == "own-operation" else ("skip_connect",)
+        return experiment.run(shrink(config, keep), workdir)
+
+    assert 0 <= snippets(text, run)["test_accuracy"] <= 1

@@ -1,0 +1,29 @@
+"""The smallest run that still goes through everything."""
+
+from ml_collections import ConfigDict
+
+PRIMITIVES = ("skip_connect", "max_pool_3x3")
+FIELDS = {
+    "devices": 1,
+    "log_every": 2,
+    "space.primitives": PRIMITIVES,
+    "search.channels": 2,
+    "search.epochs": 2,
+    "search.warmup_epochs": 1,
+    "search.batch": 32,
+    "retrain.channels": 2,
+    "retrain.epochs": 1,
+    "retrain.batch": 32,
+}
+
+
+def shrink(config: ConfigDict, primitives: tuple[str, ...] = PRIMITIVES) -> ConfigDict:
+    """The config with `FIELDS` in it."""
+    config.update_from_flattened_dict({**FIELDS, "space.primitives": primitives})
+    return config
+
+
+def flags(**more: object) -> list[str]:
+    """`FIELDS` on the command line; a double underscore in a name is a dot."""
+    fields = FIELDS | {name.replace("__", "."): value for name, value in more.items()}
+    return [f"--config.{name}={value}" for name, value in fields.items()]

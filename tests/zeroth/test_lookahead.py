@@ -1,0 +1,75 @@
+"""The look-ahead on quadratics, whose descent is linear algebra."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from nasjax.zeroth import lookahead
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+H, RATE = 1.6, 0.25
+
+
+def train_loss(w, arch, batch):
+    """Minimal at w = arch + batch."""
+    return H / 2 * sum(jnp.vdot(r, r) for r in (w["p"] - arch - batch,))
+
+
+def val_loss(w, arch, batch):
+    return jnp.sum(w["p"] * batch) + jnp.sum(jnp.square(arch))
+
+
+W = {"p": np.array([1.0, -2.0, 0.5])}
+ARCH = np.array([0.3, 0.1, -0.7])
+WEIGHTS = np.array([1.0, 10.0, 100.0])  # val_loss reads all coordinates of w
+
+
+def expected(w):
+    return WEIGHTS @ w + np.square(ARCH).sum()
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_quadratic_follows_the_powers_of_its_matrix(steps, momentum):
+    """e = w - target: v' = momentum v + H e, e' = e - rate v', a linear map of both."""
+    target = ARCH + 0.2
+    matrix = np.array([[1 - RATE * H, -RATE * momentum], [H, momentum]])
+    errors = np.linalg.matrix_power(matrix, steps)[0, 0] * (W["p"] - target)
+    objective = lookahead(
+        train_loss, val_loss, optax.sgd(RATE, momentum=momentum or None)
+    )
+    value = objective(ARCH, W, jnp.full((steps, 1), 0.2), WEIGHTS)
+    np.testing.assert_allclose(value, expected(target + errors), rtol=1e-12)
+
+
+def test_batches_are_taken_in_their_order():
+    """With rate * H = 1/2 each step goes half the way to its own target."""
+    objective = lookahead(train_loss, val_loss, optax.sgd(0.5 / H))
+    batches = jnp.array([[8.0], [0.0], [-4.0]])
+    value = objective(ARCH, W, batches, WEIGHTS)
+    w3 = W["p"] / 8 + (ARCH + 8) / 8 + ARCH / 4 + (ARCH - 4) / 2
+    np.testing.assert_allclose(value, expected(w3), rtol=1e-12)
+
+
+def test_candidates_under_vmap_equal_one_by_one_and_w_is_not_changed():
+    objective = jax.jit(lookahead(train_loss, val_loss, optax.sgd(RATE, momentum=0.9)))
+    w = jax.tree.map(jnp.asarray, W)
+    batches = jnp.array([[0.2], [0.5]])
+    candidates = ARCH + np.random.default_rng(0).normal(size=(4, 3))
+    together = jax.vmap(lambda arch: objective(arch, w, batches, WEIGHTS))(candidates)
+    alone = [objective(arch, w, batches, WEIGHTS) for arch in candidates]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+    assert len(set(np.asarray(together).tolist())) == 4
+    np.testing.assert_array_equal(w["p"], W["p"])
+    # A fresh optimiser in every call: a second call finds no momentum left over.
+    assert float(objective(candidates[0], w, batches, WEIGHTS)) == float(alone[0])
+
+
+def test_its_gradient_is_the_hypergradient_of_one_step():
+    """d/d arch of val(w - rate * H (w - arch - b)): through w rate * H * weights."""
+    objective = lookahead(train_loss, val_loss, optax.sgd(RATE))
+    grad = jax.grad(objective)(ARCH, W, jnp.full((1, 1), 0.2), WEIGHTS)
+    np.testing.assert_allclose(grad, RATE * H * WEIGHTS + 2 * ARCH, rtol=1e-12)
