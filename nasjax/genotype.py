@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from nasjax.errors import UserError, unknown
-from nasjax.folder import write_text
-from nasjax.spaces.cells import SPACES, CellSpace
+from nasjax.folder import read_json, write_text
+from nasjax.spaces.cells import SPACES, CellSpace, darts
 
 _FIELDS = ("format", "space", "concat")
 _EXAMPLE = (
@@ -209,6 +209,10 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
         raise UserError(
             f"{path} is not a JSON file ({error}); a genotype looks like {_EXAMPLE}."
         ) from None
+    config = read_json(path.with_name("config.json")) if space is None else None
+    own = (config or {}).get("space", {}).get("primitives")
+    if own:  # a run may have had operations of its own
+        space = darts(tuple(own))
     try:
         return Genotype.from_json(data, space)
     except UserError as error:

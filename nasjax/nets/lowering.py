@@ -1,6 +1,7 @@
 """How convolutions and pools are spelled for the compiler. Layout [B, H, W, C].
 
-Two spellings, equal in value and in every derivative:
+Two spellings, equal in value and in every derivative (but where two pixels tie in a
+max pool: "shift" shares the gradient among them, "conv" gives it to one):
 
 * "conv": `lax.conv_general_dilated` and `lax.reduce_window`, fast on accelerators.
 * "shift": arithmetic on shifted slices, and matrix products. On a CPU, XLA's grouped

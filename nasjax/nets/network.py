@@ -64,7 +64,9 @@ def supernet(
         return MixedCell(space, plan, style, name=name)
 
     style = Style(True, lowering.resolve(spelling), axis_name)
-    return _model(Network(macro, classes, cell, style, False), len(space.edges))
+    shape = (len(space.edges), len(space.primitives))
+    mix = {kind: jnp.zeros(shape) for kind in space.types}
+    return _model(Network(macro, classes, cell, style, False), len(space.edges), mix)
 
 
 def genotype_network(
@@ -84,12 +86,12 @@ def genotype_network(
         return FixedCell(pairs, genotype.concat, nodes, plan, style, name=name)
 
     style = Style(False, lowering.resolve(spelling), axis_name)
-    return _model(Network(macro, classes, cell, style, auxiliary), width)
+    return _model(Network(macro, classes, cell, style, auxiliary), width, {})
 
 
-def _model(network: Network, paths: int) -> Model:
+def _model(network: Network, paths: int, any_mix: Mix) -> Model:
     def init(key: Array, images: Array):
-        return network.init(key, {}, images, None, True)
+        return network.init(key, any_mix, images, None, True)
 
     def apply(variables, mix: Mix, images, *, train, key=None, drop_path=0.0):
         keep = None
@@ -128,10 +130,6 @@ class Network(nn.Module):
             count = len(list(group))
             keep = None if paths is None else paths[index : index + count]
             weights = mix.get(plan.type)
-            if weights is None and self.is_initializing():
-                weights = jnp.zeros(
-                    (99, 99)
-                )  # shapes of parameters do not depend on it
             s0, s1 = self._cells(plan, count, index, s0, s1, weights, keep, train)
             index += count
             if self.auxiliary and train and index - 1 == 2 * self.macro.cells // 3:
