@@ -24,12 +24,8 @@ from nasjax.progress import Progress
 from nasjax.search import ALGORITHMS, Problem, SearchState
 from nasjax.spaces import Macro, darts
 
-# An algorithm's tests share its programs: give xdist `--dist loadgroup`.
-pytestmark = pytest.mark.parametrize(
-    "algorithm",
-    [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in sorted(ALGORITHMS)],
-    scope="module",
-)
+# All tests share programs by algorithm: under xdist give `--dist loadfile`.
+pytestmark = pytest.mark.parametrize("algorithm", sorted(ALGORITHMS), scope="module")
 
 STEPS, WARMUP, BATCH, CLASSES = 6, 2, 8, 3
 CONFIGS = Path(__file__).parents[2] / "configs"
