@@ -80,6 +80,11 @@ def config(given: ConfigDict) -> ConfigDict:
             "of them warm up, so alpha would never move; set "
             "--config.search.warmup_epochs below --config.search.epochs."
         )
+    if given.seed >= 2**32:
+        raise UserError(
+            f"config.seed is {given.seed}; expected an integer below {2**32}, because "
+            "keys hold 32 bits of it."
+        )
     copy = ConfigDict(given.to_dict())
     copy.lock()
     return copy

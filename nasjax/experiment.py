@@ -115,6 +115,18 @@ def build(config: ConfigDict) -> Experiment:
         search = ALGORITHMS[config.algorithm](problem, config.arch)
     except ValueError as error:  # a setting that the method itself refuses
         raise UserError(f"{error} Set it with --config.arch.NAME=VALUE.") from None
+    except AttributeError as error:
+        raise UserError(
+            f"config.arch does not fit the algorithm {config.algorithm}: it has no "
+            f"{str(error).split()[0].strip(chr(34) + chr(39))}; start from configs/{config.algorithm}.py."
+        ) from None
+    total = settings.epochs * steps
+    if not any(search.cadence.due(step) for step in range(total)):
+        raise UserError(
+            f"Alpha would never move: it is due every {search.cadence.every} weight "
+            f"steps after {search.cadence.warmup}, and the search has {total}; lower "
+            "--config.arch.every or --config.search.warmup_epochs."
+        )
     return Experiment(
         config, space, data, data_name, search, problem, search_augment,
         retrain_augment, where,

@@ -63,7 +63,12 @@ def _parse(argv: list[str]) -> list[str]:
 def _mended(error: Exception, argv: list[str]) -> UserError:
     """The sentence for what absl or ml_collections refuse."""
     given = [arg.lstrip("-").partition("=")[::2] for arg in argv[1:]]
-    file = dict(given)["config"] or argv[argv.index("--config") + 1]
+    file = dict(given)["config"]
+    if not file:  # --config FILE
+        after = [i + 1 for i, arg in enumerate(argv) if arg.lstrip("-") == "config"]
+        file = "".join(argv[after[0] : after[0] + 1]) if after else ""
+    if not file:
+        return UserError(f"--config has no value; type for example {EXAMPLE}")
     try:
         fields = _fields(_read(file).to_dict())
     except UserError as reason:

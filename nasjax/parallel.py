@@ -86,7 +86,7 @@ def data_parallel(
       mode: "jit" or "pmap".
 
     Returns:
-      A jitted function (state, data) -> (state, metrics); `state` is donated.
+      A jitted function (state, data) -> (state, metrics); under "jit" `state` is donated.
     """
     if mode == "pmap":
         return _pmapped(step, batches, axes, where)

@@ -77,7 +77,9 @@ def search_phase(
             )
         ),
     )
-    seen: dict[str, Array] = {}  # of the last architecture step, for the log alone
+    seen: dict[
+        str, Array
+    ] = {}  # of this start's last architecture step, for the log alone
 
     def compile(state) -> None:
         programs.compile(

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from nasjax.errors import UserError
 from nasjax.genotype import Genotype
 from nasjax.nets.network import Model, genotype_network, supernet
 from nasjax.spaces import CellSpace, Macro
@@ -50,9 +51,15 @@ def count_genotype(
       auxiliary: also count the auxiliary head's parameters.
 
     Raises:
-      UserError: the image is too small for the reductions.
+      UserError: the image is too small for the reductions or the auxiliary head.
     """
     macro = Macro(channels, cells, stem)
+    side = image_size if isinstance(image_size, int) else min(image_size)
+    if auxiliary and macro.map_sizes(side)[2 * cells // 3] < 2:
+        raise UserError(
+            f"Images of {side} pixels leave no 2x2 map for an auxiliary head; use "
+            "larger images, or count without --auxiliary."
+        )
     model = genotype_network(genotype, macro, classes, auxiliary, "conv")
     return _count(model, {}, macro, image_size, in_channels)
 

@@ -17,6 +17,8 @@ Deviations:
     batches from the validation half.
   * The inner learning rate is the current one of w (`inner_rate = 0`), on which the
     paper is silent; the released code's landscape script uses 0.001.
+  * The configs weigh by `likelihood`, c_i without 1 / q(u_i), as the released code in
+    effect ran; `importance` is the equation above (why: `nasjax.zeroth.mgs`).
   * Inner batches are as large as all others (the code: 48, with 64 elsewhere).
   * The paper does not say how often alpha moves; as in the code, every M weight steps.
 """
