@@ -74,12 +74,6 @@ def config(given: ConfigDict) -> ConfigDict:
     known.arch = given.get("arch")  # its fields are the algorithm's own
     _same_fields(given, known, "config")
     _values(given, "config")
-    if given.search.warmup_epochs >= given.search.epochs:
-        raise UserError(
-            f"The search has {given.search.epochs} epochs and {given.search.warmup_epochs} "
-            "of them warm up, so alpha would never move; set "
-            "--config.search.warmup_epochs below --config.search.epochs."
-        )
     if given.seed >= 2**32:
         raise UserError(
             f"config.seed is {given.seed}; expected an integer below {2**32}, because "

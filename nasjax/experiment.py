@@ -117,8 +117,8 @@ def build(config: ConfigDict) -> Experiment:
         raise UserError(f"{error} Set it with --config.arch.NAME=VALUE.") from None
     except AttributeError as error:
         raise UserError(
-            f"config.arch does not fit the algorithm {config.algorithm}: it has no "
-            f"{str(error).split()[0].strip(chr(34) + chr(39))}; start from configs/{config.algorithm}.py."
+            f"config.arch does not fit the algorithm {config.algorithm}: it lacks "
+            f"{str(error.args[0]).splitlines()[0].strip(chr(34))}; start from configs/{config.algorithm}.py."
         ) from None
     total = settings.epochs * steps
     if not any(search.cadence.due(step) for step in range(total)):
