@@ -46,6 +46,7 @@ def start(place, workdir, **fields):
         "JAX_COMPILATION_CACHE_DIR": cache,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiling is nearly all of the time
+        "TF_CPP_MIN_LOG_LEVEL": "3",  # some releases complain of their own cache
     }  # fmt: skip
     command = [
         sys.executable, "-m", "nasjax.main",
