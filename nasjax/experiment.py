@@ -116,9 +116,10 @@ def build(config: ConfigDict) -> Experiment:
     except ValueError as error:  # a setting that the method itself refuses
         raise UserError(f"{error} Set it with --config.arch.NAME=VALUE.") from None
     except AttributeError as error:
+        field = str(error.args[0]).splitlines()[0].strip('"')
         raise UserError(
             f"config.arch does not fit the algorithm {config.algorithm}: it lacks "
-            f"{str(error.args[0]).splitlines()[0].strip(chr(34))}; start from configs/{config.algorithm}.py."
+            f"{field}; start from configs/{config.algorithm}.py."
         ) from None
     total = settings.epochs * steps
     if not any(search.cadence.due(step) for step in range(total)):
