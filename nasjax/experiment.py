@@ -78,7 +78,9 @@ def build(config: ConfigDict) -> Experiment:
     checks.sizes(config, data, len(where))
 
     known = np.concatenate([data.weights.image, data.arch.image])
-    mean, std = augmentation.statistics(known)
+    mean, std = augmentation.NORMALISATION.get(data_name, ((), ()))  # as published
+    if len(mean) != known.shape[-1]:
+        mean, std = augmentation.statistics(known)
     shared = {
         "pad": config.data.pad,
         "flip": config.data.flip,
