@@ -22,6 +22,7 @@ def get_config(arg=None):
     arch.inner_rate = 0.0  # learning rate of those; 0: the weights' current one
     arch.spread = 0.025  # standard deviation of the proposal, cosine to 0
     arch.temperature = 0.01  # tau, in units of the loss
+    arch.chunk = 0  # candidates evaluated at once; 0: all. Fewer take less memory
     arch.mixture = 1e-3  # share of candidates drawn around 0, not around -gradient
     arch.weights = (
         "likelihood"  # or "importance", the printed eq. 8 (see nasjax.zeroth)

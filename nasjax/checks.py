@@ -24,6 +24,7 @@ AT_LEAST: dict[str, int | float] = {
     "cells": 1,
     "channels": 2,
     "checkpoint_every": 1,
+    "chunk": 0,
     "clip": 0.0,
     "cutout": 0,
     "devices": 0,
@@ -54,6 +55,8 @@ ABOVE_LEAST = ("temperature",)
 
 CHOICES = {
     "lowering": SPELLINGS,
+    "precision": ("float32", "bfloat16"),
+    "remat": ("auto", "none", "edge", "cell"),
     "parallel": MODES,
     "weights": ("importance", "likelihood"),
 }

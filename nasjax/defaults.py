@@ -32,6 +32,11 @@ def settings(arg: str | None = None) -> ConfigDict:
     config.parallel = "jit"  # how steps are split over devices: "jit" or "pmap"
     config.devices = 0  # how many devices to use; 0 for all
     config.lowering = "auto"  # spelling of convolutions: "auto", "conv" or "shift"
+    config.precision = "float32"  # of maps: or "bfloat16"; weights stay float32
+    config.remat = (
+        "auto"  # recomputed for gradients: "none", "edge", "cell" (least memory)
+    )
+    config.compile_cache = "auto"  # folder of compiled programs; "off": none
     config.log_every = 50  # steps between lines of the log
     config.checkpoint_every = 200  # steps between checkpoints
 

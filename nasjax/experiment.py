@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from nasjax import checks, nets, optim, parallel, report
+from nasjax.cache import compiled_programs
 from nasjax.data import augment as augmentation
 from nasjax.data import sources, splits
 from nasjax.data.augment import Augment
@@ -102,6 +103,8 @@ def build(config: ConfigDict) -> Experiment:
             len(data.classes),
             config.lowering,
             axis,
+            config.remat,
+            config.precision,
         ),
         image_shape=known.shape[1:],
         sgd=lambda rate: optim.sgd(
@@ -178,7 +181,11 @@ def _run(
         },
     }
     resolved = config.to_dict()
-    with signals(), RunFolder.open(workdir, resolved, manifest) as folder:
+    with (
+        signals(),
+        compiled_programs(config.compile_cache),
+        RunFolder.open(workdir, resolved, manifest) as folder,
+    ):
         if folder.finished:
             result = folder.read_outcome("result") or {}
             progress.line(f"This run is finished; {folder.path} holds its result.")
@@ -282,6 +289,8 @@ def _retrain(
         experiment.auxiliary,
         config.lowering,
         axis,
+        config.remat,
+        config.precision,
     )
     settings = config.retrain
     steps = len(part.label) // settings.batch

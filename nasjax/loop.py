@@ -37,8 +37,8 @@ class Phase(NamedTuple):
         init: () -> the state before step 0, any pytree of arrays.
         step: (state, index) -> (state, metrics), metrics being scalars on the device.
             It must depend on nothing else, or a resumed run would differ.
-        compile: (state) -> None, compiles ahead of time all that `step` and `evaluate`
-            need; timed apart.
+        compile: (state) -> a line to show or None; compiles ahead of time all that `step` and
+            `evaluate` need; timed apart. It refuses what does not fit in memory.
         evaluate: (state) -> metrics, floats; called when an epoch or the phase ends.
     """
 
@@ -47,7 +47,7 @@ class Phase(NamedTuple):
     steps_per_epoch: int
     init: Callable[[], State]
     step: Callable[[State, int], tuple[State, Mapping[str, jax.Array]]]
-    compile: Callable[[State], None]
+    compile: Callable[[State], str | None]
     evaluate: Callable[[State], Mapping[str, float]]
 
 
@@ -159,10 +159,12 @@ def run_phase(
         if run.step < phase.steps and flag.signum is None:
             progress.line(f"{phase.name}: compiling")
             begun = time.perf_counter()
-            phase.compile(run.state)
+            remark = phase.compile(run.state)
             spent = time.perf_counter() - begun
             run.compile_seconds += spent
             progress.line(f"{phase.name}: compiled in {spent:.1f} s")
+            if remark:
+                progress.line(f"{phase.name}: {remark}")
         progress.update(phase.name, run.step, phase.steps, {})
         run.begun = time.perf_counter() - run.run_seconds
         while flag.signum is None and run.step < phase.steps:

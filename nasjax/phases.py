@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from nasjax import metrics, parallel
+from nasjax import memory, metrics, parallel
 from nasjax.data.augment import Augment, epoch_indices, prepare, random_indices
 from nasjax.data.splits import Part
 from nasjax.folder import RunFolder
@@ -81,10 +81,15 @@ def search_phase(
         str, Array
     ] = {}  # of this start's last architecture step, for the log alone
 
-    def compile(state) -> None:
+    def compile(state) -> str:
         programs.compile(
             weight=(state, data), arch=(state, data), evaluate=(state, data["arch"])
         )
+        lower = (
+            "lower --config.search.batch, --config.search.channels, or where there is "
+            "one --config.arch.chunk (1), or set --config.remat=cell."
+        )
+        return memory.report("search", programs.compiled, where, lower)
 
     def step(state, index: int):
         state = parallel.replicate(state, where)  # a restored one is on one device
@@ -138,13 +143,22 @@ def retrain_phase(
     programs = _Programs(
         step=parallel.data_parallel(training.step, train_batch, (0,), where, mode)
     )
+
+    def compile(state) -> str:
+        programs.compile(step=(state, data))
+        lower = (
+            "lower --config.retrain.batch or --config.retrain.channels, or set "
+            "--config.remat=cell."
+        )
+        return memory.report(name, programs.compiled, where, lower)
+
     return Phase(
         name,
         epochs * (n // batch),
         n // batch,
         lambda: parallel.replicate(jax.jit(training.init)(key), where),
         lambda state, index: programs["step"](parallel.replicate(state, where), data),
-        lambda state: programs.compile(step=(state, data)),
+        compile,
         lambda state: {},
     )
 
@@ -173,7 +187,7 @@ class _Programs:
 
     def __init__(self, **jitted: Any):
         self._jitted = jitted
-        self._compiled: dict[str, Callable] = {}
+        self.compiled: dict[str, Any] = {}
 
     def compile(self, **arguments: tuple) -> None:
         with ThreadPoolExecutor() as pool:
@@ -181,7 +195,7 @@ class _Programs:
             for name, args in arguments.items():
                 # Traced here, one after the other; XLA compiles without the GIL.
                 jobs[name] = pool.submit(self._jitted[name].lower(*args).compile)
-            self._compiled = {name: job.result() for name, job in jobs.items()}
+            self.compiled = {name: job.result() for name, job in jobs.items()}
 
     def __getitem__(self, name: str) -> Callable:
-        return self._compiled.get(name, self._jitted[name])
+        return self.compiled.get(name, self._jitted[name])

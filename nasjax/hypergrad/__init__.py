@@ -5,6 +5,6 @@ a `Hypergradient`. It keeps `.objective`, the function of (w, arch, val_batch) w
 total derivative it claims, and `.name`, which logs and results carry.
 """
 
-from nasjax.hypergrad.estimators import Estimator, Hypergradient, first_order
+from nasjax.hypergrad.estimators import Estimator, Hypergradient, first_order, unrolled
 
-__all__ = ["Estimator", "Hypergradient", "first_order"]
+__all__ = ["Estimator", "Hypergradient", "first_order", "unrolled"]

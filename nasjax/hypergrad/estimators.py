@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 
@@ -55,3 +56,51 @@ def first_order(val_loss: Callable) -> Estimator:
         return Hypergradient(value, grad)
 
     return Estimator("first_order", val_loss, estimate)
+
+
+def unrolled(train_loss: Callable, val_loss: Callable, optimizer) -> Estimator:
+    """d L_val(w', alpha) / d alpha, w' one optimiser step from w (DARTS, eq. 7).
+
+    Exact: with v = grad_w' L_val(w', alpha), pulled back through the optimiser to c,
+    the cotangent of the gradient g = grad_w L_train(w, alpha) it was given,
+
+        grad_alpha L_val(w', alpha) + d/de grad_alpha L_train(w + e c, alpha) at e = 0,
+
+    the last term a forward-mode derivative of a reverse-mode gradient. Costs two
+    gradient evaluations and one such product, about two more.
+
+    Args:
+      train_loss, val_loss: (w, arch, batch) -> scalar.
+      optimizer: anything with optax's init and update. `opt_state` is its live state;
+        None starts it afresh.
+
+    >>> import optax, jax.numpy as jnp
+    >>> estimator = unrolled(
+    ...     lambda w, a, batch: 0.5 * (w - a) ** 2,  # w' = w - 0.1 (w - a)
+    ...     lambda w, a, batch: w,                   # d w' / d a = 0.1
+    ...     optax.sgd(0.1))
+    >>> [round(float(x), 6) for x in estimator(jnp.ones(()), jnp.zeros(()), None, None)]
+    [0.9, 0.1]
+    """
+
+    def stepped(gradient, w, opt_state):
+        updates, _ = optimizer.update(gradient, opt_state, w)
+        return jax.tree.map(lambda p, u: p + u, w, updates)
+
+    def objective(w, arch, train_batch, val_batch, opt_state=None):
+        state = optimizer.init(w) if opt_state is None else opt_state
+        gradient = jax.grad(train_loss)(w, arch, train_batch)
+        return val_loss(stepped(gradient, w, state), arch, val_batch)
+
+    def estimate(w, arch, train_batch, val_batch, opt_state):
+        state = optimizer.init(w) if opt_state is None else opt_state
+        gradient = jax.grad(train_loss)(w, arch, train_batch)
+        after, pull = jax.vjp(lambda g: stepped(g, w, state), gradient)
+        value, (v, direct) = jax.value_and_grad(val_loss, (0, 1))(
+            after, arch, val_batch
+        )
+        arch_gradient = lambda w: jax.grad(train_loss, 1)(w, arch, train_batch)
+        _, indirect = jax.jvp(arch_gradient, (w,), pull(v))
+        return Hypergradient(value, jax.tree.map(jnp.add, direct, indirect))
+
+    return Estimator("unrolled", objective, estimate)

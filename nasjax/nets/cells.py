@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nasjax.nets import nodes as buffer
 from nasjax.nets.operations import (
     OPERATIONS,
     FactorizedReduce,
@@ -27,12 +28,13 @@ class MixedEdge(nn.Module):
     @nn.compact
     def __call__(self, x: Array, weights: Array, train: bool) -> Array:
         total = jnp.zeros((), x.dtype)
+        weights = weights.astype(x.dtype)
         for index, name in enumerate(self.primitives):
             if name != "none":
                 op = OPERATIONS[name](self.channels, self.stride, self.style)
                 total = total + weights[index] * op(x, train)
         if total.ndim == 0:  # `none` is all there is
-            total = jnp.zeros_like(x[:, :: self.stride, :: self.stride])
+            total = jnp.zeros_like(x[:: self.stride, :, :: self.stride])
         return total
 
 
@@ -50,9 +52,10 @@ class MixedCell(nn.Module):
         edges = np.array(self.space.edges)
         late = edges[:, 0] >= self.space.inputs
         if self.plan.type == "reduce":  # edges that leave an input stride by 2
-            _, batch, height, width, channels = inputs.shape
-            halved = (batch, -(-height // 2), -(-width // 2), channels)
-            nodes = jnp.zeros((self.space.inputs + self.space.nodes, *halved))
+            _, height, channels, width, batch = inputs.shape
+            halved = (-(-height // 2), channels, -(-width // 2), batch)
+            count = self.space.inputs + self.space.nodes
+            nodes = jnp.zeros((count, *halved), inputs.dtype)
             nodes = self._scan(
                 "strided", ~late, 2, nodes, inputs, weights, paths, train
             )
@@ -61,34 +64,41 @@ class MixedCell(nn.Module):
             nodes = jnp.pad(inputs, ((0, self.space.nodes), *[(0, 0)] * 4))
             every = np.ones(len(edges), bool)
             nodes = self._scan("edges", every, 1, nodes, None, weights, paths, train)
-        return jnp.concatenate([nodes[i] for i in self.space.concat], -1)
+        return jnp.concatenate([nodes[i] for i in self.space.concat], 1)
 
     def _scan(self, name, chosen, stride, nodes, inputs, weights, paths, train):
-        """Add what the chosen edges bring to their targets in nodes [V, B, H, W, C]."""
+        """Add what the chosen edges bring to their targets in nodes [V, H, C, W, B]."""
 
-        def body(edge, nodes, inputs, each):
+        def body(edge, states, each):
+            nodes, inputs = states
             weights, path, source, target = each
-            x = (nodes if inputs is None else inputs)[source]
+            if inputs is None:
+                nodes, x = buffer.read(nodes, source)
+            else:
+                inputs, x = buffer.read(inputs, source)
             y = edge(x, weights, train)
             if path is not None:
-                y = y * path[:, None, None, None]
-            return nodes.at[target].add(y), None
+                y = y * path[None, None, None].astype(y.dtype)
+            return (buffer.add(nodes, target, y), inputs), None
 
         which = np.flatnonzero(chosen)
         source, target = np.array(self.space.edges)[which].T
-        edge = MixedEdge(
+        layer = MixedEdge
+        if self.style.remat != "none":
+            layer = nn.remat(MixedEdge, prevent_cse=False, static_argnums=(3,))
+        edge = layer(
             self.space.primitives, self.plan.channels, stride, self.style, name=name
         )
         scan = nn.scan(
             body,
             variable_axes={"params": 0, "batch_stats": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, 0),
+            check_constancy_invariants=False,  # traces the body once more
             length=len(which),
         )
         path = None if paths is None else paths[which]
         each = (weights[which], path, jnp.asarray(source), jnp.asarray(target))
-        return scan(edge, nodes, inputs, each)[0]
+        return scan(edge, (nodes, inputs), each)[0][0]
 
 
 class FixedCell(nn.Module):
@@ -113,10 +123,10 @@ class FixedCell(nn.Module):
                 op = OPERATIONS[name](self.plan.channels, stride, self.style)
                 y = op(states[source], train)
                 if paths is not None and not (name == "skip_connect" and stride == 1):
-                    y = y * paths[index][:, None, None, None]
+                    y = y * paths[index][None, None, None].astype(y.dtype)
                 total = total + y
             states.append(total)
-        return jnp.concatenate([states[i] for i in self.concat], -1)
+        return jnp.concatenate([states[i] for i in self.concat], 1)
 
 
 def _preprocess(plan: CellPlan, style: Style, s0: Array, s1: Array, train: bool):

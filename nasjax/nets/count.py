@@ -8,6 +8,7 @@ in evaluation mode, read off the traced program in its "conv" spelling.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -96,22 +97,28 @@ def _count(model: Model, mix, macro: Macro, image_size, in_channels: int):
 def multiply_adds(jaxpr: Any) -> int:
     """Multiply-adds of the convolutions and matrix products in a jaxpr."""
     total = 0
-    for eqn in jaxpr.eqns:
-        name = eqn.primitive.name
-        if name == "conv_general_dilated":
+    for eqn, repeats in equations(jaxpr):
+        if eqn.primitive.name == "conv_general_dilated":
             kernel = eqn.invars[1].aval.shape
             out_axis = eqn.params["dimension_numbers"].rhs_spec[0]
             each = math.prod(kernel) // kernel[out_axis]
-            total += math.prod(eqn.outvars[0].aval.shape) * each
-        elif name == "dot_general":
+        elif eqn.primitive.name == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]
             lhs = eqn.invars[0].aval.shape
             each = math.prod(lhs[axis] for axis in contracted)
-            total += math.prod(eqn.outvars[0].aval.shape) * each
-        repeats = eqn.params["length"] if name == "scan" else 1
+        else:
+            continue
+        total += repeats * math.prod(eqn.outvars[0].aval.shape) * each
+    return total
+
+
+def equations(jaxpr: Any, repeats: int = 1) -> Iterator[tuple[Any, int]]:
+    """The equations of a jaxpr and of those inside, with how often each is run."""
+    for eqn in jaxpr.eqns:
+        yield eqn, repeats
+        times = repeats * (eqn.params["length"] if eqn.primitive.name == "scan" else 1)
         for inner in jax.tree.leaves(
             list(eqn.params.values()), is_leaf=lambda p: hasattr(p, "eqns")
         ):
             if hasattr(inner, "eqns"):
-                total += repeats * multiply_adds(getattr(inner, "jaxpr", inner))
-    return total
+                yield from equations(getattr(inner, "jaxpr", inner), times)

@@ -1,7 +1,11 @@
-"""How convolutions and pools are spelled for the compiler. Layout [B, H, W, C].
+"""How convolutions and pools are spelled for the compiler. Layout [H, C, W, B].
 
-Two spellings, equal in value and in every derivative (but where two pixels tie in a
-max pool: "shift" shares the gradient among them, "conv" gives it to one):
+Inside networks a map is [H, C, W, B]. On a CPU a vector register then holds one pixel
+of 16 examples, shifts in a map are whole vectors apart, and a 1x1 convolution is one
+matrix product for each row of the map, which XLA does not mix up with what comes
+before it. Accelerators choose their own physical layout.
+
+Two spellings, equal in value and in every derivative:
 
 * "conv": `lax.conv_general_dilated` and `lax.reduce_window`, fast on accelerators.
 * "shift": arithmetic on shifted slices, and matrix products. On a CPU, XLA's grouped
@@ -14,7 +18,6 @@ becomes ceil(n / stride).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -24,9 +27,10 @@ from jax import Array, lax
 
 from nasjax.errors import unknown
 from nasjax.nets.depthwise import depthwise as shifted_depthwise
+from nasjax.nets.pooling import max_pool as shifted_max_pool
 
 SPELLINGS = ("auto", "conv", "shift")
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
+_LAYOUT = ("HCWN", "HWIO", "HCWN")
 
 
 def resolve(spelling: str) -> str:
@@ -38,8 +42,13 @@ def resolve(spelling: str) -> str:
     return "shift" if jax.default_backend() == "cpu" else "conv"
 
 
+def to_map(images: Array) -> Array:
+    """[B, H, W, C] to [H, C, W, B]."""
+    return jnp.transpose(images, (1, 3, 2, 0))
+
+
 def depthwise(x: Array, kernel: Array, stride: int, dilation: int, spelling: str):
-    """Depthwise convolution of x [B, H, W, C] with kernel [k, k, C]."""
+    """Depthwise convolution of x [H, C, W, B] with kernel [k, k, C]."""
     k, channels = kernel.shape[0], kernel.shape[2]
     pad = dilation * (k - 1) // 2
     if spelling == "conv":
@@ -56,24 +65,29 @@ def depthwise(x: Array, kernel: Array, stride: int, dilation: int, spelling: str
 
 
 def convolution(x: Array, kernel: Array, stride: int, pad: int, spelling: str):
-    """Dense convolution of x [B, H, W, C] with kernel [k, k, C, D]."""
+    """Dense convolution of x [H, C, W, B] with kernel [k, k, C, D]."""
     k, _, channels, out = kernel.shape
     if spelling == "conv":
         return lax.conv_general_dilated(
             x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=_LAYOUT
         )
     if k > 1:
-        x = jnp.concatenate(_shifts(x, k, stride, pad), axis=-1)
+        x = jnp.concatenate(_shifts(x, k, stride, pad), axis=1)
     elif stride > 1:
-        x = x[:, ::stride, ::stride]
-    return x @ kernel.reshape(k * k * channels, out)
+        x = x[::stride, :, ::stride]
+    height, taps, width, batch = x.shape
+    matrix = jnp.broadcast_to(kernel.reshape(taps, out).T, (height, out, taps))
+    # Two contracted axes (of a gradient) would make XLA transpose whole maps.
+    rows = x.reshape(height, taps, width * batch)
+    y = lax.dot_general(matrix, rows, (((2,), (1,)), ((0,), (0,))))
+    return y.reshape(height, out, width, batch)
 
 
 def max_pool(x: Array, stride: int, spelling: str):
-    """Max pool 3x3, padded with -inf."""
+    """Max pool 3x3, padded with -inf. Of equal pixels the first counts, row by row."""
     if spelling == "conv":
         return _windows(x, stride, -jnp.inf, lax.max)
-    return _separable(x, stride, -jnp.inf, jnp.maximum)
+    return shifted_max_pool(x, stride)
 
 
 def avg_pool(x: Array, stride: int, spelling: str):
@@ -81,9 +95,9 @@ def avg_pool(x: Array, stride: int, spelling: str):
     if spelling == "conv":
         total = _windows(x, stride, 0.0, lax.add)
     else:
-        total = _separable(x, stride, 0.0, jnp.add)
-    rows, columns = (_valid(n, stride) for n in x.shape[1:3])
-    count = rows[None, :, None, None] * columns[None, None, :, None]
+        total = shifted_depthwise(x, jnp.ones((3, 3, x.shape[1]), x.dtype), stride, 1)
+    rows, columns = _valid(x.shape[0], stride), _valid(x.shape[2], stride)
+    count = rows[:, None, None, None] * columns[None, None, :, None]
     return total / jnp.asarray(count, x.dtype)
 
 
@@ -98,41 +112,28 @@ def _windows(x: Array, stride: int, fill: float, combine: Callable):
         x,
         np.asarray(fill, x.dtype),  # a constant: of a tracer there is no derivative
         combine,
-        (1, 3, 3, 1),
-        (1, stride, stride, 1),
-        ((0, 0), (1, 1), (1, 1), (0, 0)),
+        (3, 1, 3, 1),
+        (stride, 1, stride, 1),
+        ((1, 1), (0, 0), (1, 1), (0, 0)),
     )
-
-
-def _separable(x: Array, stride: int, fill: float, combine: Callable):
-    """A 3x3 window as a pass over rows and a pass over columns."""
-    for axis in (1, 2):
-        widths = [(1, 1) if a == axis else (0, 0) for a in range(4)]
-        padded = jnp.pad(x, widths, constant_values=fill)
-        stop = x.shape[axis] - 1
-        slices = [
-            lax.slice_in_dim(padded, i, i + stop + 1, stride, axis) for i in range(3)
-        ]
-        x = functools.reduce(combine, slices)
-    return x
 
 
 def _shifts(x: Array, k: int, stride: int, pad: int) -> list[Array]:
     """The k * k strided views of the padded map that a kernel multiplies."""
-    batch, height, width, channels = x.shape
+    height, channels, width, batch = x.shape
     reach = k - 1
     tall = (height + 2 * pad - reach - 1) // stride * stride + 1
     wide = (width + 2 * pad - reach - 1) // stride * stride + 1
-    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    x = jnp.pad(x, ((pad, pad), (0, 0), (pad, pad), (0, 0)))
     # Without the barrier XLA fuses what made x into each tap and computes it k * k times.
     x = lax.optimization_barrier(x)
-    offsets = [(i, j) for i in range(k) for j in range(k)]
     return [
         lax.slice(
             x,
-            (0, i, j, 0),
-            (batch, i + tall, j + wide, channels),
-            (1, stride, stride, 1),
+            (i, 0, j, 0),
+            (i + tall, channels, j + wide, batch),
+            (stride, 1, stride, 1),
         )
-        for i, j in offsets
+        for i in range(k)
+        for j in range(k)
     ]

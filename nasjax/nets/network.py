@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -19,7 +19,7 @@ from jax import Array
 from nasjax.genotype import Genotype
 from nasjax.nets import lowering
 from nasjax.nets.cells import FixedCell, MixedCell
-from nasjax.nets.operations import BatchNorm, Conv, Style, uniform_fan_in
+from nasjax.nets.operations import BatchNorm, Conv, Style, uniform_fan_in, wide
 from nasjax.spaces import CellPlan, CellSpace, Macro
 
 Mix = dict[str, Array]
@@ -57,13 +57,30 @@ def supernet(
     classes: int,
     spelling: str = "auto",
     axis_name: str | None = None,
+    remat: str = "auto",
+    dtype: str | None = None,
 ) -> Model:
-    """The supernet of a space: every edge holds every primitive."""
+    """The supernet of a space: every edge holds every primitive.
+
+    Args:
+      space: the cells.
+      macro: how they are stacked.
+      classes: number of classes.
+      spelling: see `nasjax.nets.lowering`.
+      axis_name: mapped axis over which batch norm averages its moments.
+      remat: "none", "edge" or "cell": what is computed again for its gradient instead
+        of kept in memory. "auto" is "edge" for the spelling "shift", where it is the
+        fastest as well: a map is sooner computed than read back; else "none".
+      dtype: of maps, see `Style`.
+    """
 
     def cell(plan: CellPlan, style: Style, name: str | None) -> nn.Module:
-        return MixedCell(space, plan, style, name=name)
+        return _layer(MixedCell, style)(space, plan, style, name=name)
 
-    style = Style(True, lowering.resolve(spelling), axis_name)
+    spelling = lowering.resolve(spelling)
+    if remat == "auto":
+        remat = "edge" if spelling == "shift" else "none"
+    style = Style(True, spelling, axis_name, remat, dtype)
     shape = (len(space.edges), len(space.primitives))
     mix = {kind: jnp.zeros(shape) for kind in space.types}
     return _model(Network(macro, classes, cell, style, False), len(space.edges), mix)
@@ -76,17 +93,29 @@ def genotype_network(
     auxiliary: bool = False,
     spelling: str = "auto",
     axis_name: str | None = None,
+    remat: str = "auto",
+    dtype: str | None = None,
 ) -> Model:
-    """The network of a genotype, to retrain and to use."""
+    """The network of a genotype, to retrain and to use.
+
+    The arguments are as `supernet`'s; `remat` "auto" and "edge" keep everything, as
+    "none" does.
+    """
     nodes = len(genotype.concat)
     width = max(len(pairs) for pairs in genotype.cells.values())
 
     def cell(plan: CellPlan, style: Style, name: str | None) -> nn.Module:
         pairs = tuple(genotype.cells[plan.type])
-        return FixedCell(pairs, genotype.concat, nodes, plan, style, name=name)
+        layer = _layer(FixedCell, style)
+        return layer(pairs, genotype.concat, nodes, plan, style, name=name)
 
-    style = Style(False, lowering.resolve(spelling), axis_name)
+    style = Style(False, lowering.resolve(spelling), axis_name, remat, dtype)
     return _model(Network(macro, classes, cell, style, auxiliary), width, {})
+
+
+def _layer(cell: Any, style: Style) -> Any:
+    """A kind of cell, computed again for its gradient if asked for."""
+    return nn.remat(cell, static_argnums=(5,)) if style.remat == "cell" else cell
 
 
 def _model(network: Network, paths: int, any_mix: Mix) -> Model:
@@ -124,7 +153,8 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(self, mix: Mix, images: Array, paths, train: bool) -> Output:
-        s0, s1 = self._stem(images, train)
+        x = lowering.to_map(images)
+        s0, s1 = self._stem(x.astype(self.style.dtype or x.dtype), train)
         auxiliary, index = None, 0
         for plan, group in itertools.groupby(self.macro.plan()):
             count = len(list(group))
@@ -135,9 +165,8 @@ class Network(nn.Module):
             if self.auxiliary and train and index - 1 == 2 * self.macro.cells // 3:
                 head = AuxiliaryHead(self.classes, self.macro.stem, self.style)
                 auxiliary = head(s1, train)
-        return Output(
-            Linear(self.classes, name="classifier")(s1.mean((1, 2))), auxiliary
-        )
+        features = wide(s1).mean((0, 2)).T
+        return Output(Linear(self.classes, name="classifier")(features), auxiliary)
 
     def _cells(self, plan, count, index, s0, s1, weights, paths, train):
         name = f"cell_{index}" if count == 1 else f"cells_{index}_{index + count - 1}"
@@ -153,6 +182,7 @@ class Network(nn.Module):
             body,
             variable_axes={"params": 0, "batch_stats": 0},
             split_rngs={"params": True},
+            check_constancy_invariants=False,  # traces the body once more
             length=count,
         )
         return scan(cell, (s0, s1), paths)[0]
@@ -210,12 +240,12 @@ class AuxiliaryHead(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         x = nn.relu(x)
-        rows, columns = auxiliary_bins(x.shape[1]), auxiliary_bins(x.shape[2])
+        rows, columns = auxiliary_bins(x.shape[0]), auxiliary_bins(x.shape[2])
         assert rows and columns, "checked before: maps below 2x2 have no head"
-        pooled = [[x[:, a:b, c:d].mean((1, 2)) for c, d in columns] for a, b in rows]
-        x = jnp.stack([jnp.stack(row, 1) for row in pooled], 1)  # [B, 2, 2, C]
+        pooled = [[x[a:b, :, c:d].mean((0, 2)) for c, d in columns] for a, b in rows]
+        x = jnp.stack([jnp.stack(row, 1) for row in pooled])  # [2, C, 2, B]
         x = BatchNorm(self.style)(Conv(128, self.style)(x), train)
         x = Conv(768, self.style, kernel=2)(nn.relu(x))
         if self.stem == "cifar":  # DARTS leaves it out on ImageNet; counts depend on it
             x = BatchNorm(self.style)(x, train)
-        return Linear(self.classes)(nn.relu(x)[:, 0, 0])
+        return Linear(self.classes)(wide(nn.relu(x))[0, :, 0].T)

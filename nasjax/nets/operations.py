@@ -1,11 +1,12 @@
 """The primitives of the DARTS space as flax modules (spec: DARTS, cnn/operations.py).
 
 A primitive is built by `OPERATIONS[name](channels, stride, style)` and called with
-(x [B, H, W, C], train). To add one, write a module and its line in `OPERATIONS`.
+(x [H, C, W, B], train). To add one, write a module and its line in `OPERATIONS`.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,11 +26,17 @@ class Style(NamedTuple):
         followed by one. False in the network of a genotype.
       spelling: "conv" or "shift", see `nasjax.nets.lowering`.
       axis_name: mapped axis over which batch norm averages its moments (pmap only).
+      remat: "none", or what is computed again for its gradient instead of kept:
+        "edge" (of a supernet) or "cell".
+      dtype: of maps and of the products with them, "float32" or "bfloat16"; weights,
+        moments, statistics and logits are as wide as the weights.
     """
 
     search: bool
     spelling: str
     axis_name: str | None = None
+    remat: str = "none"
+    dtype: str | None = None  # None: as wide as the weights
 
 
 def uniform_fan_in(fan_in: int) -> Callable:
@@ -39,6 +46,44 @@ def uniform_fan_in(fan_in: int) -> Callable:
         return jax.random.uniform(key, shape, dtype, -1, 1) / fan_in**0.5
 
     return init
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def standardise(x: Array, axis_name: str | None) -> tuple[Array, Array, Array]:
+    """(x - m) / sqrt(v + 1e-5), m, v; moments [C] of x [H, C, W, B], two-pass, biased,
+    over the mapped axis as well.
+
+    The derivative is the closed form  dy = r (dx - E dx - y E[y dx]),  r = 1 / sqrt(v +
+    1e-5), which is its own transpose: two sums and one pass over the map.
+    """
+    m = _mean(x, axis_name)
+    centred = x - _channelwise(m)
+    v = _mean(jnp.square(centred), axis_name)
+    return centred * _channelwise(lax.rsqrt(v + 1e-5)), m, v
+
+
+@standardise.defjvp
+def _standardise_jvp(axis_name, primals, tangents):
+    (x,), (dx,) = primals, tangents
+    y, m, v = standardise(x, axis_name)
+    r = lax.rsqrt(v + 1e-5)
+    dm, along = _mean(dx, axis_name), _mean(y * dx, axis_name)
+    dy = (dx - _channelwise(dm) - y * _channelwise(along)) * _channelwise(r)
+    return (y, m, v), (dy, dm, 2 * along / r)
+
+
+def _mean(x: Array, axis_name: str | None) -> Array:
+    mean = x.mean((0, 2, 3))
+    return lax.pmean(mean, axis_name) if axis_name else mean
+
+
+def _channelwise(v: Array) -> Array:
+    return v[None, :, None, None]
+
+
+def wide(x: Array) -> Array:
+    """x in the precision of moments and logits: float32 at least."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class BatchNorm(nn.Module):
@@ -52,35 +97,27 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        width = x.shape[-1:]
+        width = x.shape[1:2]
         mean = self.variable("batch_stats", "mean", jnp.zeros, width)
         var = self.variable("batch_stats", "var", jnp.ones, width)
         if train:
-            axes = tuple(range(x.ndim - 1))
-            m = self._over_devices(x.mean(axes))
-            v = self._over_devices(jnp.square(x - _wide(m, x)).mean(axes))
+            axis = None if self.is_initializing() else self.style.axis_name
+            y, m, v = standardise(wide(x), axis)
             if not self.is_initializing():
-                count = x.size // x.shape[-1]
-                if self.style.axis_name:
-                    count *= lax.axis_size(self.style.axis_name)
+                count = x.size // x.shape[1] * (lax.axis_size(axis) if axis else 1)
                 unbiased = v * (count / max(count - 1, 1))
                 mean.value = 0.9 * mean.value + 0.1 * lax.stop_gradient(m)
                 var.value = 0.9 * var.value + 0.1 * lax.stop_gradient(unbiased)
         else:
-            m, v = mean.value, var.value
-        y = (x - _wide(m, x)) * _wide(lax.rsqrt(v + 1e-5), x)
+            y = (wide(x) - _channelwise(mean.value)) * _channelwise(
+                lax.rsqrt(var.value + 1e-5)
+            )
         affine = not self.style.search if self.affine is None else self.affine
         if affine:
             scale = self.param("scale", nn.initializers.ones, width)
             bias = self.param("bias", nn.initializers.zeros, width)
-            y = y * _wide(scale, x) + _wide(bias, x)
-        return y
-
-    def _over_devices(self, moment: Array) -> Array:
-        axis = self.style.axis_name
-        if axis is None or self.is_initializing():
-            return moment
-        return lax.pmean(moment, axis)
+            y = y * _channelwise(scale) + _channelwise(bias)
+        return y.astype(x.dtype)
 
 
 class Conv(nn.Module):
@@ -94,11 +131,11 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        k, channels = self.kernel, x.shape[-1]
+        k, channels = self.kernel, x.shape[1]
         init = uniform_fan_in(k * k * channels)
         kernel = self.param("kernel", init, (k, k, channels, self.features))
         return lowering.convolution(
-            x, kernel, self.stride, self.pad, self.style.spelling
+            x, kernel.astype(x.dtype), self.stride, self.pad, self.style.spelling
         )
 
 
@@ -113,7 +150,8 @@ class DepthwiseConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         k = self.kernel
-        kernel = self.param("kernel", uniform_fan_in(k * k), (k, k, x.shape[-1]))
+        kernel = self.param("kernel", uniform_fan_in(k * k), (k, k, x.shape[1]))
+        kernel = kernel.astype(x.dtype)
         return lowering.depthwise(
             x, kernel, self.stride, self.dilation, self.style.spelling
         )
@@ -141,14 +179,14 @@ class FactorizedReduce(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         x = nn.relu(x)
-        odd = ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0))
-        shifted = jnp.pad(x, odd)[:, 1:, 1:]
+        odd = ((0, x.shape[0] % 2), (0, 0), (0, x.shape[2] % 2), (0, 0))
+        shifted = jnp.pad(x, odd)[1:, :, 1:]
         half = self.features // 2
         halves = [
             Conv(half, self.style, stride=2, name=f"conv_{i}")(view)
             for i, view in ((1, x), (2, shifted))
         ]
-        return BatchNorm(self.style)(jnp.concatenate(halves, -1), train)
+        return BatchNorm(self.style)(jnp.concatenate(halves, 1), train)
 
 
 class Pool(nn.Module):
@@ -195,7 +233,7 @@ class Zero(nn.Module):
     stride: int
 
     def __call__(self, x: Array, train: bool) -> Array:
-        return jnp.zeros_like(x[:, :: self.stride, :: self.stride])
+        return jnp.zeros_like(x[:: self.stride, :, :: self.stride])
 
 
 def _skip(channels: int, stride: int, style: Style) -> nn.Module:
@@ -206,10 +244,6 @@ def _conv(kernel: int, dilation: int) -> Callable[[int, int, Style], nn.Module]:
     return lambda channels, stride, style: SeparableConv(
         channels, kernel, stride, dilation, style
     )
-
-
-def _wide(v: Array, x: Array) -> Array:
-    return v.reshape((1,) * (x.ndim - 1) + v.shape)
 
 
 OPERATIONS: dict[str, Callable[[int, int, Style], nn.Module]] = {

@@ -41,6 +41,7 @@ def zero_order(
     objective: Callable,
     inner_steps: int,
     guide: Estimator | None = None,
+    chunk: int = 0,
 ) -> Direction:
     """Move alpha by a zero-order method; its candidates are evaluated under one vmap.
 
@@ -50,6 +51,8 @@ def zero_order(
       objective: (state, arch, train_batches, val_batch) -> scalar, minimised.
       inner_steps: M, training batches that the objective takes.
       guide: its gradient is handed to the method.
+      chunk: how many candidates are evaluated at once; 0 for all. Fewer take less
+        memory, and no longer on a CPU.
     """
 
     def step(state: SearchState, train_batches, val_batch, key):
@@ -58,10 +61,19 @@ def zero_order(
             value, direction = guide(state.w, state.arch, None, val_batch)
             metrics = {"val_loss": value, "guide_norm": optax.tree.norm(direction)}
         proposal = method.propose(state.arch_opt, state.arch, key, direction)
-        losses = jax.vmap(
-            lambda arch: objective(state, arch, train_batches, val_batch)
-        )(proposal.candidates)
+        evaluate = lambda arch: objective(state, arch, train_batches, val_batch)
+        losses = _mapped(evaluate, proposal.candidates, chunk)
         arch, opt, seen = method.update(state.arch_opt, state.arch, proposal, losses)
         return arch, opt, {**metrics, **seen}
 
     return Direction(name, method.init, step, inner_steps)
+
+
+def _mapped(evaluate: Callable, candidates, chunk: int):
+    """evaluate(candidate) for all of them, `chunk` at once."""
+    count = len(jax.tree.leaves(candidates)[0])
+    if not 0 < chunk < count:
+        return jax.vmap(evaluate)(candidates)
+    if chunk == 1:
+        return jax.lax.map(evaluate, candidates)
+    return jax.lax.map(evaluate, candidates, batch_size=chunk)

@@ -35,7 +35,7 @@ from nasjax.zeroth import lookahead, mgs
 
 def build(problem: Problem, settings) -> Search:
     """settings: every, samples, inner_steps, inner_rate, spread, temperature, mixture,
-    weights."""
+    weights, chunk."""
     supernet = losses(problem, relax.softmax)
     cadence = problem.cadence(settings.every)
     steps = problem.epochs * problem.steps_per_epoch - cadence.warmup
@@ -62,5 +62,6 @@ def build(problem: Problem, settings) -> Search:
         objective,
         settings.inner_steps,
         hypergrad.first_order(supernet.loss),
+        settings.chunk,
     )
     return bilevel(problem, supernet, direction, relax.softmax, cadence)

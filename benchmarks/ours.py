@@ -1,0 +1,136 @@
+"""Our side of the benchmark: the programs that a nasjax search runs, as they are."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+
+from nasjax import hypergrad, optim, relax
+from nasjax.nets import count, genotype_network, supernet
+from nasjax.published import PUBLISHED
+from nasjax.retrain import training
+from nasjax.search import ALGORITHMS, Problem
+from nasjax.search.base import bilevel, losses
+from nasjax.search.directions import gradient
+from nasjax.spaces import DARTS_8, Macro, darts
+
+
+class Ours:
+    """The steps as methods of one search state, which they donate and replace."""
+
+    def __init__(self, settings):
+        self._settings = settings
+        shape = (settings.size, settings.size, 3)
+        space, macro = darts(DARTS_8), Macro(settings.channels, settings.cells)
+        options = (settings.lowering, None, settings.remat, settings.precision)
+        problem = Problem(
+            space=space,
+            model=supernet(space, macro, settings.classes, *options),
+            image_shape=shape,
+            sgd=lambda rate: optim.sgd(rate, 0.9, 3e-4, 5.0),
+            rate=optim.cosine(0.025, 0.001, 50, 100),
+            steps_per_epoch=100,
+            epochs=50,
+            warmup_epochs=0,
+        )
+        loss = losses(problem, relax.softmax)
+        adam = optim.adam(3e-4, 0.5, 0.999, 1e-3)
+        virtual = optim.sgd(problem.rate, 0.9, 3e-4)
+        second = bilevel(
+            problem,
+            loss,
+            gradient(hypergrad.unrolled(loss.loss, loss.loss, virtual), adam),
+            relax.softmax,
+            problem.cadence(1),
+        )
+        mgs = ALGORITHMS["zarts_mgs"](
+            problem,
+            SimpleNamespace(
+                every=10, samples=settings.samples, chunk=settings.chunk,
+                inner_steps=settings.inner_steps, inner_rate=0.0, spread=0.1,
+                temperature=1.0, mixture=1e-3, weights="likelihood",
+            ),
+        )  # fmt: skip
+        first = ALGORITHMS["darts_first"](
+            problem,
+            SimpleNamespace(every=1, rate=3e-4, b1=0.5, b2=0.999, weight_decay=1e-3),
+        )
+        network = genotype_network(
+            PUBLISHED["darts_v2"], macro, settings.classes, True, *options
+        )
+        recipe = SimpleNamespace(
+            rate=0.025, epochs=600, momentum=0.9, weight_decay=3e-4, clip=5.0,
+            drop_path=0.2, auxiliary=0.4,
+        )  # fmt: skip
+        train = training(network, shape, recipe, 100)
+        self._steps = {
+            "weight_step": first.weight_step,
+            "first_order": first.arch_step,
+            "second_order": second.arch_step,
+            "mgs": mgs.arch_step,
+            "retrain": train.step,
+        }
+        self._inits = dict.fromkeys(self._steps, first.init)
+        self._inits |= {"mgs": mgs.init, "retrain": train.init}
+        batch = self._batch(jax.random.key(1))
+        many = lambda m: jax.vmap(self._batch)(jax.random.split(jax.random.key(2), m))
+        self._batches = {
+            "weight_step": (batch,),
+            "first_order": (many(1), batch),
+            "second_order": (many(1), batch),
+            "mgs": (many(settings.inner_steps), batch),
+            "retrain": (batch,),
+        }
+        self._compiled: dict[str, Any] = {}
+        self._states: dict[str, Any] = {}
+        self.parameters = count.parameters(
+            jax.eval_shape(first.init, jax.random.key(0)).w
+        )
+
+    def _batch(self, key):
+        settings = self._settings
+        shape = (settings.batch, settings.size, settings.size, 3)
+        return {
+            "image": jax.random.normal(key, shape),
+            "label": jax.random.randint(key, shape[:1], 0, settings.classes),
+            "key": jax.random.split(key, settings.batch),
+        }
+
+    def compile(self, *names: str) -> float:
+        """Seconds to trace and compile these steps, side by side as in a run."""
+        began = time.perf_counter()
+        with ThreadPoolExecutor() as pool:
+            jobs = {}
+            for name in names:
+                step = jax.jit(self._steps[name], donate_argnums=0)
+                state = jax.eval_shape(self._inits[name], jax.random.key(0))
+                lowered = step.lower(state, *self._batches[name])
+                jobs[name] = pool.submit(lowered.compile)
+            self._compiled |= {name: job.result() for name, job in jobs.items()}
+        return time.perf_counter() - began
+
+    def planned_bytes(self, name: str) -> int:
+        """What XLA says the step needs: arguments, results and temporaries."""
+        memory = self._compiled[name].memory_analysis()
+        return (
+            memory.argument_size_in_bytes
+            + memory.output_size_in_bytes
+            - memory.alias_size_in_bytes
+            + memory.temp_size_in_bytes
+        )
+
+    def run(self, name: str) -> float:
+        """One step."""
+        kind = name if name in ("mgs", "retrain") else "search"
+        if kind not in self._states:
+            self._states = {kind: jax.jit(self._inits[name])(jax.random.key(0))}
+            jax.block_until_ready(self._states)
+        step, batches = self._compiled[name], self._batches[name]
+        began = time.perf_counter()
+        self._states[kind], metrics = step(self._states[kind], *batches)
+        jax.block_until_ready((self._states, metrics))
+        return time.perf_counter() - began

@@ -1,0 +1,74 @@
+"""Compiled programs kept on disk, so that the second start compiles nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+_FOLDER = "jax_compilation_cache_dir"
+
+
+@contextlib.contextmanager
+def compiled_programs(setting: str) -> Iterator[Path | None]:
+    """Keeps what is compiled inside in a folder; yields it, or None.
+
+    JAX's own setting (JAX_COMPILATION_CACHE_DIR) goes first: where there is one nothing
+    is done. All of JAX's settings are as they were afterwards.
+
+    Args:
+      setting: "auto" for a folder of this user and this kind of machine, "off", or a
+        folder.
+    """
+    if setting == "off" or getattr(jax.config, _FOLDER):
+        yield None
+        return
+    folder = _default() if setting == "auto" else Path(setting).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a home that cannot be written: compile, as without a cache
+        yield None
+        return
+    ours = {
+        _FOLDER: str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in ours}
+    _set(ours)
+    try:
+        yield folder
+    finally:
+        _set(before)
+
+
+def _set(values: dict) -> None:
+    for name, value in values.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # JAX looks at the folder once
+
+
+def _default() -> Path:
+    """A folder for each kind of processor: programs for a CPU use what it can do."""
+    if sys.platform == "darwin":
+        user = Path.home() / "Library" / "Caches"
+    else:
+        user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return user / "nasjax" / f"compiled-{_processor()}"
+
+
+def _processor() -> str:
+    described = platform.machine() + platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
+        marks = ("model name", "flags", "Features")
+        described += str(sorted({line for line in lines if line.startswith(marks)}))
+    return hashlib.sha256(described.encode()).hexdigest()[:8]
