@@ -4,11 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax import hypergrad
+from nasjax import hypergrad, optim
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,3 +54,28 @@ def test_first_order_takes_w_as_independent_of_alpha():
     np.testing.assert_allclose(grad["normal"], [10.0, -16.0])
     assert estimator.name == "first_order"
     assert estimator.objective is val_loss
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.3])
+def test_unrolled_is_the_derivative_of_its_objective(float64, clip):
+    """Through momentum, weight decay and clipping; jitted, and mapped over alpha."""
+    draws = np.random.default_rng(0)
+    w = {"a": draws.normal(size=(4, 3)), "b": draws.normal(size=3)}
+    x, y = draws.normal(size=(2, 5, 4))
+    alphas = draws.normal(size=(2, 3))
+    optimizer = optim.sgd(0.3, 0.9, 0.1, clip)
+
+    def loss(w, alpha, batch):
+        return jnp.sum(jnp.tanh(batch @ w["a"] * alpha + w["b"]) ** 2 * alpha)
+
+    grads = jax.grad(loss)(w, alphas[0], x)
+    state = optimizer.update(grads, optimizer.init(w), w)[1]  # a live momentum buffer
+    estimator = hypergrad.unrolled(loss, loss, optimizer)
+
+    found = jax.jit(jax.vmap(lambda a: estimator(w, a, x, y, state)))(alphas)
+    for row, alpha in enumerate(alphas):
+        exact = jax.value_and_grad(estimator.objective, 1)(w, alpha, x, y, state)
+        np.testing.assert_allclose(found.value[row], exact[0], rtol=1e-12)
+        np.testing.assert_allclose(found.grad[row], exact[1], rtol=1e-10, atol=1e-12)
+    first = hypergrad.first_order(loss)(w, alphas[0], x, y)
+    assert np.abs(found.grad[0] - first.grad).max() > 1e-3

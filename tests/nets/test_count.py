@@ -94,7 +94,7 @@ def test_published_cells(name):
 def test_auxiliary_head(classes, stem):
     """It sees 4 * 144 channels on CIFAR and 4 * 192 on ImageNet."""
     head = AuxiliaryHead(classes, stem, Style(False, "conv"))
-    maps = (1, 8, 8, 576) if stem == "cifar" else (1, 7, 7, 768)
+    maps = (8, 576, 8, 1) if stem == "cifar" else (7, 768, 7, 1)
     variables = jax.eval_shape(
         lambda x: head.init(jax.random.key(0), x, True),
         jax.ShapeDtypeStruct(maps, jnp.float32),

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from maps import on_images
 
 from nasjax.errors import UserError
 from nasjax.nets import lowering
@@ -114,6 +115,7 @@ def test_depthwise(k, stride, dilation, size, spelling):
     kernels, dks = normal(2, k, k, 3), normal(2, k, k, 3)
     target = normal(batch, *definition.out, 3)
 
+    @on_images
     def f(x, kernel):
         return lowering.depthwise(x, kernel, stride, dilation, spelling)
 
@@ -134,6 +136,7 @@ def test_depthwise_under_other_transformations(spelling):
     many = (x, kernels, dx, dks, normal(2, 1, 3, 2, 2))
     expected = stacked([definition.everything(*one) for one in zip(*many, strict=True)])
 
+    @on_images
     def f(x, kernel):
         return lowering.depthwise(x, kernel, 2, 1, spelling)
 
@@ -168,6 +171,7 @@ def test_convolution(k, stride, pad, size, spelling):
     kernels, dks = normal(2, k, k, 3, 2), normal(2, k, k, 3, 2)
     target = normal(2, *definition.out, 2)
 
+    @on_images
     def f(x, kernel):
         return lowering.convolution(x, kernel, stride, pad, spelling)
 
@@ -225,7 +229,7 @@ def test_pools(kind, stride, size, spelling):
     pull = lambda ct: np.einsum("bcijpq,bijc->bpqc", linear, ct)
 
     def run(x, dx):
-        f = lambda x: pool(x, stride, spelling)
+        f = on_images(lambda x: pool(x, stride, spelling))
         loss = lambda x: 0.5 * jnp.square(f(x)).sum()
         return jax.jvp(f, (x,), (dx,)), jax.jvp(jax.grad(loss), (x,), (dx,))
 
@@ -237,22 +241,30 @@ def test_pools(kind, stride, size, spelling):
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_pools_by_hand(spelling):
     x = jnp.asarray([[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0], [-7.0, -8.0, -9.0]])
-    x = x[None, :, :, None]
-    assert lowering.max_pool(x, 2, spelling)[0, ..., 0].tolist() == [[-1, -2], [-4, -5]]
-    average = lowering.avg_pool(x, 2, spelling)[0, ..., 0]
+    x = x[:, None, :, None]
+    assert lowering.max_pool(x, 2, spelling)[:, 0, :, 0].tolist() == [
+        [-1, -2],
+        [-4, -5],
+    ]
+    average = lowering.avg_pool(x, 2, spelling)[:, 0, :, 0]
     same(average, np.array([[-3.0, -4.0], [-6.0, -7.0]]))
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_tied_maximum_passes_its_whole_gradient_on(spelling):
-    grad = jax.grad(lambda x: lowering.max_pool(x, 1, spelling).sum())
-    assert float(grad(jnp.ones((1, 4, 4, 1))).sum()) == 16
+@pytest.mark.parametrize("stride", [1, 2])
+def test_of_tied_maxima_the_first_takes_the_gradient(stride, spelling):
+    """Row by row; `max` in `matrix` takes the first of equal pixels, too."""
+    x = DRAWS.integers(0, 2, (3, 5, 6, 2)).astype(float)
+    ct = normal(3, -(-5 // stride), -(-6 // stride), 2)
+    pool = on_images(lambda x: lowering.max_pool(x, stride, spelling))
+    expected = np.einsum("bcijpq,bijc->bpqc", matrix("max", x, stride), ct)
+    same(jax.vjp(pool, x)[1](ct)[0], expected)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_the_type_of_the_input_is_kept(dtype, spelling):
-    x = jax.ShapeDtypeStruct((1, 4, 4, 2), dtype)
+    x = jax.ShapeDtypeStruct((4, 2, 4, 1), dtype)
     kernel = jax.ShapeDtypeStruct((3, 3, 2), dtype)
     dense = jax.ShapeDtypeStruct((3, 3, 2, 5), dtype)
     outs = (
@@ -266,7 +278,7 @@ def test_the_type_of_the_input_is_kept(dtype, spelling):
         jax.eval_shape(lambda x: lowering.avg_pool(x, 2, spelling), x),
     )
     assert {out.dtype for out in outs} == {jnp.dtype(dtype)}
-    assert {out.shape[1:3] for out in outs} == {(2, 2)}
+    assert {out.shape[::2] for out in outs} == {(2, 2)}
 
 
 def test_resolve():

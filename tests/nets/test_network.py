@@ -6,6 +6,7 @@ import pytest
 from nasjax.genotype import Genotype
 from nasjax.nets import genotype_network, supernet
 from nasjax.nets.cells import FixedCell, MixedCell, MixedEdge
+from nasjax.nets.lowering import to_map
 from nasjax.nets.network import AuxiliaryHead, Network, auxiliary_bins
 from nasjax.nets.operations import (
     OPERATIONS,
@@ -104,7 +105,7 @@ def test_auxiliary_head_by_hand():
     """Kernels that only pass on, so that the four logits are the four means."""
     x = np.random.default_rng(0).uniform(size=(2, 8, 7, 1)).astype(np.float32)
     head = AuxiliaryHead(4, "imagenet", FIXED)
-    variables = jax.jit(head.init, static_argnums=2)(KEY, x, False)
+    variables = jax.jit(head.init, static_argnums=2)(KEY, to_map(x), False)
     corner = np.zeros((2, 2, 128, 768), np.float32)
     for i, j in np.ndindex(2, 2):
         corner[i, j, 0, 2 * i + j] = 1
@@ -114,7 +115,7 @@ def test_auxiliary_head_by_hand():
         "Conv_1": {"kernel": corner},
         "Linear_0": {"kernel": jnp.eye(768, 4), "bias": jnp.arange(4.0)},
     }
-    logits = head.apply({**variables, "params": params}, x, False)
+    logits = head.apply({**variables, "params": params}, to_map(x), False)
     means = [
         x[:, rows, columns, 0].mean((1, 2)) / np.sqrt(1 + 1e-5)
         for rows in (slice(0, 5), slice(3, 8))
@@ -164,7 +165,7 @@ def test_scanned_cells_are_the_cells_one_by_one(light):
         )(mine)
 
     x = Conv(8, FIXED, 3, 1, 1).apply(
-        {"params": variables["params"]["stem_conv"]}, images
+        {"params": variables["params"]["stem_conv"]}, to_map(images)
     )
     s0 = s1 = call(BatchNorm(FIXED, affine=True), "stem_bn", ..., x)[0]
     for index, (plan, where) in enumerate(zip(MACRO.plan(), names, strict=True)):
@@ -174,7 +175,7 @@ def test_scanned_cells_are_the_cells_one_by_one(light):
         mine = jax.tree.map(lambda x: x[row], after["batch_stats"][name])
         close(mine, stats["batch_stats"])
     linear = variables["params"]["classifier"]
-    close(out.logits, s1.mean((1, 2)) @ linear["kernel"] + linear["bias"][None])
+    close(out.logits, s1.mean((0, 2)).T @ linear["kernel"] + linear["bias"][None])
 
 
 def same_bits(a, b):
@@ -203,7 +204,7 @@ def test_both_spellings_are_the_same_network(light):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_one_hot_mix_is_that_operation(stride):
     edge = MixedEdge(DARTS_8, 2, stride, SEARCH)
-    x = jax.random.normal(KEY, (2, 5, 4, 2))
+    x = jax.random.normal(KEY, (5, 2, 4, 2))
     variables = drawn(lambda *a: edge.init(*a, False), x, jnp.zeros(8))
 
     @jax.jit
@@ -223,13 +224,13 @@ def test_a_one_hot_mix_is_that_operation(stride):
     found = mixed(variables, jnp.concatenate([jnp.eye(8), soft]))
     expected = alone(variables)
     close(found[:8], expected)
-    close(found[8], jnp.einsum("o,obhwc->bhwc", soft[0], expected))
+    close(found[8], jnp.einsum("o,ohcwb->hcwb", soft[0], expected))
 
 
 def test_none_alone():
     edge = MixedEdge(("none",), 2, 2, SEARCH)
-    y = edge.apply({}, jnp.ones((1, 5, 4, 2)), jnp.ones(1), True)
-    assert y.shape == (1, 3, 2, 2) and not y.any()
+    y = edge.apply({}, jnp.ones((5, 2, 4, 1)), jnp.ones(1), True)
+    assert y.shape == (3, 2, 2, 1) and not y.any()
 
 
 @pytest.mark.parametrize("kind", ["normal", "reduce"])
@@ -237,8 +238,8 @@ def test_scanned_edges_are_the_edges_one_by_one(kind):
     """A node is the plain sum of what its edges bring; after a reduction, on odd maps."""
     space = darts(("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3"))
     cell = MixedCell(space, CellPlan(kind, 2, (2, 1), (3, 5)), SEARCH)
-    s0 = jax.random.normal(KEY, (3, 9, 9, 3))
-    s1 = jax.random.normal(jax.random.key(1), (3, 5, 5, 5))
+    s0 = jax.random.normal(KEY, (9, 3, 9, 3))
+    s1 = jax.random.normal(jax.random.key(1), (5, 5, 5, 3))
     weights = jax.random.uniform(KEY, (14, 4))
     paths = jax.random.uniform(KEY, (14, 3))
     variables = drawn(lambda *a: cell.init(*a, None, True), s0, s1, weights)
@@ -265,10 +266,10 @@ def test_scanned_edges_are_the_edges_one_by_one(kind):
         mine = part(name, rows[name])
         rows[name] += 1
         y = edges[1 + strided](mine, nodes[source], weights[index])
-        nodes[target] = nodes[target] + y * paths[index][:, None, None, None]
+        nodes[target] = nodes[target] + y * paths[index][None, None, None]
     side = 3 if kind == "reduce" else 5
-    expected = jnp.concatenate(nodes[2:], -1)
-    assert expected.shape == (3, side, side, 8)
+    expected = jnp.concatenate(nodes[2:], 1)
+    assert expected.shape == (side, 8, side, 3)
     close(run(variables), expected)
 
 
@@ -316,7 +317,7 @@ def test_drop_path_follows_the_key_of_each_example(pools):
 def test_drop_path_spares_the_identity():
     """Of skip connections only the strided ones, which compute, are dropped."""
     pairs = (("skip_connect", 0), ("skip_connect", 1)) * 4
-    s0 = jax.random.normal(KEY, (2, 4, 4, 8))
+    s0 = jax.random.normal(KEY, (4, 8, 4, 2))
     for kind, kept in (("normal", True), ("reduce", False)):
         plan = CellPlan(kind, 2, (1, 1), (8, 8))
         cell = FixedCell(pairs, (2, 3, 4, 5), 4, plan, FIXED)

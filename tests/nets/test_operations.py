@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from maps import to_images
 
 from nasjax.nets import parameters
 from nasjax.nets.operations import (
@@ -10,6 +11,7 @@ from nasjax.nets.operations import (
     Conv,
     FactorizedReduce,
     Style,
+    standardise,
     uniform_fan_in,
 )
 
@@ -59,7 +61,7 @@ def test_batch_norm_by_hand():
 
 def test_batch_norm_eps_scale_and_bias():
     """A variance of 1e-6 is drowned by eps 1e-5; channels are apart."""
-    x = jnp.asarray([[0.0, 5.0], [2e-3, 7.0]]).reshape(2, 1, 1, 2)
+    x = jnp.asarray([[0.0, 2e-3], [5.0, 7.0]]).reshape(1, 2, 1, 2)
     norm = BatchNorm(FIXED)
     begin = variables(norm, x)
     assert parameters(begin["params"]) == 4
@@ -67,13 +69,13 @@ def test_batch_norm_eps_scale_and_bias():
     y, _ = norm.apply({**begin, "params": params}, x, True, mutable=["batch_stats"])
     first = 2 * 1e-3 / np.sqrt(1.1e-5)
     second = 1 / np.sqrt(1 + EPS)
-    expected = [[-first, 10 + second], [first, 10 - second]]
-    np.testing.assert_allclose(y[:, 0, 0], expected, rtol=1e-5)
+    expected = [[-first, first], [10 + second, 10 - second]]
+    np.testing.assert_allclose(y[0, :, 0], expected, rtol=1e-5)
 
 
 def test_batch_norm_derivatives():
     """The batch's moments are differentiated; the remembered ones pass nothing."""
-    x = jax.random.normal(jax.random.key(0), (3, 2, 2, 1))
+    x = jax.random.normal(jax.random.key(0), (2, 1, 2, 3))
     norm = BatchNorm(SEARCH)
     begin = variables(norm, x)
     apply = lambda x: norm.apply(begin, x, True, mutable=["batch_stats"])
@@ -91,17 +93,17 @@ def test_batch_norm_derivatives():
 def test_factorized_reduce(size):
     """Even pixels in one half, odd pixels in the other, zeros beyond odd maps."""
     height, width = size
-    x = 1.0 + np.arange(height * width, dtype=np.float32).reshape(1, *size, 1)
+    x = 1.0 + np.arange(height * width, dtype=np.float32).reshape(height, 1, width, 1)
     module = FactorizedReduce(2, SEARCH)
     begin = variables(module, x)
     begin["params"] = jax.tree.map(jnp.ones_like, begin["params"])
-    y = np.asarray(module.apply(begin, x, False)[0]) * np.sqrt(1 + EPS)
+    y = np.asarray(to_images(module.apply(begin, x, False))[0]) * np.sqrt(1 + EPS)
     rows, columns = -(-height // 2), -(-width // 2)
     expected = np.zeros((rows, columns, 2))
     for i, j in np.ndindex(rows, columns):
-        expected[i, j, 0] = x[0, 2 * i, 2 * j, 0]
+        expected[i, j, 0] = x[2 * i, 0, 2 * j, 0]
         if 2 * i + 1 < height and 2 * j + 1 < width:
-            expected[i, j, 1] = x[0, 2 * i + 1, 2 * j + 1, 0]
+            expected[i, j, 1] = x[2 * i + 1, 0, 2 * j + 1, 0]
     np.testing.assert_allclose(y, expected, rtol=1e-5)
 
 
@@ -123,7 +125,7 @@ PARAMETERS = {
 def test_parameters_of_an_operation(name):
     found = tuple(
         tuple(
-            parameters(shapes(OPERATIONS[name](16, stride, style), (1, 8, 8, 16)))
+            parameters(shapes(OPERATIONS[name](16, stride, style), (8, 16, 8, 1)))
             - statistics(OPERATIONS[name](16, stride, style))
             for style in (SEARCH, FIXED)
         )
@@ -133,7 +135,7 @@ def test_parameters_of_an_operation(name):
 
 
 def statistics(operation):
-    return parameters(shapes(operation, (1, 8, 8, 16)).get("batch_stats", {}))
+    return parameters(shapes(operation, (8, 16, 8, 1)).get("batch_stats", {}))
 
 
 def test_only_the_pools_of_a_supernet_are_normalised():
@@ -147,18 +149,18 @@ def test_maps_are_halved_upwards(name):
     for side in (1, 2, 5, 8):
         for stride in (1, 2):
             operation = OPERATIONS[name](4, stride, SEARCH)
-            x = jax.ShapeDtypeStruct((2, side, side + 1, 4), jnp.float32)
+            x = jax.ShapeDtypeStruct((side, 4, side + 1, 2), jnp.float32)
             out = jax.eval_shape(
                 lambda x: operation.init_with_output(jax.random.key(0), x, True)[0], x
             )
             half = (-(-side // stride), -(-(side + 1) // stride))
-            assert out.shape == (2, *half, 4)
+            assert out.shape == (half[0], 4, half[1], 2)
 
 
 def test_none_and_identity():
     x = jax.random.normal(jax.random.key(0), (1, 3, 4, 2))
     assert (OPERATIONS["skip_connect"](2, 1, SEARCH).apply({}, x, True) == x).all()
-    for stride, shape in ((1, (1, 3, 4, 2)), (2, (1, 2, 2, 2))):
+    for stride, shape in ((1, (1, 3, 4, 2)), (2, (1, 3, 2, 2))):
         y = OPERATIONS["none"](2, stride, SEARCH).apply({}, x, True)
         assert y.shape == shape and not y.any()
 
@@ -175,13 +177,13 @@ def test_none_and_identity():
 def test_what_a_convolution_sees(name, reach):
     """The answer to one bright pixel: separable ones are applied twice, dilated ones
     once; a dark pixel is cut off by the ReLU in front."""
-    x = np.zeros((1, 11, 11, 2), np.float32)
-    x[0, 5, 5, 0] = 1
+    x = np.zeros((11, 2, 11, 1), np.float32)
+    x[5, 0, 5, 0] = 1
     operation = OPERATIONS[name](2, 1, SEARCH)
     begin = variables(operation, x)
     begin["params"] = jax.tree.map(jnp.ones_like, begin["params"])
     apply = jax.jit(lambda x: operation.apply(begin, x, False))
-    seen = np.asarray(apply(x)[0])
+    seen = np.asarray(to_images(apply(x))[0])
     for axis in (0, 1):
         touched = np.flatnonzero(seen.any((1 - axis, 2))) - 5
         assert touched.tolist() == reach
@@ -189,24 +191,65 @@ def test_what_a_convolution_sees(name, reach):
 
 
 def test_only_the_first_half_of_a_separable_convolution_is_strided():
-    x = np.zeros((1, 9, 9, 1), np.float32)
-    x[0, 4, 4, 0] = 1
+    x = np.zeros((9, 1, 9, 1), np.float32)
+    x[4, 0, 4, 0] = 1
     operation = OPERATIONS["sep_conv_3x3"](1, 2, SEARCH)
     begin = variables(operation, x)
     begin["params"] = jax.tree.map(jnp.ones_like, begin["params"])
     y = jax.jit(lambda x: operation.apply(begin, x, False))(x)
     expected = np.zeros((5, 5))
     expected[1:4, 1:4] = 1 / (1 + EPS)  # pixel 4 is the centre of output 2 only
-    np.testing.assert_allclose(y[0, ..., 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(y[:, 0, :, 0], expected, rtol=1e-6)
 
 
 def test_initial_weights_are_those_of_pytorch():
     """U(-b, b), b = 1 / sqrt(fan in), for the 3 * 3 * 4 inputs of a dense kernel."""
     module = Conv(1000, FIXED, kernel=3, pad=1)
-    kernel = module.init(jax.random.key(1), jnp.zeros((1, 3, 3, 4)))["params"]["kernel"]
+    kernel = module.init(jax.random.key(1), jnp.zeros((3, 4, 3, 1)))["params"]["kernel"]
     assert kernel.shape == (3, 3, 4, 1000)
     assert 0.99 / 6 < float(jnp.abs(kernel).max()) <= 1 / 6
     assert float(kernel.std()) == pytest.approx(1 / 6 / 3**0.5, rel=0.01)
     assert abs(float(kernel.mean())) < 0.003
     drawn = uniform_fan_in(25)(jax.random.key(2), (5, 5, 400))
     assert 0.99 / 5 < float(jnp.abs(drawn).max()) <= 1 / 5
+
+
+def plain_standardise(x):
+    m = x.mean((0, 2, 3))
+    v = x.var((0, 2, 3))
+    wide = lambda s: s[None, :, None, None]
+    return (x - wide(m)) / jnp.sqrt(wide(v) + EPS), m, v
+
+
+def test_standardise_is_its_formula_in_three_derivatives(float64):
+    x, d, target = np.random.default_rng(0).normal(size=(3, 3, 2, 4, 3))
+
+    def everything(f):
+        def loss(x):
+            y, m, v = f(x)
+            return jnp.sum((y - target) ** 3) + jnp.sum(m**2) + jnp.sum(v**3)
+
+        along = lambda x: jnp.vdot(jax.grad(loss)(x), d)
+        return f(x), jax.jvp(f, (x,), (d,)), jax.jvp(jax.grad(along), (x,), (d,))
+
+    found = jax.jit(lambda: everything(lambda x: standardise(x, None)))()
+    expected = jax.jit(lambda: everything(plain_standardise))()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10),
+        found,
+        expected,
+    )
+
+
+def test_standardise_over_shards_is_that_of_the_whole_batch(float64):
+    x, ct = np.random.default_rng(0).normal(size=(2, 3, 2, 3, 4))
+    shards = lambda x: jnp.stack(jnp.split(jnp.asarray(x), 2, -1))
+    whole = jax.vjp(lambda x: standardise(x, None)[0], x)
+
+    def part(x, ct):
+        y, pull = jax.vjp(lambda x: standardise(x, "parts")[0], x)
+        return y, pull(ct)[0]
+
+    found = jax.jit(jax.vmap(part, axis_name="parts"))(shards(x), shards(ct))
+    for a, b in zip(found, (whole[0], whole[1](jnp.asarray(ct))[0]), strict=True):
+        np.testing.assert_allclose(jnp.concatenate(a, -1), b, atol=1e-12)

@@ -1,0 +1,69 @@
+"""The buffer of a cell's nodes against plain indexing, in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasjax.nets import nodes as buffer
+
+pytestmark = pytest.mark.usefixtures("float64")
+EDGES = jnp.array([(0, 2), (1, 2), (0, 3), (2, 3), (1, 3)])
+DRAWS = np.random.default_rng(0)
+NODES, SCALE = DRAWS.normal(size=(4, 3)), DRAWS.normal(size=(5, 3))
+
+
+def ours(nodes, scale):
+    def edge(nodes, each):
+        (source, target), scale = each
+        nodes, x = buffer.read(nodes, source)
+        return buffer.add(nodes, target, jnp.tanh(x * scale)), None
+
+    return jax.lax.scan(edge, nodes, (EDGES, scale))[0]
+
+
+def plain(nodes, scale):
+    for (source, target), each in zip(EDGES.tolist(), scale, strict=True):
+        nodes = nodes.at[target].add(jnp.tanh(nodes[source] * each))
+    return nodes
+
+
+def everything(f, nodes, scale):
+    loss = lambda nodes, scale: jnp.sum(f(nodes, scale)[2:] ** 3)
+    grad = jax.grad(loss, (0, 1))
+    tangents = jnp.cos(nodes), jnp.sin(scale)
+    return (
+        f(nodes, scale),
+        jax.jvp(f, (nodes, scale), tangents),
+        jax.jvp(grad, (nodes, scale), tangents),
+        jax.grad(lambda s: jnp.sum(grad(nodes, s)[1] ** 2))(scale),
+    )
+
+
+@pytest.mark.parametrize("axes", [None, (0, None), (None, 0), (0, 0), (1, 1)])
+def test_scanned_reads_and_additions_are_plain_indexing(axes):
+    given = [jnp.asarray(NODES), jnp.asarray(SCALE)]
+    many = [jnp.stack([x, 2 * x]) for x in given]
+    if axes:
+        pairs = zip(given, many, axes, strict=True)
+        given = [x if a is None else jnp.moveaxis(m, 0, a) for x, m, a in pairs]
+    results = []
+    for f in (ours, plain):
+        run = lambda nodes, scale, f=f: everything(f, nodes, scale)
+        results.append(jax.jit(jax.vmap(run, axes) if axes else run)(*given))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), *results)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_gradient_by_one_of_reads_results(which):
+    loss = lambda nodes: jnp.sum(jnp.sin(buffer.read(nodes, jnp.int32(1))[which]))
+    kept = jnp.ones((4, 1)) if which == 0 else jnp.eye(4)[1][:, None]
+    found = jax.jit(jax.grad(loss))(jnp.asarray(NODES))
+    np.testing.assert_allclose(found, kept * np.cos(NODES), atol=1e-15)
+
+
+def test_outside_of_jit():
+    nodes, x = buffer.read(jnp.asarray(NODES), jnp.int32(3))
+    total = buffer.add(nodes, jnp.int32(0), x)
+    np.testing.assert_allclose(total[0], NODES[0] + NODES[3])
+    np.testing.assert_array_equal(total[1:], NODES[1:])
