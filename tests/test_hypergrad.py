@@ -66,7 +66,7 @@ def test_unrolled_is_the_derivative_of_its_objective(float64, clip):
     optimizer = optim.sgd(0.3, 0.9, 0.1, clip)
 
     def loss(w, alpha, batch):
-        return jnp.sum(jnp.tanh(batch @ w["a"] * alpha + w["b"]) ** 2 * alpha)
+        return jnp.sum(jnp.tanh(batch @ w["a"] + (alpha * w["b"])[None]) ** 2 @ alpha)
 
     grads = jax.grad(loss)(w, alphas[0], x)
     state = optimizer.update(grads, optimizer.init(w), w)[1]  # a live momentum buffer
