@@ -1,6 +1,9 @@
-"""Maps [H, C, W, B] as networks hold them, and images [B, H, W, C] as tests write them."""
+"""Maps [H, C, W, B] as networks hold them, images [B, H, W, C] as tests write them,
+and equality."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nasjax.nets.lowering import to_map
 
@@ -12,3 +15,16 @@ def to_images(x):
 def on_images(f):
     """f of a map, as a function of images."""
     return lambda x, *rest: to_images(f(to_map(x), *rest))
+
+
+def same(found, expected):
+    """Equal trees, but for rounding in float64."""
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10),
+        found,
+        expected,
+    )
+
+
+def stacked(results):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *results)

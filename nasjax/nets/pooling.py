@@ -31,7 +31,7 @@ def _maximum_rule(x, *, stride):
     def largest(x):
         return functools.reduce(lax.max, _windows(x, stride))
 
-    return alone(largest, _padded(x))
+    return alone(largest, _padded(x, -jnp.inf))
 
 
 def _pick_rule(x, t, *, stride):
@@ -46,7 +46,7 @@ def _pick_rule(x, t, *, stride):
             picked = lax.select(better, candidate, picked)
         return picked
 
-    return alone(pick, _padded(x), _padded(t))
+    return alone(pick, _padded(x, -jnp.inf), _padded(t, 0.0))
 
 
 def _place_rule(x, y, *, stride):
@@ -71,7 +71,7 @@ def _place_rule(x, y, *, stride):
             total += lax.select(here, lax.slice(y, start, stop), jnp.zeros_like(x))
         return total
 
-    tap = alone(where, _padded(x))
+    tap = alone(where, _padded(x, -jnp.inf))
     rows, columns = (
         (1, n - (m - 1) * stride, stride - 1)
         for n, m in zip(x.shape[1::2], y.shape[1::2], strict=False)
@@ -83,9 +83,9 @@ def _place_rule(x, y, *, stride):
     return alone(place, tap, y)
 
 
-def _padded(x):
+def _padded(x, fill):
     none, one = (0, 0, 0), (1, 1, 0)
-    return lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), [none, one, none, one, none])
+    return lax.pad(x, jnp.asarray(fill, x.dtype), [none, one, none, one, none])
 
 
 def _windows(x, stride):

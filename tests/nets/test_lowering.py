@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from maps import on_images
+from maps import on_images, same, stacked
 
 from nasjax.errors import UserError
 from nasjax.nets import lowering
@@ -82,18 +82,6 @@ def everything(f, x, kernel, dx, dk, target):
     value = jax.jvp(f, (x, kernel), (dx, dk))
     grads, hvp = jax.jvp(jax.grad(loss, (0, 1)), (x, kernel), (dx, dk))
     return {"value": value, "grads": grads, "hvp": hvp}
-
-
-def same(found, expected):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10),
-        found,
-        expected,
-    )
-
-
-def stacked(results):
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -181,84 +169,6 @@ def test_convolution(k, stride, pad, size, spelling):
         for kernel, dk in zip(kernels, dks, strict=True)
     ]
     same(jax.jit(run)(kernels, dks), stacked(expected))
-
-
-def windows(size, stride):
-    """(output pixel, rows, columns) of a 3x3 window clipped to the map."""
-    outs = [range(-(-n // stride)) for n in size]
-    for out in itertools.product(*outs):
-        yield (
-            out,
-            *(
-                range(max(stride * o - 1, 0), min(stride * o + 2, n))
-                for o, n in zip(out, size, strict=True)
-            ),
-        )
-
-
-def matrix(kind, x, stride):
-    """The pool as a linear map [B, C, out row, out column, row, column] around x."""
-    batch, *size, channels = x.shape
-    out = [-(-n // stride) for n in size]
-    linear = np.zeros((batch, channels, *out, *size))
-    for (i, j), rows, columns in windows(size, stride):
-        pixels = list(itertools.product(rows, columns))
-        for b, c in np.ndindex(batch, channels):
-            if kind == "avg":
-                for pixel in pixels:
-                    linear[(b, c, i, j, *pixel)] = 1 / len(pixels)
-            else:
-                largest = max(pixels, key=lambda p: x[b, p[0], p[1], c])
-                linear[(b, c, i, j, *largest)] = 1
-    return linear
-
-
-@pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize("kind", ["max", "avg"])
-@pytest.mark.parametrize(
-    ("stride", "size"),
-    [(1, (5, 4)), (2, (5, 4)), (2, (2, 1))],
-)
-def test_pools(kind, stride, size, spelling):
-    """Borders: only pixels inside the map count, for the maximum and the mean."""
-    pool = {"max": lowering.max_pool, "avg": lowering.avg_pool}[kind]
-    x = normal(3, *size, 2) - 10  # negative: zeros at the border would win a maximum
-    dx = normal(3, *size, 2)
-    linear = matrix(kind, x, stride)
-    push = lambda v: np.einsum("bcijpq,bpqc->bijc", linear, v)
-    pull = lambda ct: np.einsum("bcijpq,bijc->bpqc", linear, ct)
-
-    def run(x, dx):
-        f = on_images(lambda x: pool(x, stride, spelling))
-        loss = lambda x: 0.5 * jnp.square(f(x)).sum()
-        return jax.jvp(f, (x,), (dx,)), jax.jvp(jax.grad(loss), (x,), (dx,))
-
-    expected = (push(x), push(dx)), (pull(push(x)), pull(push(dx)))
-    mapped = jax.jit(jax.vmap(run))(x[:, None], dx[:, None])
-    same(jax.tree.map(lambda leaf: leaf[:, 0], mapped), expected)
-
-
-@pytest.mark.parametrize("spelling", SPELLINGS)
-def test_pools_by_hand(spelling):
-    x = jnp.asarray([[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0], [-7.0, -8.0, -9.0]])
-    x = x[:, None, :, None]
-    assert lowering.max_pool(x, 2, spelling)[:, 0, :, 0].tolist() == [
-        [-1, -2],
-        [-4, -5],
-    ]
-    average = lowering.avg_pool(x, 2, spelling)[:, 0, :, 0]
-    same(average, np.array([[-3.0, -4.0], [-6.0, -7.0]]))
-
-
-@pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize("stride", [1, 2])
-def test_of_tied_maxima_the_first_takes_the_gradient(stride, spelling):
-    """Row by row; `max` in `matrix` takes the first of equal pixels, too."""
-    x = DRAWS.integers(0, 2, (3, 5, 6, 2)).astype(float)
-    ct = normal(3, -(-5 // stride), -(-6 // stride), 2)
-    pool = on_images(lambda x: lowering.max_pool(x, stride, spelling))
-    expected = np.einsum("bcijpq,bijc->bpqc", matrix("max", x, stride), ct)
-    same(jax.vjp(pool, x)[1](ct)[0], expected)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

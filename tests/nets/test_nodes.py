@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from maps import same
 
 from nasjax.nets import nodes as buffer
 
@@ -13,13 +14,21 @@ DRAWS = np.random.default_rng(0)
 NODES, SCALE = DRAWS.normal(size=(4, 3)), DRAWS.normal(size=(5, 3))
 
 
-def ours(nodes, scale):
-    def edge(nodes, each):
-        (source, target), scale = each
-        nodes, x = buffer.read(nodes, source)
-        return buffer.add(nodes, target, jnp.tanh(x * scale)), None
+def edge(nodes, each):
+    (source, target), scale = each
+    nodes, x = buffer.read(nodes, source)
+    return buffer.add(nodes, target, jnp.tanh(x * scale)), None
 
+
+def scanned(nodes, scale):
     return jax.lax.scan(edge, nodes, (EDGES, scale))[0]
+
+
+def one_by_one(nodes, scale):
+    """In a scan all that is carried is mapped or nothing is; here nodes become so."""
+    for each in zip(EDGES, scale, strict=True):
+        nodes, _ = edge(nodes, each)
+    return nodes
 
 
 def plain(nodes, scale):
@@ -41,7 +50,8 @@ def everything(f, nodes, scale):
 
 
 @pytest.mark.parametrize("axes", [None, (0, None), (None, 0), (0, 0), (1, 1)])
-def test_scanned_reads_and_additions_are_plain_indexing(axes):
+@pytest.mark.parametrize("ours", [scanned, one_by_one])
+def test_reads_and_additions_are_plain_indexing(ours, axes):
     given = [jnp.asarray(NODES), jnp.asarray(SCALE)]
     many = [jnp.stack([x, 2 * x]) for x in given]
     if axes:
@@ -51,7 +61,7 @@ def test_scanned_reads_and_additions_are_plain_indexing(axes):
     for f in (ours, plain):
         run = lambda nodes, scale, f=f: everything(f, nodes, scale)
         results.append(jax.jit(jax.vmap(run, axes) if axes else run)(*given))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), *results)
+    same(*results)
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -59,7 +69,26 @@ def test_the_gradient_by_one_of_reads_results(which):
     loss = lambda nodes: jnp.sum(jnp.sin(buffer.read(nodes, jnp.int32(1))[which]))
     kept = jnp.ones((4, 1)) if which == 0 else jnp.eye(4)[1][:, None]
     found = jax.jit(jax.grad(loss))(jnp.asarray(NODES))
-    np.testing.assert_allclose(found, kept * np.cos(NODES), atol=1e-15)
+    same(found, kept * np.cos(NODES))
+
+
+def test_the_gradient_by_one_of_adds_operands():
+    """The other is a constant, which takes no gradient."""
+    loss = lambda nodes, x: jnp.sum(jnp.sin(buffer.add(nodes, jnp.int32(1), x)))
+    given = jnp.asarray(NODES), jnp.asarray(SCALE[0])
+    slopes = np.cos(NODES + np.eye(4)[1][:, None] * SCALE[0])
+    for operand, expected in ((0, slopes), (1, slopes[1])):
+        same(jax.jit(jax.grad(loss, operand))(*given), expected)
+
+
+def test_reading_and_adding_are_each_others_transposes():
+    """<read n, (a, b)> = <n, add(a, b)>, at an index that is computed."""
+    index = jnp.int32(3)
+    nodes, a, b = jnp.asarray(NODES), jnp.cos(NODES), jnp.asarray(SCALE[0])
+    read = lambda nodes: buffer.read(nodes, index)
+    add = lambda nodes, x: buffer.add(nodes, index, x)
+    same(jax.linear_transpose(read, nodes)((a, b)), (add(a, b),))
+    same(jax.linear_transpose(add, a, b)(nodes), read(nodes))
 
 
 def test_outside_of_jit():
