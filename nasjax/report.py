@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 # Measured on two CPU cores: seconds to trace and compile one distinct body of the
 # network into a search's or a retraining's programs; multiply-adds a second of training.
-SEARCH_BODY_SECONDS = 14.0
-RETRAIN_BODY_SECONDS = 5.0
-TRAINING_RATE = 4e9
+SEARCH_BODY_SECONDS = 10.0
+RETRAIN_BODY_SECONDS = 3.0
+TRAINING_RATE = 1e10
 
 
 def opening(experiment: Experiment, path: Path) -> list[str]:
