@@ -96,7 +96,7 @@ def plot(report: dict, file: Path) -> None:
             column[2].plot(values, planned, "o-", color=colour, label=label)
         column[1].plot(values, [row["compile_seconds"] for row in rows], "o-k")
         for axis in column:
-            axis.set_ylim(0)
+            axis.set_ylim(0, 1.05 * axis.get_ylim()[1])
             axis.set_xticks(values)
             axis.spines[["top", "right"]].set_visible(False)
         column[2].set_xlabel(name.replace("_", " "))
