@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from nasjax import hypergrad, optim, relax
+from nasjax.cache import compiler_options
 from nasjax.nets import count, genotype_network, supernet
 from nasjax.published import PUBLISHED
 from nasjax.retrain import training
@@ -109,7 +110,7 @@ class Ours:
                 step = jax.jit(self._steps[name], donate_argnums=0)
                 state = jax.eval_shape(self._inits[name], jax.random.key(0))
                 lowered = step.lower(state, *self._batches[name])
-                jobs[name] = pool.submit(lowered.compile)
+                jobs[name] = pool.submit(lowered.compile, compiler_options())
             self._compiled |= {name: job.result() for name, job in jobs.items()}
         return time.perf_counter() - began
 

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from nasjax import memory, metrics, parallel
+from nasjax.cache import compiler_options
 from nasjax.data.augment import Augment, epoch_indices, prepare, random_indices
 from nasjax.data.splits import Part
 from nasjax.folder import RunFolder
@@ -114,7 +115,7 @@ def search_phase(
         "search",
         problem.epochs * problem.steps_per_epoch,
         problem.steps_per_epoch,
-        lambda: parallel.replicate(jax.jit(search.init)(key), where),
+        lambda: _start(search.init, key, where),
         step,
         compile,
         evaluate,
@@ -156,7 +157,7 @@ def retrain_phase(
         name,
         epochs * (n // batch),
         n // batch,
-        lambda: parallel.replicate(jax.jit(training.init)(key), where),
+        lambda: _start(training.init, key, where),
         lambda state, index: programs["step"](parallel.replicate(state, where), data),
         compile,
         lambda state: {},
@@ -165,7 +166,10 @@ def retrain_phase(
 
 def test_accuracy(model: Model, state: Any, part: Part, augment: Augment) -> float:
     """Accuracy of a retrained network on the test part, which is read only here."""
-    measure = jax.jit(metrics.evaluation(model, augment, EVALUATION_BATCH))
+    measure = jax.jit(
+        metrics.evaluation(model, augment, EVALUATION_BATCH),
+        compiler_options=compiler_options(),
+    )
     variables = {"params": state.w, "batch_stats": state.batch_stats}
     measured = measure(variables, {}, {"image": part.image, "label": part.label})
     return float(measured["accuracy"])
@@ -182,6 +186,12 @@ def _draw(part, index: Array, key: Array, augment: Augment) -> dict[str, Array]:
     }
 
 
+def _start(init: Callable, key: Array, where: Sequence[jax.Device]):
+    """A phase's first state, on all devices."""
+    init = jax.jit(init, compiler_options=compiler_options())
+    return parallel.replicate(init(key), where)
+
+
 class _Programs:
     """Jitted functions, compiled ahead of time and side by side."""
 
@@ -194,7 +204,8 @@ class _Programs:
             jobs = {}
             for name, args in arguments.items():
                 # Traced here, one after the other; XLA compiles without the GIL.
-                jobs[name] = pool.submit(self._jitted[name].lower(*args).compile)
+                lowered = self._jitted[name].lower(*args)
+                jobs[name] = pool.submit(lowered.compile, compiler_options())
             self.compiled = {name: job.result() for name, job in jobs.items()}
 
     def __getitem__(self, name: str) -> Callable:

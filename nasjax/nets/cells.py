@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nasjax.nets import nodes as buffer
+from nasjax.nets.edges import along
 from nasjax.nets.operations import (
     OPERATIONS,
     FactorizedReduce,
@@ -38,12 +41,29 @@ class MixedEdge(nn.Module):
         return total
 
 
+def edge_function(edge: MixedEdge, train: bool) -> Callable:
+    """An edge as a pure function that is traced once for each shape."""
+
+    @jax.jit
+    def apply(params, stats, x, weights, path):
+        variables = {"params": params, "batch_stats": stats}
+        if train:
+            y, updated = edge.apply(variables, x, weights, True, mutable="batch_stats")
+            stats = updated.get("batch_stats", stats)
+        else:
+            y = edge.apply(variables, x, weights, False)
+        return y if path is None else y * path[None, None, None].astype(y.dtype), stats
+
+    return apply
+
+
 class MixedCell(nn.Module):
-    """A supernet cell. Its edges are alike, so one compiled body is scanned over them."""
+    """A supernet cell. Its edges are alike, so one compiled body serves all of them."""
 
     space: CellSpace
     plan: CellPlan
     style: Style
+    function: Callable = edge_function  # a cached one lets cells share what is traced
 
     @nn.compact
     def __call__(self, s0: Array, s1: Array, weights, paths, train: bool) -> Array:
@@ -56,49 +76,45 @@ class MixedCell(nn.Module):
             halved = (-(-height // 2), channels, -(-width // 2), batch)
             count = self.space.inputs + self.space.nodes
             nodes = jnp.zeros((count, *halved), inputs.dtype)
-            nodes = self._scan(
+            nodes = self._along(
                 "strided", ~late, 2, nodes, inputs, weights, paths, train
             )
-            nodes = self._scan("edges", late, 1, nodes, None, weights, paths, train)
+            nodes = self._along("edges", late, 1, nodes, None, weights, paths, train)
         else:
             nodes = jnp.pad(inputs, ((0, self.space.nodes), *[(0, 0)] * 4))
             every = np.ones(len(edges), bool)
-            nodes = self._scan("edges", every, 1, nodes, None, weights, paths, train)
+            nodes = self._along("edges", every, 1, nodes, None, weights, paths, train)
         return jnp.concatenate([nodes[i] for i in self.space.concat], 1)
 
-    def _scan(self, name, chosen, stride, nodes, inputs, weights, paths, train):
+    def _along(self, name, chosen, stride, nodes, inputs, weights, paths, train):
         """Add what the chosen edges bring to their targets in nodes [V, H, C, W, B]."""
-
-        def body(edge, states, each):
-            nodes, inputs = states
-            weights, path, source, target = each
-            if inputs is None:
-                nodes, x = buffer.read(nodes, source)
-            else:
-                inputs, x = buffer.read(inputs, source)
-            y = edge(x, weights, train)
-            if path is not None:
-                y = y * path[None, None, None].astype(y.dtype)
-            return (buffer.add(nodes, target, y), inputs), None
-
         which = np.flatnonzero(chosen)
-        source, target = np.array(self.space.edges)[which].T
-        layer = MixedEdge
-        if self.style.remat != "none":
-            layer = nn.remat(MixedEdge, prevent_cse=False, static_argnums=(3,))
-        edge = layer(
-            self.space.primitives, self.plan.channels, stride, self.style, name=name
+        edge = MixedEdge(
+            self.space.primitives, self.plan.channels, stride, self.style, parent=None
         )
-        scan = nn.scan(
-            body,
-            variable_axes={"params": 0, "batch_stats": 0},
-            split_rngs={"params": True},
-            check_constancy_invariants=False,  # traces the body once more
-            length=len(which),
+        if self.is_initializing():
+            x = (nodes if inputs is None else inputs)[0]
+            keys = jax.random.split(self.make_rng("params"), len(which))
+            fresh = jax.vmap(lambda key: edge.init(key, x, weights[0], True))(keys)
+            for collection, values in fresh.items():
+                self.put_variable(collection, name, values)
+            return nodes
+        add_all = along(
+            np.array(self.space.edges)[which],
+            self.function(edge, train),
+            keep=self.style.remat == "none",
         )
-        path = None if paths is None else paths[which]
-        each = (weights[which], path, jnp.asarray(source), jnp.asarray(target))
-        return scan(edge, (nodes, inputs), each)[0][0]
+        nodes, stats = add_all(
+            nodes,
+            inputs,
+            self.get_variable("params", name, {}),
+            weights[which],
+            self.get_variable("batch_stats", name, {}),
+            None if paths is None else paths[which],
+        )
+        if train:
+            self.put_variable("batch_stats", name, stats)
+        return nodes
 
 
 class FixedCell(nn.Module):

@@ -7,6 +7,7 @@ of distinct bodies and not with the number of cells.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from jax import Array
 
 from nasjax.genotype import Genotype
 from nasjax.nets import lowering
-from nasjax.nets.cells import FixedCell, MixedCell
+from nasjax.nets.cells import FixedCell, MixedCell, edge_function
 from nasjax.nets.operations import BatchNorm, Conv, Style, uniform_fan_in, wide
 from nasjax.spaces import CellPlan, CellSpace, Macro
 
@@ -74,8 +75,10 @@ def supernet(
       dtype: of maps, see `Style`.
     """
 
+    function = functools.cache(edge_function)
+
     def cell(plan: CellPlan, style: Style, name: str | None) -> nn.Module:
-        return _layer(MixedCell, style)(space, plan, style, name=name)
+        return _layer(MixedCell, style)(space, plan, style, function, name=name)
 
     spelling = lowering.resolve(spelling)
     if remat == "auto":
