@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import jax
 
-from nasjax import hypergrad, optim, relax
-from nasjax.cache import compiler_options
+from nasjax import hypergrad, memory, optim, relax
+from nasjax.compiling import side_by_side
 from nasjax.nets import count, genotype_network, supernet
 from nasjax.published import PUBLISHED
 from nasjax.retrain import training
@@ -104,25 +104,19 @@ class Ours:
     def compile(self, *names: str) -> float:
         """Seconds to trace and compile these steps, side by side as in a run."""
         began = time.perf_counter()
-        with ThreadPoolExecutor() as pool:
-            jobs = {}
-            for name in names:
-                step = jax.jit(self._steps[name], donate_argnums=0)
-                state = jax.eval_shape(self._inits[name], jax.random.key(0))
-                lowered = step.lower(state, *self._batches[name])
-                jobs[name] = pool.submit(lowered.compile, compiler_options())
-            self._compiled |= {name: job.result() for name, job in jobs.items()}
+        self._compiled |= side_by_side(
+            {name: functools.partial(self._lower, name) for name in names}
+        )
         return time.perf_counter() - began
+
+    def _lower(self, name: str):
+        state = jax.eval_shape(self._inits[name], jax.random.key(0))
+        step = jax.jit(self._steps[name], donate_argnums=0)
+        return step.lower(state, *self._batches[name])
 
     def planned_bytes(self, name: str) -> int:
         """What XLA says the step needs: arguments, results and temporaries."""
-        memory = self._compiled[name].memory_analysis()
-        return (
-            memory.argument_size_in_bytes
-            + memory.output_size_in_bytes
-            - memory.alias_size_in_bytes
-            + memory.temp_size_in_bytes
-        )
+        return memory.needed(self._compiled[name])
 
     def run(self, name: str) -> float:
         """One step."""

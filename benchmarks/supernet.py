@@ -88,12 +88,12 @@ def measure(arguments: argparse.Namespace) -> dict:
                     for side, worker in sides.items():
                         seconds[name][side].append(worker("run", name))
                 planned[name] = ours("planned", name)
-            memory = {"ours": ours("memory") * 1024, "peer": peer("memory") * 1024}
+            memory = {"ours": ours("memory"), "peer": peer("memory")}
         with Worker("ours", net, cache) as ours:  # as the second start of a run
             compiling["cached"] = ours("compile", *COMPARED)
             for name in COMPARED:
                 ours("run", name)
-            memory["ours_cached"] = ours("memory") * 1024
+            memory["ours_cached"] = ours("memory")
     for name in () if arguments.quick else ALONE:
         with Worker("ours", net) as ours:
             compiling[name] = ours("compile", *GROUPS[name])
@@ -130,16 +130,15 @@ def measure(arguments: argparse.Namespace) -> dict:
 class Worker:
     """A side in its own process: worker("run", "weight_step") waits for the answer."""
 
-    def __init__(self, side: str, settings: dict, cache: str | None = None):
+    def __init__(self, side: str, settings: dict, cache: str = "off"):
+        command = ["-m", "benchmarks.worker", side, json.dumps(settings), cache]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", side, json.dumps(settings)],
+            [sys.executable, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ
-            | {
-                "JAX_ENABLE_COMPILATION_CACHE": "true" if cache else "false",
-                "JAX_COMPILATION_CACHE_DIR": cache or "",
+            env={
+                k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"
             },
         )
 

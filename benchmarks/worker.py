@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import sys
@@ -14,15 +15,29 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("side", choices=("ours", "peer"))
     parser.add_argument("settings", type=json.loads)
+    parser.add_argument("cache", help="folder of compiled programs, or off")
     arguments = parser.parse_args()
     settings = SimpleNamespace(**arguments.settings)
     answer = sys.stdout
     sys.stdout = sys.stderr  # whatever a library prints is not an answer
-    commands = _ours(settings) if arguments.side == "ours" else _peer(settings)
-    commands["memory"] = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for line in sys.stdin:
-        command, *rest = json.loads(line)
-        print(json.dumps(commands[command](*rest)), file=answer, flush=True)
+    with contextlib.ExitStack() as stack:
+        if arguments.side == "ours":
+            from nasjax.compiling import compiled_programs
+
+            stack.enter_context(compiled_programs(arguments.cache))
+            commands = _ours(settings)
+        else:
+            commands = _peer(settings)
+        commands["memory"] = _peak_bytes
+        for line in sys.stdin:
+            command, *rest = json.loads(line)
+            print(json.dumps(commands[command](*rest)), file=answer, flush=True)
+
+
+def _peak_bytes() -> int:
+    """Of the process so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _ours(settings) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from ml_collections import ConfigDict
@@ -9,7 +10,7 @@ from ml_collections import ConfigDict
 from nasjax.data.splits import Splits
 from nasjax.errors import UserError, unknown
 from nasjax.nets.lowering import SPELLINGS
-from nasjax.nets.operations import OPERATIONS
+from nasjax.nets.operations import DTYPES, OPERATIONS, REMATS
 from nasjax.parallel import MODES, check_batch
 from nasjax.search import ALGORITHMS
 from nasjax.spaces import Macro
@@ -55,8 +56,8 @@ ABOVE_LEAST = ("temperature",)
 
 CHOICES = {
     "lowering": SPELLINGS,
-    "precision": ("float32", "bfloat16"),
-    "remat": ("auto", "none", "edge", "cell"),
+    "precision": DTYPES,
+    "remat": REMATS,
     "parallel": MODES,
     "weights": ("importance", "likelihood"),
 }
@@ -168,6 +169,12 @@ def _values(given: ConfigDict, path: str) -> None:
         where = f"{path}.{name}"
         if isinstance(value, ConfigDict):
             _values(value, where)
+        elif name == "compile_cache":
+            if value not in ("auto", "off") and os.sep not in value:
+                raise UserError(
+                    f"{where} is {value!r}; expected 'auto', 'off', or a folder with "
+                    "its path, such as './compiled'."
+                )
         elif name in CHOICES and value not in CHOICES[name]:
             raise unknown(where, value, CHOICES[name])
         elif name in AT_LEAST:

@@ -13,6 +13,15 @@ from nasjax.spaces import DARTS_7
 
 PAPER = ("cifar10", "cifar100", "svhn")
 
+# How a run is computed, shown and kept, not what: it may go on with other values.
+HOW = (
+    "arch.chunk",
+    "checkpoint_every",
+    "compile_cache",
+    "log_every",
+    "remat",
+)
+
 
 def settings(arg: str | None = None) -> ConfigDict:
     """The shared settings.

@@ -15,10 +15,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from nasjax import checks, nets, optim, parallel, report
-from nasjax.cache import compiled_programs
+from nasjax.compiling import compiled_programs
 from nasjax.data import augment as augmentation
 from nasjax.data import sources, splits
 from nasjax.data.augment import Augment
+from nasjax.defaults import HOW
 from nasjax.errors import UserError
 from nasjax.folder import RunFolder
 from nasjax.genotype import Genotype, discretise, random_genotype
@@ -184,7 +185,7 @@ def _run(
     with (
         signals(),
         compiled_programs(config.compile_cache),
-        RunFolder.open(workdir, resolved, manifest) as folder,
+        RunFolder.open(workdir, resolved, manifest, HOW) as folder,
     ):
         if folder.finished:
             result = folder.read_outcome("result") or {}

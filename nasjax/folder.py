@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,7 @@ class RunFolder:
         workdir: str | os.PathLike[str],
         config: Mapping[str, Any],
         manifest: Mapping[str, Any],
+        free: Collection[str] = (),
     ) -> RunFolder:
         """Creates the folder of a run, or takes up the one that is there.
 
@@ -127,6 +128,7 @@ class RunFolder:
             config: the resolved configuration, JSON types (tuples become lists).
             manifest: versions, seed, device, command: recorded once; on a restart only
                 what differs is added to the new entry of `started`.
+            free: dotted names of fields that may differ from the stored config.
 
         Raises:
             UserError: the folder cannot be written to, is full, is used by another
@@ -147,7 +149,7 @@ class RunFolder:
                 made += [p for p in (path, *path.parents) if not p.exists()]
                 path.mkdir(parents=True, exist_ok=True)
                 lock = _lock(path)
-                is_run = _is_run_of(new_config, path)
+                is_run = _is_run_of(new_config, path, free)
             finished = is_run and (path / "result.json").exists()
             if not finished:
                 reserve(path, PROBE_BYTES)
@@ -262,7 +264,7 @@ def _lock(path: Path) -> int | None:
     return handle
 
 
-def _is_run_of(config: dict[str, Any], path: Path) -> bool:
+def _is_run_of(config: dict[str, Any], path: Path, free: Collection[str]) -> bool:
     """True if `path` holds a run of `config`, False if it is empty; else refuses."""
     stored = read_json(path / "config.json")
     if stored is None:
@@ -277,7 +279,8 @@ def _is_run_of(config: dict[str, Any], path: Path) -> bool:
             )
         return False
     old, new = _flat(stored), _flat(config)
-    differ = sorted(n for n in old | new if _show(old, n) != _show(new, n))
+    names = (old | new).keys() - set(free)
+    differ = sorted(n for n in names if _show(old, n) != _show(new, n))
     if differ:
         shown = "; ".join(
             f"{n} is {_show(old, n)} there and {_show(new, n)} here" for n in differ[:5]

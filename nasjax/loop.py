@@ -37,8 +37,9 @@ class Phase(NamedTuple):
         init: () -> the state before step 0, any pytree of arrays.
         step: (state, index) -> (state, metrics), metrics being scalars on the device.
             It must depend on nothing else, or a resumed run would differ.
-        compile: (state) -> a line to show or None; compiles ahead of time all that `step` and
-            `evaluate` need; timed apart. It refuses what does not fit in memory.
+        compile: compiles ahead of time, with a state, all that `step` and `evaluate`
+            need, and refuses what does not fit in memory. Returns a line to show, or
+            None. It is timed apart.
         evaluate: (state) -> metrics, floats; called when an epoch or the phase ends.
     """
 

@@ -17,6 +17,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from nasjax.defaults import HOW
 from nasjax.errors import UserError, unknown
 
 FLAGS = flags.FLAGS
@@ -144,9 +145,11 @@ def _run(argv: list[str]) -> None:
 
 
 def default_workdir(config_file: str) -> str:
-    """runs/<config>-<variant>-<8 hex digits of the resolved config>."""
+    """runs/<config>-<variant>-<8 hex digits of what the config computes>."""
     name, _, variant = os.path.basename(config_file).partition(":")
-    resolved = json.dumps(_CONFIG.value.to_dict(), sort_keys=True)
+    fields = _fields(_CONFIG.value.to_dict(), "")
+    identity = {name: value for name, value in fields.items() if name not in HOW}
+    resolved = json.dumps(identity, sort_keys=True)
     digest = hashlib.sha256(resolved.encode()).hexdigest()[:8]
     return f"runs/{name.removesuffix('.py')}-{variant or 'default'}-{digest}"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from nasjax import memory, metrics, parallel
-from nasjax.cache import compiler_options
+from nasjax.compiling import compiler_options, side_by_side
 from nasjax.data.augment import Augment, epoch_indices, prepare, random_indices
 from nasjax.data.splits import Part
 from nasjax.folder import RunFolder
@@ -200,13 +200,12 @@ class _Programs:
         self.compiled: dict[str, Any] = {}
 
     def compile(self, **arguments: tuple) -> None:
-        with ThreadPoolExecutor() as pool:
-            jobs = {}
-            for name, args in arguments.items():
-                # Traced here, one after the other; XLA compiles without the GIL.
-                lowered = self._jitted[name].lower(*args)
-                jobs[name] = pool.submit(lowered.compile, compiler_options())
-            self.compiled = {name: job.result() for name, job in jobs.items()}
+        self.compiled = side_by_side(
+            {
+                name: functools.partial(self._jitted[name].lower, *args)
+                for name, args in arguments.items()
+            }
+        )
 
     def __getitem__(self, name: str) -> Callable:
         return self.compiled.get(name, self._jitted[name])

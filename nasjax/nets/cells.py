@@ -35,7 +35,7 @@ class MixedEdge(nn.Module):
         for index, name in enumerate(self.primitives):
             if name != "none":
                 op = OPERATIONS[name](self.channels, self.stride, self.style)
-                total = total + weights[index] * op(x, train)
+                total = total + weights[index] * op(x, train).astype(x.dtype)
         if total.ndim == 0:  # `none` is all there is
             total = jnp.zeros_like(x[:: self.stride, :, :: self.stride])
         return total

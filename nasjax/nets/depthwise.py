@@ -9,6 +9,9 @@ ever looks inside a lowering. The leading axis g takes what vmap adds.
 
 from __future__ import annotations
 
+import functools
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -53,13 +56,21 @@ def _taps(x, w, offsets, stride, out):
     """sum_{s,t} of the slice of x that starts at offsets (s, t), times w[:, s, t]."""
     # Without the barriers XLA computes what made x again for each tap.
     x = lax.optimization_barrier(x)
-    w = w[:, :, :, None, :, None, None]
-    total = sum(
-        _slice(x, row, column, stride, out) * w[:, s, t]
-        for s, row in enumerate(offsets)
-        for t, column in enumerate(offsets)
+    groups, _, channels, _, batch = x.shape
+    shape = (groups, out[0], channels, out[1], batch)
+    places = list(itertools.product(offsets, offsets))
+    weights = lax.reshape(w, (groups, len(places), channels))
+    # In plain lax, which traces three times as fast as operators do.
+    taps = (
+        lax.mul(
+            _slice(x, row, column, stride, out),
+            lax.broadcast_in_dim(weight, shape, (0, 1, 2)),
+        )
+        for (row, column), weight in zip(
+            places, lax.split(weights, (1,) * len(places), axis=1), strict=True
+        )
     )
-    return lax.optimization_barrier(total)
+    return lax.optimization_barrier(functools.reduce(lax.add, taps))
 
 
 def _kernel_gradient(x, y, *, k, stride, dilation, size):
@@ -110,9 +121,23 @@ def _slice(x, row, column, stride, out):
     )
 
 
-_conv = grouped("depthwise", _convolve)
-_input = grouped("depthwise_input_gradient", _input_gradient)
-_kernel = grouped("depthwise_kernel_gradient", _kernel_gradient)
+def _out_shape(x, w, *, stride, size, **_):
+    groups, _, channels, _, batch = x.shape
+    return groups, -(-size[0] // stride), channels, -(-size[1] // stride), batch
+
+
+def _in_shape(y, w, *, size, **_):
+    groups, _, channels, _, batch = y.shape
+    return groups, size[0], channels, size[1], batch
+
+
+def _kernel_shape(x, y, *, k, **_):
+    return x.shape[0], k, k, x.shape[2]
+
+
+_conv = grouped("depthwise", _convolve, _out_shape)
+_input = grouped("depthwise_input_gradient", _input_gradient, _in_shape)
+_kernel = grouped("depthwise_kernel_gradient", _kernel_gradient, _kernel_shape)
 ad.defbilinear(
     _conv,
     lambda ct, x, w, **geometry: _input.bind(ct, w, **geometry),

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from nasjax.nets import nodes as buffer
 
-Edge = Callable  # (params, stats, x, weights [O], path [B] or None) -> (y, stats)
 
-
-def along(edges: Sequence[tuple[int, int]], edge: Edge, keep: bool) -> Callable:
+def along(edges: np.ndarray, edge: Callable, keep: bool) -> Callable:
     """A function that lets every edge add its output to its target.
 
     Args:
-      edges: (source, target), every source complete before it is read.
-      edge: what all of them compute, each with its own params, stats and weights.
+      edges: [E, 2], source and target; every source is complete before it is read.
+      edge: (params, stats, x, weights [O], path [B] or None) -> (y, stats), what all of
+        them compute, each with its own params, stats and weights.
       keep: keep what the gradient needs. Otherwise an edge is computed again for its
         gradient, from its source as the last edge leaves it: nothing is stored.
 
     Returns:
       (nodes [V, ...], inputs, params, weights [E, O], stats, paths [E, B] or None) ->
       (nodes, stats), where the leaves of params and stats lead with [E]. Sources are
-      rows of `inputs`, or of `nodes` where that is None.
+      rows of `inputs`, or of `nodes` where that is None. Differentiable in the first
+      four; stats and paths count as constants unless `keep`.
     """
-    source, target = np.asarray(edges, np.int32).T
+    source, target = edges.astype(np.int32).T
 
     def add_all(nodes, inputs, params, weights, stats, paths):
         def body(states, each):
@@ -48,41 +48,37 @@ def along(edges: Sequence[tuple[int, int]], edge: Edge, keep: bool) -> Callable:
     recomputed = jax.custom_jvp(add_all)
 
     def jvp(primals, tangents):
-        out = recomputed(*primals)
+        out, still = recomputed(*primals)
         nodes, inputs, params, weights, stats, paths = primals
-        seen = out[0] if inputs is None else inputs
-        moved = [_dense(*pair) for pair in zip(primals[:4], tangents[:4], strict=True)]
-        zeros = jax.tree.map(jnp.zeros_like, out[1])
-        if all(tangent is None for tangent in moved):
-            return out, (jnp.zeros_like(nodes), zeros)
-        to_nodes, to_inputs, *to_each = moved
-        if to_nodes is None:
-            to_nodes = jnp.zeros_like(nodes)
-        if inputs is not None and to_inputs is None:
-            to_inputs = jnp.zeros_like(inputs)
+        seen = out if inputs is None else inputs
+        moved = zip(("params", "weights"), primals[2:4], tangents[2:4], strict=True)
+        d_each = {name: _dense(*pair) for name, *pair in moved if not _zero(pair[1])}
 
         @functools.partial(jax.checkpoint, prevent_cse=False)
         def product(seen, dx, each, d_each):
             params, weights, stats, path, source, _ = each
-            given = seen[source], params, weights
-            ways = [i for i, d in enumerate((dx, *d_each)) if d is not None]
+            given = {"x": seen[source], "params": params, "weights": weights}
+            moving = {"x": dx, **d_each}
 
-            def moving(*some):
-                x, params, weights = _replaced(given, ways, some)
-                return edge(params, stats, x, weights, path)[0]
+            def at(moving):
+                now = given | moving
+                return edge(now["params"], stats, now["x"], now["weights"], path)[0]
 
-            tangents = [(dx, *d_each)[i] for i in ways]
-            return jax.jvp(moving, [given[i] for i in ways], tangents)[1]
+            return jax.jvp(at, ({k: given[k] for k in moving},), (moving,))[1]
 
         def body(states, both):
             each, d_each = both
-            states, dx = _read(states, each[4])
+            *_, source, target = each
+            states, dx = _read(states, source)
             dy = product(seen, dx, each, d_each)
-            return (buffer.add(states[0], each[5], dy), states[1]), None
+            return (buffer.add(states[0], target, dy), states[1]), None
 
+        start = tuple(
+            _dense(*pair) for pair in zip(primals, tangents[:2], strict=False)
+        )
         each = params, weights, stats, paths, source, target
-        (to_nodes, _), _ = lax.scan(body, (to_nodes, to_inputs), (each, to_each))
-        return out, (to_nodes, zeros)
+        (d_nodes, _), _ = lax.scan(body, start, (each, d_each))
+        return (out, still), (d_nodes, jax.tree.map(jnp.zeros_like, still))
 
     recomputed.defjvp(jvp, symbolic_zeros=True)
     return recomputed
@@ -98,21 +94,16 @@ def _read(states, source):
     return (nodes, inputs), x
 
 
-def _replaced(given, ways, some):
-    given = list(given)
-    for way, value in zip(ways, some, strict=True):
-        given[way] = value
-    return given
-
-
 def _dense(primal, tangent):
-    """A tangent with arrays for its symbolic zeros, or None where it is nothing else."""
-    leaves = jax.tree.leaves(tangent, is_leaf=_is_zero)
-    if all(map(_is_zero, leaves)):
-        return None
+    """A tangent with arrays for its symbolic zeros."""
     fill = lambda t, p: jnp.zeros_like(p) if _is_zero(t) else t
     return jax.tree.map(fill, tangent, primal, is_leaf=_is_zero)
 
 
-def _is_zero(tangent) -> bool:
-    return isinstance(tangent, SymbolicZero)
+def _zero(tangent) -> bool:
+    """Whether a tangent is nothing but symbolic zeros."""
+    return all(map(_is_zero, jax.tree.leaves(tangent, is_leaf=_is_zero)))
+
+
+def _is_zero(leaf) -> bool:
+    return isinstance(leaf, SymbolicZero)

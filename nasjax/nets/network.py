@@ -17,10 +17,20 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nasjax.errors import unknown
 from nasjax.genotype import Genotype
 from nasjax.nets import lowering
 from nasjax.nets.cells import FixedCell, MixedCell, edge_function
-from nasjax.nets.operations import BatchNorm, Conv, Style, uniform_fan_in, wide
+from nasjax.nets.operations import (
+    DTYPES,
+    REMATS,
+    BatchNorm,
+    Conv,
+    Style,
+    drawn,
+    uniform_fan_in,
+    wide,
+)
 from nasjax.spaces import CellPlan, CellSpace, Macro
 
 Mix = dict[str, Array]
@@ -80,10 +90,7 @@ def supernet(
     def cell(plan: CellPlan, style: Style, name: str | None) -> nn.Module:
         return _layer(MixedCell, style)(space, plan, style, function, name=name)
 
-    spelling = lowering.resolve(spelling)
-    if remat == "auto":
-        remat = "edge" if spelling == "shift" else "none"
-    style = Style(True, spelling, axis_name, remat, dtype)
+    style = _style(True, spelling, axis_name, remat, dtype)
     shape = (len(space.edges), len(space.primitives))
     mix = {kind: jnp.zeros(shape) for kind in space.types}
     return _model(Network(macro, classes, cell, style, False), len(space.edges), mix)
@@ -112,8 +119,19 @@ def genotype_network(
         layer = _layer(FixedCell, style)
         return layer(pairs, genotype.concat, nodes, plan, style, name=name)
 
-    style = Style(False, lowering.resolve(spelling), axis_name, remat, dtype)
+    style = _style(False, spelling, axis_name, remat, dtype)
     return _model(Network(macro, classes, cell, style, auxiliary), width, {})
+
+
+def _style(search: bool, spelling: str, axis_name, remat: str, dtype) -> Style:
+    spelling = lowering.resolve(spelling)
+    if remat not in REMATS:
+        raise unknown("remat", remat, REMATS)
+    if dtype not in (None, *DTYPES):
+        raise unknown("dtype", dtype, DTYPES)
+    if remat == "auto":
+        remat = "edge" if spelling == "shift" else "none"
+    return Style(search, spelling, axis_name, remat, dtype)
 
 
 def _layer(cell: Any, style: Style) -> Any:
@@ -123,7 +141,8 @@ def _layer(cell: Any, style: Style) -> Any:
 
 def _model(network: Network, paths: int, any_mix: Mix) -> Model:
     def init(key: Array, images: Array):
-        return network.init(key, any_mix, images, None, True)
+        own, drawing = jax.random.split(key)
+        return drawn(network.init(own, any_mix, images, None, True), drawing)
 
     def apply(variables, mix: Mix, images, *, train, key=None, drop_path=0.0):
         keep = None

@@ -64,6 +64,8 @@ def _primitive(name: str, rule: Callable, on_cpu: Callable, arrays: int) -> Prim
         return out, primitive.bind(*dense, primals[-1])
 
     def batch(operands, axes):
+        if axes[-1] is not None:
+            raise NotImplementedError("The index of a node cannot be vmapped.")
         size = batch_size(operands, axes)
         # Behind the axis of the nodes: the index means the same.
         given = zip(operands[:arrays], axes[:arrays], (1, 0), strict=False)

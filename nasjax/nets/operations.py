@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from nasjax.nets import lowering
+
+DTYPES = ("float32", "bfloat16")
+REMATS = ("auto", "none", "edge", "cell")
 
 
 class Style(NamedTuple):
@@ -39,13 +44,48 @@ class Style(NamedTuple):
     dtype: str | None = None  # None: as wide as the weights
 
 
+class Uniform(flax.struct.PyTreeNode, nn.meta.AxisMetadata):
+    """A parameter to be drawn from U(-bound, bound), together with all others: one
+    draw compiles in no time, hundreds take ten seconds. See `drawn`."""
+
+    value: Any
+    bound: float = flax.struct.field(pytree_node=False)
+
+    def unbox(self):
+        return self.value
+
+    def replace_boxed(self, val):
+        return self.replace(value=val)
+
+    def add_axis(self, index, params):
+        return self
+
+    def remove_axis(self, index, params):
+        return self
+
+
 def uniform_fan_in(fan_in: int) -> Callable:
     """PyTorch's default for convolutions and linear layers: U(+-1 / sqrt(fan_in))."""
 
     def init(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -1, 1) / fan_in**0.5
+        del key
+        return Uniform(jnp.zeros(shape, dtype), fan_in**-0.5)
 
     return init
+
+
+def drawn(variables: Any, key: Array) -> Any:
+    """The variables with every `Uniform` drawn; others stay as they were initialised."""
+    is_uniform = lambda leaf: isinstance(leaf, Uniform)
+    leaves, tree = jax.tree.flatten(variables, is_leaf=is_uniform)
+    sizes = [leaf.value.size if is_uniform(leaf) else 0 for leaf in leaves]
+    ends = np.cumsum(sizes)
+    draw = jax.random.uniform(key, (int(ends[-1]),), minval=-1, maxval=1)
+    for i, leaf in enumerate(leaves):
+        if is_uniform(leaf):
+            own = draw[ends[i] - sizes[i] : ends[i]].astype(leaf.value.dtype)
+            leaves[i] = leaf.bound * own.reshape(leaf.value.shape)
+    return jax.tree.unflatten(tree, leaves)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -103,9 +103,14 @@ def _windows(x, stride):
     ]
 
 
-_maximum = grouped("max_pool", _maximum_rule)
-_pick = grouped("max_pool_pick", _pick_rule)
-_place = grouped("max_pool_place", _place_rule)
+def _pooled_shape(x, *_, stride):
+    groups, height, channels, width, batch = x.shape
+    return groups, -(-height // stride), channels, -(-width // stride), batch
+
+
+_maximum = grouped("max_pool", _maximum_rule, _pooled_shape)
+_pick = grouped("max_pool_pick", _pick_rule, _pooled_shape)
+_place = grouped("max_pool_place", _place_rule, lambda x, y, *, stride: x.shape)
 
 
 def _maximum_jvp(primals, tangents, *, stride):

@@ -17,9 +17,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 
-def grouped(name: str, rule: Callable) -> Primitive:
-    """A primitive computed by rule(*operands, **static), whose operands and result lead
-    with one axis that holds what vmap adds."""
+def grouped(name: str, rule: Callable, shape: Callable) -> Primitive:
+    """A primitive computed by rule(*operands, **static), whose result has the shape
+    shape(*operands, **static). All lead with one axis that holds what vmap adds."""
     primitive: Any = Primitive(name)
 
     @functools.cache
@@ -29,13 +29,8 @@ def grouped(name: str, rule: Callable) -> Primitive:
     def compute(*operands, **static):
         return jitted(**static)(*operands)
 
-    @functools.cache
-    def shape(operands, **static):
-        return jax.eval_shape(jitted(**static), *operands).shape
-
     def abstract(*operands, **static):
-        structs = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands)
-        return jax.core.ShapedArray(shape(structs, **static), operands[-1].dtype)
+        return jax.core.ShapedArray(shape(*operands, **static), operands[-1].dtype)
 
     def batch(operands, axes, **static):
         size = batch_size(operands, axes)
@@ -86,5 +81,7 @@ def alone(function: Callable, *operands: Array):
     and each shifted slice, on one core or element by element where the reader is an
     update in place or a reshape. Barriers are gone by then; a call is not.
     """
+    if jax.default_backend() != "cpu":
+        return function(*operands)
     with set_xla_metadata(inlineable="false"):
         return jax.jit(function)(*operands)

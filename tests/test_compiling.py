@@ -1,10 +1,19 @@
+import functools
+import logging
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from nasjax.cache import compiled_programs
+from nasjax.compiling import compiled_programs, side_by_side
+from nasjax.errors import UserError
 
 FOLDER = "jax_compilation_cache_dir"
+FUNCTIONS = {
+    "double": lambda x: 2 * x,
+    "square": lambda x: x**2,
+    "negate": lambda x: -x,
+}
 
 
 def settings():
@@ -51,7 +60,46 @@ def test_jaxs_own_folder_and_off_are_respected(tmp_path):
         assert folder is None and getattr(jax.config, FOLDER) == str(tmp_path)
 
 
-def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):
+def test_a_home_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with compiled_programs(str(tmp_path / "file" / "below")) as folder:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr("sys.platform", "linux")
+    with compiled_programs("auto") as folder:
         assert folder is None and not getattr(jax.config, FOLDER)
+
+
+@pytest.mark.parametrize("folder", ["file/below", "\0/below"])
+def test_a_given_folder_that_cannot_be_made_is_said(tmp_path, folder):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match=r"cannot be made .*--config\.compile_cache"),
+        compiled_programs(f"{tmp_path}/{folder}"),
+    ):
+        raise AssertionError
+
+
+def test_a_second_start_loads_what_the_first_compiled(tmp_path, caplog):
+    def start():
+        jax.clear_caches()
+        with compiled_programs(str(tmp_path)):
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+            with caplog.at_level(logging.DEBUG, "jax._src.compiler"):
+                caplog.clear()
+                compile_something(3.5)
+        return "cache hit" in caplog.text
+
+    assert [start(), start()] == [False, True]
+
+
+def test_programs_are_compiled_side_by_side():
+    compiled = side_by_side(
+        {
+            name: functools.partial(jax.jit(f).lower, 2.0)
+            for name, f in FUNCTIONS.items()
+        }
+    )
+    assert {name: float(program(2.0)) for name, program in compiled.items()} == {
+        "double": 4.0,
+        "square": 4.0,
+        "negate": -2.0,
+    }

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
+
+from nasjax.errors import UserError
 
 _FOLDER = "jax_compilation_cache_dir"
 _QUICK = {"xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE"}
@@ -34,6 +39,24 @@ def compiler_options() -> dict[str, str]:
     return _QUICK
 
 
+def side_by_side(lower: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Programs compiled at the same time.
+
+    Args:
+      lower: name -> a function that traces and lowers, as `jitted.lower` does. They are
+        called one after the other, and XLA compiles without the GIL.
+    """
+    with ThreadPoolExecutor() as pool:
+        jobs = {
+            name: pool.submit(make().compile, compiler_options())
+            for name, make in lower.items()
+        }
+        compiled = {name: job.result() for name, job in jobs.items()}
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)  # it would keep the GB that XLA has freed
+    return compiled
+
+
 @contextlib.contextmanager
 def compiled_programs(setting: str) -> Iterator[Path | None]:
     """Keeps what is compiled inside in a folder; yields it, or None.
@@ -44,20 +67,23 @@ def compiled_programs(setting: str) -> Iterator[Path | None]:
     Args:
       setting: "auto" for a folder of this user and this kind of machine, "off", or a
         folder.
+
+    Raises:
+      UserError: that folder cannot be made.
     """
     if setting == "off" or getattr(jax.config, _FOLDER):
         yield None
         return
-    folder = _default() if setting == "auto" else Path(setting).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a home that cannot be written: compile, as without a cache
+    folder = _folder(setting)
+    if folder is None:
         yield None
         return
     ours = {
         _FOLDER: str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.1,
         "jax_persistent_cache_min_entry_size_bytes": -1,
+        # Where each operation was traced is half of what would be written.
+        "jax_traceback_in_locations_limit": 0,
     }
     before = {name: getattr(jax.config, name) for name in ours}
     _set(ours)
@@ -65,6 +91,20 @@ def compiled_programs(setting: str) -> Iterator[Path | None]:
         yield folder
     finally:
         _set(before)
+
+
+def _folder(setting: str) -> Path | None:
+    try:
+        folder = _default() if setting == "auto" else Path(setting).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        if setting == "auto":  # a home that cannot be written: compile every time
+            return None
+        raise UserError(
+            f"The folder {setting!r} for compiled programs cannot be made ({error}); "
+            "give another one with --config.compile_cache, or 'auto', or 'off'."
+        ) from error
+    return folder
 
 
 def _set(values: dict) -> None:
