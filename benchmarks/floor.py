@@ -1,10 +1,10 @@
-"""What a step would take if nothing but its arithmetic and its memory traffic counted.
+"""What a step would take if nothing but its arithmetic, or its memory traffic, counted.
 
-A lower bound, with the rates measured on the machine at hand: floating-point operations
-of the convolutions and matrix products over the rate of a large matrix product, and the
-bytes of every map that an operation reads and writes, once each, over the rate of a
-copy. One pass is the forward pass; a gradient takes another for each side (maps, and
-weights).
+With the rates measured on the machine at hand: floating-point operations of the
+convolutions and matrix products over the rate of a large matrix product, and the bytes
+of every map that an operation reads and writes, once each, over the rate of a copy by
+all cores. One pass is the forward pass; a gradient takes another for each side (maps,
+and weights). Maps that stay in a cache cost less than that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import time
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nasjax.nets import count, count_supernet, supernet
 from nasjax.spaces import DARTS_8, Macro, darts
@@ -46,8 +45,8 @@ def seconds(settings, rates: dict[str, float]) -> dict[str, dict[str, float]]:
 
 
 def _map_bytes(space, macro: Macro, settings) -> int:
-    """Bytes that one forward pass reads and writes, each operation and each of the
-    normalisations behind it once."""
+    """Bytes that one forward pass reads and writes: once for each convolution and pool,
+    once for each normalisation, which is behind all but the depthwise ones."""
     model = supernet(space, macro, settings.classes, "conv")
     shape = (settings.batch, settings.size, settings.size, 3)
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -56,12 +55,15 @@ def _map_bytes(space, macro: Macro, settings) -> int:
     mix = {kind: jax.ShapeDtypeStruct(edges, jnp.float32) for kind in space.types}
     apply = lambda *args: model.apply(*args, train=True)
     program = jax.make_jaxpr(apply)(variables, mix, images)
+    passes = lambda equation: (
+        1 if equation.params.get("feature_group_count", 1) > 1 else 2
+    )
     maps = sum(
-        repeats * math.prod(equation.outvars[0].aval.shape)
+        repeats * passes(equation) * math.prod(equation.outvars[0].aval.shape)
         for equation, repeats in count.equations(program.jaxpr)
         if equation.primitive.name.startswith(("conv_general", "reduce_window"))
     )
-    return 2 * 2 * 4 * maps  # read and written, operation and normalisation, float32
+    return 2 * 4 * maps  # read and written, float32
 
 
 def rates() -> dict[str, float]:
@@ -70,16 +72,16 @@ def rates() -> dict[str, float]:
     product = jax.jit(lambda a: a @ a)
     matrix = jnp.ones((side, side))
     product(matrix).block_until_ready()
-    source = np.ones(2**26, np.float32)
-    target = np.empty_like(source)
-    np.copyto(target, source)
+    copy = jax.jit(lambda a: -a)
+    source = jnp.ones(2**26)
+    copy(source).block_until_ready()
     return {
         "flops_per_second": 2
         * side**3
         / _best(lambda: product(matrix).block_until_ready()),
         "bytes_per_second": 2
         * source.nbytes
-        / _best(lambda: np.copyto(target, source)),
+        / _best(lambda: copy(source).block_until_ready()),
     }
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,10 +39,16 @@ def main() -> None:
     if arguments.plot:
         plot(json.loads(arguments.json.read_text()), arguments.plot)
         return
-    report = {"machine": machine(), "versions": versions(), "rates": floor.rates()}
-    report["sweeps"] = {}
+    here = {"machine": machine(), "versions": versions()}
     if arguments.json.exists():
         report = json.loads(arguments.json.read_text())
+        if any(report[name] != value for name, value in here.items()):
+            sys.exit(
+                f"{arguments.json} was begun on another machine or with other versions; "
+                "remove it, or give another file with --json."
+            )
+    else:
+        report = here | {"rates": floor.rates(), "sweeps": {}}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     for name, (values, group, rest) in SWEEPS.items():
         rows = report["sweeps"].setdefault(name, [])
@@ -60,7 +67,7 @@ def _measure(net: dict, group: str, rates: dict, repeats: int) -> dict:
             ours("run", step)  # touches memory, not counted
             seconds[step] = statistics.median(ours("run", step) for _ in range(repeats))
             planned[step] = ours("planned", step)
-        peak = ours("memory") * 1024
+        peak = ours("memory")
     floors = floor.seconds(SimpleNamespace(**net), rates)
     return {
         "settings": net,
@@ -89,7 +96,7 @@ def plot(report: dict, file: Path) -> None:
             colour = f"C{index}"
             label = step.replace("_", " ")
             times = [row["seconds"][step] for row in rows]
-            bound = [sum(row["floor_seconds"][step].values()) for row in rows]
+            bound = [max(row["floor_seconds"][step].values()) for row in rows]
             column[0].plot(values, times, "o-", color=colour, label=label)
             column[0].plot(values, bound, ":", color=colour, label="its floor")
             planned = [row["planned_bytes"][step] / 1e6 for row in rows]

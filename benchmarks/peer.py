@@ -154,7 +154,11 @@ class Supernet(nn.Module):
 
 
 class Peer:
-    """The three steps of a DARTS search, as methods named like the benchmark's rows."""
+    """The three steps of a DARTS search, as methods named like the benchmark's rows.
+
+    As in DARTS' code `loss.backward()` computes the gradients of all parameters, those
+    of w in the first-order step and of alpha in the weight step among them.
+    """
 
     def __init__(self, settings):
         torch.manual_seed(0)

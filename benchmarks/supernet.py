@@ -101,7 +101,7 @@ def measure(arguments: argparse.Namespace) -> dict:
             runs = [ours("run", name) for _ in range(arguments.repeats)]
             seconds[name] = {"ours": runs}
             planned[name] = ours("planned", name)
-    if not arguments.quick:
+    if not arguments.quick and net["cells"] < DEEP:
         took = {}
         for cells in (net["cells"], DEEP):
             with Worker("ours", net | {"cells": cells}) as ours:

@@ -61,8 +61,8 @@ def side_by_side(lower: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
 def compiled_programs(setting: str) -> Iterator[Path | None]:
     """Keeps what is compiled inside in a folder; yields it, or None.
 
-    JAX's own setting (JAX_COMPILATION_CACHE_DIR) goes first: where there is one nothing
-    is done. All of JAX's settings are as they were afterwards.
+    With "auto" JAX's own setting (JAX_COMPILATION_CACHE_DIR) goes first: where there is
+    one nothing is done. All of JAX's settings are as they were afterwards.
 
     Args:
       setting: "auto" for a folder of this user and this kind of machine, "off", or a
@@ -71,15 +71,12 @@ def compiled_programs(setting: str) -> Iterator[Path | None]:
     Raises:
       UserError: that folder cannot be made.
     """
-    if setting == "off" or getattr(jax.config, _FOLDER):
+    if setting == "auto" and getattr(jax.config, _FOLDER):
         yield None
         return
-    folder = _folder(setting)
-    if folder is None:
-        yield None
-        return
+    folder = None if setting == "off" else _folder(setting)
     ours = {
-        _FOLDER: str(folder),
+        _FOLDER: folder and str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.1,
         "jax_persistent_cache_min_entry_size_bytes": -1,
         # Where each operation was traced is half of what would be written.

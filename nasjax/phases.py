@@ -115,7 +115,7 @@ def search_phase(
         "search",
         problem.epochs * problem.steps_per_epoch,
         problem.steps_per_epoch,
-        lambda: _start(search.init, key, where),
+        lambda: parallel.replicate(jax.jit(search.init)(key), where),
         step,
         compile,
         evaluate,
@@ -157,7 +157,7 @@ def retrain_phase(
         name,
         epochs * (n // batch),
         n // batch,
-        lambda: _start(training.init, key, where),
+        lambda: parallel.replicate(jax.jit(training.init)(key), where),
         lambda state, index: programs["step"](parallel.replicate(state, where), data),
         compile,
         lambda state: {},
@@ -184,12 +184,6 @@ def _draw(part, index: Array, key: Array, augment: Augment) -> dict[str, Array]:
         "label": part["label"][index],
         "key": per_example(derive(key, "network"), size),
     }
-
-
-def _start(init: Callable, key: Array, where: Sequence[jax.Device]):
-    """A phase's first state, on all devices."""
-    init = jax.jit(init, compiler_options=compiler_options())
-    return parallel.replicate(init(key), where)
 
 
 class _Programs:

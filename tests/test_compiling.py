@@ -53,9 +53,9 @@ def test_the_default_folder_is_the_users_cache(tmp_path, monkeypatch):
 
 
 def test_jaxs_own_folder_and_off_are_respected(tmp_path):
+    jax.config.update(FOLDER, str(tmp_path))
     with compiled_programs("off") as folder:
         assert folder is None and not getattr(jax.config, FOLDER)
-    jax.config.update(FOLDER, str(tmp_path))
     with compiled_programs("auto") as folder:
         assert folder is None and getattr(jax.config, FOLDER) == str(tmp_path)
 

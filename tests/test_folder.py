@@ -73,6 +73,16 @@ def test_another_config_is_refused_naming_the_fields(tmp_path):
     start(tmp_path).close()
 
 
+def test_what_is_free_may_differ(tmp_path):
+    start(tmp_path).close()
+    other = CONFIG | {"seed": 2}
+    with RunFolder.open(tmp_path, other, MANIFEST, free=("seed",)) as run:
+        stored = json.loads((run.path / "config.json").read_text())
+    assert stored["seed"] == 1
+    with pytest.raises(UserError, match="seed is 1 there and 2 here"):
+        RunFolder.open(tmp_path, other, MANIFEST, free=("data.path",))
+
+
 def test_true_is_not_one(tmp_path):
     start(tmp_path, {"flip": True}).close()
     with pytest.raises(UserError, match="flip is true there and 1 here"):

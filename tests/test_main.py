@@ -103,6 +103,17 @@ BAD = {
     "weights": (lambda: {"arch__weights": "likely"}, "mean 'likelihood'"),
     "parallel": (lambda: {"parallel": "pmapp"}, "did you mean 'pmap'"),
     "lowering": (lambda: {"lowering": "shifted"}, "did you mean 'shift'"),
+    "precision": (lambda: {"precision": "float16"}, "did you mean 'bfloat16'"),
+    "remat": (lambda: {"remat": "egde"}, "did you mean 'edge'"),
+    "chunk": (
+        lambda: {"arch__chunk": -1},
+        "arch.chunk is -1; expected an integer from",
+    ),
+    "compile cache": (lambda: {"compile_cache": "none"}, "expected 'auto', 'off', or"),
+    "no cache folder": (
+        lambda: text("file", "") and {"compile_cache": "file/below"},
+        "cannot be made",
+    ),
     "devices": (lambda: {"devices": 64}, "devices"),
     "indivisible": (lambda: {"devices": 4, "search__batch": 30}, "multiple of 4"),
     "only warm-up": (lambda: {"search__warmup_epochs": 2}, "Alpha would never move"),

@@ -112,7 +112,7 @@ class MixedCell(nn.Module):
             self.get_variable("batch_stats", name, {}),
             None if paths is None else paths[which],
         )
-        if train:
+        if train and stats:
             self.put_variable("batch_stats", name, stats)
         return nodes
 

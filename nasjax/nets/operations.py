@@ -65,7 +65,10 @@ class Uniform(flax.struct.PyTreeNode, nn.meta.AxisMetadata):
 
 
 def uniform_fan_in(fan_in: int) -> Callable:
-    """PyTorch's default for convolutions and linear layers: U(+-1 / sqrt(fan_in))."""
+    """PyTorch's default for convolutions and linear layers: U(+-1 / sqrt(fan_in)).
+
+    `Model.init` draws it; of a module that is initialised alone, `drawn` does.
+    """
 
     def init(key, shape, dtype=jnp.float32):
         del key
@@ -80,7 +83,7 @@ def drawn(variables: Any, key: Array) -> Any:
     leaves, tree = jax.tree.flatten(variables, is_leaf=is_uniform)
     sizes = [leaf.value.size if is_uniform(leaf) else 0 for leaf in leaves]
     ends = np.cumsum(sizes)
-    draw = jax.random.uniform(key, (int(ends[-1]),), minval=-1, maxval=1)
+    draw = jax.random.uniform(key, (sum(sizes),), minval=-1, maxval=1)
     for i, leaf in enumerate(leaves):
         if is_uniform(leaf):
             own = draw[ends[i] - sizes[i] : ends[i]].astype(leaf.value.dtype)

@@ -11,6 +11,7 @@ from nasjax.nets.operations import (
     Conv,
     FactorizedReduce,
     Style,
+    drawn,
     standardise,
     uniform_fan_in,
 )
@@ -21,7 +22,8 @@ CONVOLUTIONS = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
 
 
 def variables(module, x, train=True):
-    return module.init(jax.random.key(0), x, train)
+    own, drawing = jax.random.split(jax.random.key(0))
+    return drawn(module.init(own, x, train), drawing)
 
 
 def shapes(module, x):
@@ -205,13 +207,15 @@ def test_only_the_first_half_of_a_separable_convolution_is_strided():
 def test_initial_weights_are_those_of_pytorch():
     """U(-b, b), b = 1 / sqrt(fan in), for the 3 * 3 * 4 inputs of a dense kernel."""
     module = Conv(1000, FIXED, kernel=3, pad=1)
-    kernel = module.init(jax.random.key(1), jnp.zeros((3, 4, 3, 1)))["params"]["kernel"]
+    key = jax.random.key(1)
+    boxed = module.init(key, jnp.zeros((3, 4, 3, 1)))
+    kernel = drawn(boxed, key)["params"]["kernel"]
     assert kernel.shape == (3, 3, 4, 1000)
     assert 0.99 / 6 < float(jnp.abs(kernel).max()) <= 1 / 6
     assert float(kernel.std()) == pytest.approx(1 / 6 / 3**0.5, rel=0.01)
     assert abs(float(kernel.mean())) < 0.003
-    drawn = uniform_fan_in(25)(jax.random.key(2), (5, 5, 400))
-    assert 0.99 / 5 < float(jnp.abs(drawn).max()) <= 1 / 5
+    kernel = drawn(uniform_fan_in(25)(key, (5, 5, 400)), key)
+    assert 0.99 / 5 < float(jnp.abs(kernel).max()) <= 1 / 5
 
 
 def plain_standardise(x):
