@@ -209,7 +209,11 @@ def _run(
         }
         accuracy = {
             name: test_accuracy(
-                model, outcome.state, experiment.data.test, experiment.retrain_augment
+                model,
+                outcome.state,
+                experiment.data.test,
+                experiment.retrain_augment,
+                config.retrain.batch,
             )
             for name, (model, outcome) in trained.items()
         }

@@ -21,8 +21,6 @@ from nasjax.nets import Model
 from nasjax.retrain import Training
 from nasjax.search import Problem, Search
 
-EVALUATION_BATCH = 256
-
 
 def on_devices(part: Part, where: Sequence[jax.Device]) -> dict[str, Array]:
     """A part of the data, as it lives on the devices: uint8 images and labels."""
@@ -62,7 +60,7 @@ def search_phase(
         train = jax.vmap(lambda key: one("weights", key))(train_keys)
         return train, one("arch", val_key)
 
-    measure = metrics.evaluation(problem.model, augment, EVALUATION_BATCH)
+    measure = metrics.evaluation(problem.model, augment, batch)
     programs = _Programs(
         weight=parallel.data_parallel(
             search.weight_step, weight_batch, (0,), where, mode
@@ -164,10 +162,12 @@ def retrain_phase(
     )
 
 
-def test_accuracy(model: Model, state: Any, part: Part, augment: Augment) -> float:
+def test_accuracy(
+    model: Model, state: Any, part: Part, augment: Augment, batch: int
+) -> float:
     """Accuracy of a retrained network on the test part, which is read only here."""
     measure = jax.jit(
-        metrics.evaluation(model, augment, EVALUATION_BATCH),
+        metrics.evaluation(model, augment, batch),
         compiler_options=compiler_options(),
     )
     variables = {"params": state.w, "batch_stats": state.batch_stats}

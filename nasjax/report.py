@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Measured on two CPU cores: seconds to trace and compile one distinct body of the
 # network into a search's or a retraining's programs; multiply-adds a second of training.
-SEARCH_BODY_SECONDS = 10.0
+SEARCH_BODY_SECONDS = 7.0
 RETRAIN_BODY_SECONDS = 3.0
 TRAINING_RATE = 1e10
 

@@ -84,7 +84,7 @@ def case(name, mode):
     space = darts(("skip_connect", "dil_conv_3x3"))
     problem = Problem(
         space=space,
-        model=nets.supernet(space, TwoCells(2, 2), CLASSES, "conv", axis),
+        model=nets.supernet(space, TwoCells(2, 2), CLASSES, "shift", axis),
         image_shape=(8, 8, 1),
         sgd=lambda rate: optim.sgd(rate, 0.9, 3e-4, 5.0),
         rate=optim.cosine(0.05, 0.005, STEPS // WARMUP, WARMUP),
