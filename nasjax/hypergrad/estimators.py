@@ -2,105 +2,240 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
+
+from nasjax.hypergrad import inputs
+from nasjax.hypergrad.products import gradient, hvp, mixed_vjp
 
 
-class Hypergradient(NamedTuple):
-    """value: the validation loss, scalar; grad: a pytree like arch."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Hypergradient:
+    """What an estimator returns; unpacks as `value, grad = ...`.
+
+    Attributes:
+      value: the validation loss, scalar.
+      grad: a pytree like arch.
+      report: how well inner computations went, name -> scalar; see `cg`, `neumann`.
+    """
 
     value: Array
     grad: Any
+    report: dict[str, Array] = dataclasses.field(default_factory=dict)
+
+    def __iter__(self):
+        return iter((self.value, self.grad))
 
 
-class Estimator(NamedTuple):
-    """A hypergradient estimator; call it.
+@dataclasses.dataclass(frozen=True)
+class Estimator:
+    """A hypergradient estimator; call it, also under `jax.jit` and `jax.vmap`.
 
     Attributes:
       name: what logs and results call it.
-      objective: the function whose total derivative it claims.
+      objective: (w, arch, train_batch, val_batch, opt_state=None) -> scalar, the
+        function of arch whose total derivative it claims; see `solved`.
       estimate: (w, arch, train_batch, val_batch, opt_state) -> Hypergradient.
+      cost: in evaluations of one batch's gradient, where a product counts two.
+      solved: whether the claim is for w = w*(arch), the solution of the inner problem.
     """
 
     name: str
     objective: Callable
     estimate: Callable
+    cost: float
+    solved: bool = False
 
     def __call__(
         self, w, arch, train_batch, val_batch, opt_state=None
     ) -> Hypergradient:
+        """The hypergradient at (w, arch).
+
+        Raises:
+          TypeError: a leaf of w or arch is not floating point; a loss is no scalar.
+          ValueError: structures or shapes that do not match.
+        """
+        inputs.floating(w, "w")
+        inputs.floating(arch, "arch")
         return self.estimate(w, arch, train_batch, val_batch, opt_state)
 
 
 def first_order(val_loss: Callable) -> Estimator:
     """grad_alpha L_val(w, alpha), with w taken as independent of alpha (DARTS, xi = 0).
 
-    Costs one gradient evaluation. Liu et al., "DARTS", ICLR 2019, section 2.3.
+    Costs one gradient evaluation, and its memory. Liu et al., "DARTS", ICLR 2019,
+    section 2.3.
 
     Args:
       val_loss: (w, arch, batch) -> scalar.
 
-    >>> import jax.numpy as jnp
-    >>> estimator = first_order(lambda w, a, batch: a * w - 2 * a + 1)
-    >>> [float(x) for x in estimator(-2.0, 2.0, None, None)]
-    [-7.0, -4.0]
+    >>> value, grad = first_order(lambda w, a, batch: a * w - 2 * a + 1)(
+    ...     -2.0, 2.0, None, None)
+    >>> float(value), float(grad)
+    (-7.0, -4.0)
     """
+    val_loss = inputs.scalar(val_loss, "val_loss")
+
+    def objective(w, arch, train_batch, val_batch, opt_state=None):
+        del train_batch, opt_state
+        return val_loss(w, arch, val_batch)
 
     def estimate(w, arch, train_batch, val_batch, opt_state):
         del train_batch, opt_state
-        value, grad = jax.value_and_grad(val_loss, 1)(w, arch, val_batch)
-        return Hypergradient(value, grad)
+        return Hypergradient(*jax.value_and_grad(val_loss, 1)(w, arch, val_batch))
 
-    return Estimator("first_order", val_loss, estimate)
+    return Estimator("first_order", objective, estimate, 1)
 
 
-def unrolled(train_loss: Callable, val_loss: Callable, optimizer) -> Estimator:
-    """d L_val(w', alpha) / d alpha, w' one optimiser step from w (DARTS, eq. 7).
+def unrolled(
+    train_loss: Callable,
+    val_loss: Callable,
+    optimizer,
+    steps: int = 1,
+    remat: bool = False,
+) -> Estimator:
+    """d L_val(w_T, alpha) / d alpha, w_T being T optimiser steps from w (DARTS, eq. 7).
 
-    Exact: with v = grad_w' L_val(w', alpha), pulled back through the optimiser to c,
-    the cotangent of the gradient g = grad_w L_train(w, alpha) it was given,
+    Exact, through the optimiser. With lambda_T = grad_w L_val(w_T, alpha) pulled back
+    step by step, and c_t the cotangent of the gradient g_t = grad_w L_train(w_t, alpha)
+    that the optimiser was given,
 
-        grad_alpha L_val(w', alpha) + d/de grad_alpha L_train(w + e c, alpha) at e = 0,
+        grad = grad_alpha L_val(w_T, alpha) + sum_t D_alpha,w L_train(w_t, alpha) . c_t,
+        lambda_t = (what the optimiser passes on to w_t) + D_w^2 L_train(w_t, alpha) . c_t.
 
-    the last term a forward-mode derivative of a reverse-mode gradient. Costs two
-    gradient evaluations and one such product, about two more.
+    Costs T + 1 gradient evaluations and T products, 3 T + 1 in all, with `remat` T more.
+    Keeps T copies of w and of the optimiser's state, with `remat` about 2 sqrt(T); the
+    intermediate values of one gradient at a time.
 
     Args:
       train_loss, val_loss: (w, arch, batch) -> scalar.
       optimizer: anything with optax's init and update. `opt_state` is its live state;
         None starts it afresh.
+      steps: T. Above 1, the leaves of train_batch lead with [T].
+      remat: compute segments of about sqrt(T) steps again instead of keeping them.
 
-    >>> import optax, jax.numpy as jnp
+    Raises:
+      ValueError: steps below 1; when called, train_batch without the leading axis, or
+        an opt_state that is not the optimiser's.
+
+    >>> import optax
     >>> estimator = unrolled(
     ...     lambda w, a, batch: 0.5 * (w - a) ** 2,  # w' = w - 0.1 (w - a)
     ...     lambda w, a, batch: w,                   # d w' / d a = 0.1
     ...     optax.sgd(0.1))
-    >>> [round(float(x), 6) for x in estimator(jnp.ones(()), jnp.zeros(()), None, None)]
-    [0.9, 0.1]
+    >>> value, grad = estimator(1.0, 0.0, None, None)
+    >>> round(float(value), 6), round(float(grad), 6)
+    (0.9, 0.1)
     """
-
-    def stepped(gradient, w, opt_state):
-        updates, _ = optimizer.update(gradient, opt_state, w)
-        return jax.tree.map(lambda p, u: p + u, w, updates)
+    inputs.number(steps, "steps", 1)
+    val_loss = inputs.scalar(val_loss, "val_loss")
+    train_gradient = gradient(inputs.scalar(train_loss, "train_loss"))
 
     def objective(w, arch, train_batch, val_batch, opt_state=None):
+        w = jax.tree.map(jnp.asarray, w)
         state = optimizer.init(w) if opt_state is None else opt_state
-        gradient = jax.grad(train_loss)(w, arch, train_batch)
-        return val_loss(stepped(gradient, w, state), arch, val_batch)
+        inputs.like(
+            state, jax.eval_shape(optimizer.init, w), "opt_state", "optimizer.init(w)"
+        )
+
+        def step(carry, batch):
+            w, state = carry
+            updates, state = optimizer.update(train_gradient(w, arch, batch), state, w)
+            return (jax.tree.map(_moved, w, updates), state), None
+
+        if steps == 1:
+            (w, _), _ = step((w, state), train_batch)
+        else:
+            inputs.leading(train_batch, steps)
+            w, _ = _scan(step, (w, state), train_batch, steps, remat)
+        return val_loss(w, arch, val_batch)
 
     def estimate(w, arch, train_batch, val_batch, opt_state):
-        state = optimizer.init(w) if opt_state is None else opt_state
-        gradient = jax.grad(train_loss)(w, arch, train_batch)
-        after, pull = jax.vjp(lambda g: stepped(g, w, state), gradient)
-        value, (v, direct) = jax.value_and_grad(val_loss, (0, 1))(
-            after, arch, val_batch
-        )
-        arch_gradient = lambda w: jax.grad(train_loss, 1)(w, arch, train_batch)
-        _, indirect = jax.jvp(arch_gradient, (w,), pull(v))
-        return Hypergradient(value, jax.tree.map(jnp.add, direct, indirect))
+        total = jax.value_and_grad(objective, 1)
+        return Hypergradient(*total(w, arch, train_batch, val_batch, opt_state))
 
-    return Estimator("unrolled", objective, estimate)
+    name = "unrolled" if steps == 1 else f"unrolled_{steps}"
+    return Estimator(name, objective, estimate, 3 * steps + 1 + remat * steps)
+
+
+def implicit(
+    train_loss: Callable,
+    val_loss: Callable,
+    inverse: Callable,
+    curvature: Callable = hvp,
+) -> Estimator:
+    """grad_alpha L_val - (d2 L_train / d alpha d w) . H^-1 . grad_w L_val, at (w, alpha).
+
+    The implicit function theorem at an optimum w = w*(alpha) of L_train, H being its
+    Hessian in w; exact there if the inverse is. Costs one gradient evaluation, the
+    inverse's products and one mixed product: 3 + 2 `inverse.products`. The products of
+    `neumann` and `cg` share the intermediate values of one gradient, which they keep.
+
+    Args:
+      train_loss, val_loss: (w, arch, batch) -> scalar.
+      inverse: (matvec, v) -> about H^-1 v, a pytree like w: `identity`, `amended`,
+        `neumann`, `cg`, or your own.
+      curvature: (loss, w, arch, batch, v) -> H v; `ggn(...)` where H is indefinite.
+
+    >>> from nasjax.hypergrad import cg
+    >>> estimator = implicit(
+    ...     lambda w, a, x: (w * x - a) ** 2,  # w*(a) = a
+    ...     lambda w, a, x: (w * x - a) ** 2,  # at x = 2: a^2
+    ...     cg(1))
+    >>> value, grad = estimator(3.0, 3.0, 1.0, 2.0)
+    >>> float(value), float(grad)
+    (9.0, 6.0)
+    """
+    train_loss = inputs.scalar(train_loss, "train_loss")
+    val_loss = inputs.scalar(val_loss, "val_loss")
+
+    def solve(matvec, v):
+        if hasattr(inverse, "solve"):
+            return inverse.solve(matvec, v)
+        return inverse(matvec, v), {}
+
+    def objective(w, arch, train_batch, val_batch, opt_state=None):
+        del train_batch, opt_state
+        return val_loss(w, arch, val_batch)
+
+    def estimate(w, arch, train_batch, val_batch, opt_state):
+        del opt_state
+        matvec = lambda v: curvature(train_loss, w, arch, train_batch, v)
+        value, (v, direct) = jax.value_and_grad(val_loss, (0, 1))(w, arch, val_batch)
+        x, report = solve(matvec, v)
+        inputs.like(x, v, "what the inverse returned", "w")
+        indirect = mixed_vjp(train_loss, w, arch, train_batch, x)
+        grad = jax.tree.map(jnp.subtract, direct, indirect)
+        return Hypergradient(value, grad, report)
+
+    name = f"implicit_{getattr(inverse, 'name', getattr(inverse, '__name__', 'own'))}"
+    if curvature is not hvp:
+        name += f"_{curvature.__name__}"
+    cost = 3 + 2 * getattr(inverse, "products", 1)
+    return Estimator(name, objective, estimate, cost, solved=True)
+
+
+def _moved(p, update):
+    return jnp.asarray(p + update, p.dtype)
+
+
+def _scan(step: Callable, carry, batches, steps: int, remat: bool):
+    """lax.scan for its last carry; with `remat` in segments of about sqrt(steps)."""
+    through = lambda carry, batches: lax.scan(step, carry, batches)[0]
+    if not remat:
+        return through(carry, batches)
+    size = math.isqrt(steps - 1) + 1
+    whole = steps - steps % size
+    parts = jax.tree.map(
+        lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), batches
+    )
+    again = jax.checkpoint(through)
+    carry, _ = lax.scan(lambda c, part: (again(c, part), None), carry, parts)
+    return again(carry, jax.tree.map(lambda leaf: leaf[whole:], batches))

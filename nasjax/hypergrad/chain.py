@@ -1,0 +1,130 @@
+"""Nested problems of any depth: each level takes its step, then the next one sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nasjax.hypergrad import inputs
+from nasjax.hypergrad.estimators import Estimator, Hypergradient
+from nasjax.hypergrad.products import gradient
+
+
+class Level(NamedTuple):
+    """One level of a nested problem.
+
+    Attributes:
+      name: the key of its value in w and of its optimiser's state in opt_state.
+      update: (solutions, arch, train_batch, opt_state) -> its new value. solutions:
+        name -> value, those of earlier levels already stepped, later ones current;
+        opt_state: this level's, or None.
+    """
+
+    name: str
+    update: Callable
+
+
+def descend(name: str, loss: Callable, optimizer) -> Level:
+    """A level that takes one optimiser step on its own loss.
+
+    Args:
+      name: of the level.
+      loss: (solutions, arch, batch) -> scalar, descended in solutions[name].
+      optimizer: anything with optax's init and update.
+    """
+    loss = inputs.scalar(loss, f"the loss of level {name!r}")
+
+    def own(value, others, batch):
+        solutions, arch = others
+        return loss({**solutions, name: value}, arch, batch)
+
+    own_gradient = gradient(own)
+
+    def update(solutions, arch, train_batch, opt_state):
+        value = jax.tree.map(jnp.asarray, solutions[name])
+        others = {k: v for k, v in solutions.items() if k != name}
+        state = optimizer.init(value) if opt_state is None else opt_state
+        inputs.like(
+            state,
+            jax.eval_shape(optimizer.init, value),
+            f"opt_state[{name!r}]",
+            f"optimizer.init(w[{name!r}])",
+        )
+        slope = own_gradient(value, (others, arch), train_batch)
+        updates, _ = optimizer.update(slope, state, value)
+        return jax.tree.map(lambda p, u: jnp.asarray(p + u, p.dtype), value, updates)
+
+    return Level(name, update)
+
+
+def chain(levels: Sequence[Level], objective: Callable) -> Estimator:
+    """d objective / d alpha through the steps of all levels, one after the other.
+
+    Exact: the composed map is differentiated, with all direct and indirect paths. A
+    chain of one `descend` is `unrolled` with one step; four levels are SANAS. Costs one
+    gradient evaluation for the objective, and three for each `descend`.
+
+    Args:
+      levels: in the order in which they step.
+      objective: (solutions, arch, val_batch) -> scalar.
+
+    Returns:
+      An estimator whose w and opt_state are dictionaries by level name; opt_state may
+      lack levels, which start afresh.
+
+    Raises:
+      ValueError: two levels of one name, or none; when called, a w or opt_state with
+        other names, or a level that returns another structure than it was given.
+
+    >>> import optax
+    >>> pull = lambda x, y: 0.5 * (x - y) ** 2
+    >>> estimator = chain(
+    ...     [descend("u", lambda s, a, batch: pull(s["u"], a), optax.sgd(0.5)),
+    ...      descend("v", lambda s, a, batch: pull(s["v"], s["u"]), optax.sgd(0.5))],
+    ...     lambda s, a, batch: s["v"])
+    >>> value, grad = estimator({"u": 0.0, "v": 0.0}, 1.0, None, None)
+    >>> float(value), float(grad)  # u = 0.5 a, v = 0.5 u
+    (0.25, 0.25)
+    """
+    names = [level.name for level in levels]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"The levels are named {names}; expected distinct names.")
+    last = inputs.scalar(objective, "objective")
+
+    def composed(w, arch, train_batch, val_batch, opt_state=None):
+        states = opt_state or {}
+        if not isinstance(w, dict) or set(w) != set(names):
+            given = sorted(w) if isinstance(w, dict) else type(w).__name__
+            raise ValueError(
+                f"w is {given}; expected a dictionary with the levels {names}."
+            )
+        if not isinstance(states, dict) or set(states) - set(names):
+            given = (
+                sorted(states) if isinstance(states, dict) else type(states).__name__
+            )
+            raise ValueError(
+                f"opt_state is {given}; expected a dictionary with some of the levels "
+                f"{names}."
+            )
+        solutions = dict(w)
+        for level in levels:
+            value = level.update(
+                dict(solutions), arch, train_batch, states.get(level.name)
+            )
+            inputs.like(
+                value,
+                w[level.name],
+                f"what level {level.name!r} returned",
+                f"w[{level.name!r}]",
+            )
+            solutions[level.name] = value
+        return last(solutions, arch, val_batch)
+
+    def estimate(w, arch, train_batch, val_batch, opt_state):
+        total = jax.value_and_grad(composed, 1)
+        return Hypergradient(*total(w, arch, train_batch, val_batch, opt_state))
+
+    return Estimator("chain", composed, estimate, 1 + 3 * len(names))

@@ -1,0 +1,270 @@
+"""Is this hypergradient right? Compare it with central differences, and say so in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from nasjax.hypergrad import inputs
+from nasjax.hypergrad.estimators import Estimator
+
+STEPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+FLAT = 1e-2  # two neighbouring differences on a plateau are relatively as close
+AT_OPTIMUM = 1e-3  # the inner problem is solved if solving again moves w by less
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `check` found; print it.
+
+    Attributes:
+      estimator: its name.
+      agrees: whether the hypergradient is the derivative of its objective.
+      error: relative distance from the differences on the plateau; nan without one.
+      step: of the plateau; None if there is none.
+      spread: relative distance between the two differences that are the plateau.
+      steps: the steps tried.
+      errors: relative distance from the differences at each step.
+      remarks: what is wrong, and the likely cause, in sentences.
+    """
+
+    estimator: str
+    agrees: bool
+    error: float
+    step: float | None
+    spread: float
+    steps: tuple[float, ...]
+    errors: tuple[float, ...]
+    remarks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        verdict = "agrees" if self.agrees else "DOES NOT AGREE"
+        lines = [f"{self.estimator} {verdict} with central differences"]
+        if self.step is not None:
+            lines[0] += f": relative error {self.error:.1e} at a step of {self.step:g}"
+        tried = zip(self.steps, self.errors, strict=True)
+        lines += [f"  step {step:g}: {error:.1e}" for step, error in tried]
+        return "\n".join([*lines, *self.remarks])
+
+
+def check(
+    estimator: Estimator,
+    w,
+    arch,
+    train_batch,
+    val_batch,
+    opt_state=None,
+    solve: Callable | None = None,
+    *,
+    directions: int = 3,
+    steps: Sequence[float] = STEPS,
+    key: jax.Array | None = None,
+) -> Report:
+    """Compares a hypergradient with central differences of its own objective.
+
+    Along random directions of unit norm, at several steps. The differences are right
+    where two neighbouring steps agree: too large a step crosses kinks of ReLU and max
+    pooling, too small a one cancels. A supernet has such a plateau in float64 only.
+
+    Args:
+      estimator: what to check; called with the next five arguments.
+      solve: (w, arch, train_batch) -> w*(arch), for estimators whose claim is about the
+        solved inner problem (`implicit`): then the objective is taken at w*. Given for
+        another estimator, it measures how far that is from the total derivative.
+      directions: how many.
+      steps: from the largest to the smallest.
+      key: of the directions; None for `jax.random.key(0)`.
+
+    Raises:
+      ValueError: the estimator claims something about w*(arch), and there is no solve.
+      TypeError: it has no `.objective`.
+
+    >>> from nasjax.hypergrad import first_order
+    >>> report = check(first_order(lambda w, a, x: w * a**2), 2.0, 3.0, None, None)
+    >>> report.agrees
+    True
+    """
+    if not hasattr(estimator, "objective"):
+        raise TypeError(
+            f"{type(estimator).__name__} has no objective to compare with; expected an "
+            "Estimator, such as unrolled(train_loss, val_loss, optimizer)."
+        )
+    if estimator.solved and solve is None:
+        raise ValueError(
+            f"{estimator.name} claims a derivative at the solution of the inner "
+            "problem; give solve=(w, arch, train_batch) -> w*(arch)."
+        )
+    found = jax.jit(estimator)(w, arch, train_batch, val_batch, opt_state)
+    try:
+        inputs.like(found.grad, arch, "The hypergradient", "arch")
+    except ValueError as misshaped:
+        return _refused(estimator, [str(misshaped)])
+    evaluate = jax.jit(estimator.objective)
+
+    def objective(arch) -> float:
+        at = w if solve is None else solve(w, arch, train_batch)
+        return float(evaluate(at, arch, train_batch, val_batch, opt_state))
+
+    remarks = _broken(found, estimator, (w, arch, train_batch, val_batch, opt_state))
+    if solve is not None:
+        remarks += _unsolved(w, solve(w, arch, train_batch))
+    if not all(map(_finite, (found.value, found.grad))):
+        return _refused(estimator, remarks)
+
+    measured: list[list[float]] = [[] for _ in steps]
+    exact = []
+    keys = jax.random.split(jax.random.key(0) if key is None else key, directions)
+    for direction in (_direction(k, arch) for k in keys):
+        exact.append(_dot(found.grad, direction))
+        for row, step in zip(measured, steps, strict=True):
+            ahead, behind = (
+                objective(jax.tree.map(lambda a, d, s=s: a + s * d, arch, direction))
+                for s in (step, -step)
+            )
+            row.append((ahead - behind) / (2 * step))
+    errors = tuple(_distance(row, exact) for row in measured)
+    eps = float(jnp.finfo(jnp.result_type(found.value)).eps)
+    spreads = _spreads(measured, steps, eps * abs(float(found.value)))
+    best = min(range(len(spreads)), key=spreads.__getitem__)
+    spread, rounding = spreads[best], math.sqrt(eps)
+    if not spread <= FLAT:
+        remarks.append(_no_plateau(spread, rounding))
+        return Report(
+            estimator.name, False, math.nan, None, spread, tuple(steps), errors,
+            tuple(remarks),
+        )  # fmt: skip
+    error = errors[best]
+    agrees = error <= max(rounding, 10 * spread)
+    if not agrees and not remarks:
+        remarks.append(
+            "The estimator is biased here, or its objective is not what it "
+            "differentiates (a stop_gradient, or a draw that is not keyed by the batch)."
+        )
+    return Report(
+        estimator.name, agrees, error, steps[best], spread, tuple(steps), errors,
+        tuple(remarks),
+    )  # fmt: skip
+
+
+def _refused(estimator: Estimator, remarks: list[str]) -> Report:
+    nan = math.nan
+    return Report(estimator.name, False, nan, None, nan, (), (), tuple(remarks))
+
+
+def _no_plateau(spread: float, rounding: float) -> str:
+    text = (
+        "There is no plateau: no two neighbouring steps agree to 1 % (the closest pair "
+        f"differs by {spread:.1%}), so the differences say nothing."
+    )
+    if rounding > 1e-6:
+        return text + (
+            " The loss is in single precision or less; check in float64: run with "
+            "JAX_ENABLE_X64=1, or within `with jax.enable_x64(True):`, and make w, arch "
+            "and the batches float64."
+        )
+    return text + " Kinks may be too dense, or the loss draws afresh at every call."
+
+
+def _broken(found, estimator: Estimator, at: tuple) -> list[str]:
+    """Sentences about a hypergradient that is zero or not finite."""
+    slopes = jax.jit(jax.grad(estimator.objective, (0, 1)))(*at)
+    of_w, of_arch = (_size(slope) for slope in slopes)
+    if not _finite(found.value):
+        return [f"The validation loss is {float(found.value)}: look at it first."]
+    if not _finite(found.grad):
+        where = next(
+            jax.tree_util.keystr(path) or "arch"
+            for path, leaf in jax.tree_util.tree_leaves_with_path(found.grad)
+            if not _finite(leaf)
+        )
+        if not math.isfinite(of_w + of_arch):
+            cause = "so is the gradient of its objective: a loss is not differentiable"
+        else:
+            cause = (
+                "the losses' gradients are finite, so a second derivative or the "
+                "inverse is not: a norm or a root at 0, or a series that diverges"
+            )
+        return [f"The hypergradient is not finite at {where}; {cause}."]
+    zero = _size(found.grad) == 0
+    if of_w == 0:
+        direct = "is zero" if zero else "is the direct gradient alone"
+        return [
+            f"The validation loss does not depend on w, so the hypergradient {direct}; "
+            "do its weights come from w, and not from a constant or a stop_gradient?"
+        ]
+    if zero:
+        return [
+            "The hypergradient is zero: neither loss seems to depend on arch here; is "
+            "there a stop_gradient, a rounding or an argmax between arch and the loss?"
+        ]
+    return []
+
+
+def _unsolved(w, solution) -> list[str]:
+    moved = _size(jax.tree.map(jnp.subtract, solution, w))
+    relative = moved / max(_size(w), 1e-30)
+    if relative <= AT_OPTIMUM:
+        return []
+    return [
+        f"The inner problem is not at its optimum: solving it moves w by {relative:.1%} "
+        "of its norm; pass the w that solve returns."
+    ]
+
+
+def _direction(key: jax.Array, arch) -> Any:
+    """A random pytree like arch, of norm 1."""
+    leaves, structure = jax.tree.flatten(arch)
+    keys = jax.random.split(key, len(leaves))
+    draws = [
+        jax.random.normal(k, jnp.shape(a), jnp.result_type(a, jnp.float32))
+        for k, a in zip(keys, leaves, strict=True)
+    ]
+    norm = math.sqrt(sum(_square(draw) for draw in draws))
+    return jax.tree.unflatten(structure, [draw / norm for draw in draws])
+
+
+def _dot(x, y) -> float:
+    pairs = zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
+    return sum(float(jnp.sum(a * b)) for a, b in pairs)
+
+
+def _square(x) -> float:
+    return float(jnp.sum(jnp.square(jnp.asarray(x))))
+
+
+def _size(tree) -> float:
+    return math.sqrt(sum(_square(leaf) for leaf in jax.tree.leaves(tree)))
+
+
+def _finite(tree) -> bool:
+    return all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(tree))
+
+
+def _distance(a: Sequence[float], b: Sequence[float]) -> float:
+    """|a - b| over the larger norm."""
+    scale = max(math.hypot(*a), math.hypot(*b))
+    if scale == 0:
+        return 0.0
+    return math.hypot(*(x - y for x, y in zip(a, b, strict=True))) / scale
+
+
+def _spreads(measured, steps: Sequence[float], last_digit: float) -> list[float]:
+    """For every step but the last, how far the next one's differences are from its own,
+    and at least as far as rounding can have moved those."""
+    if not any(map(any, measured)):
+        return [0.0]
+    spreads = []
+    for (coarse, fine), step in zip(
+        itertools.pairwise(measured), steps[1:], strict=True
+    ):
+        size = math.hypot(*fine) / math.sqrt(len(fine))
+        rounded = last_digit / (step * size) if size > 0 else math.inf
+        spread = max(_distance(coarse, fine), rounded)
+        spreads.append(math.inf if math.isnan(spread) else spread)
+    return spreads

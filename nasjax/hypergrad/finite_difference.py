@@ -1,0 +1,120 @@
+"""The papers' finite differences, kept for comparison. Use the exact products.
+
+Both estimators round where the exact ones do not: their error is of order epsilon^2 for
+a smooth loss, and of order (machine precision / epsilon) from cancellation, which in
+float32 leaves two or three digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from nasjax.hypergrad import inputs
+from nasjax.hypergrad.estimators import Estimator, Hypergradient
+
+EPSILON = 0.01  # of both papers: the distance |w+ - w| in parameter space
+
+
+def hvp(loss: Callable, w, arch, batch, v, epsilon: float = EPSILON) -> Any:
+    """[grad_w L(w + r v) - grad_w L(w - r v)] / 2r with r = epsilon / |v|.
+
+    About `hypergrad.hvp`, by two gradient evaluations.
+    """
+    return _along(jax.grad(loss), w, arch, batch, v, epsilon)
+
+
+def mixed_vjp(loss: Callable, w, arch, batch, v, epsilon: float = EPSILON) -> Any:
+    """[grad_alpha L(w + r v) - grad_alpha L(w - r v)] / 2r with r = epsilon / |v|.
+
+    About `hypergrad.mixed_vjp`, by two gradient evaluations. DARTS, eq. 8.
+    """
+    return _along(jax.grad(loss, 1), w, arch, batch, v, epsilon)
+
+
+def unrolled(
+    train_loss: Callable, val_loss: Callable, optimizer, epsilon: float = EPSILON
+) -> Estimator:
+    """One unrolled step with its second-order term by eq. 8 of DARTS.
+
+    Four gradient evaluations. The gradient with respect to w' is pulled back through
+    the optimiser first; for SGD that multiplies it by -xi, as in the paper.
+    """
+    train_loss = inputs.scalar(train_loss, "train_loss")
+    val_loss = inputs.scalar(val_loss, "val_loss")
+
+    def stepped(slope, w, state):
+        updates, _ = optimizer.update(slope, state, w)
+        return jax.tree.map(lambda p, u: jnp.asarray(p + u, p.dtype), w, updates)
+
+    def objective(w, arch, train_batch, val_batch, opt_state=None):
+        state = optimizer.init(w) if opt_state is None else opt_state
+        slope = jax.grad(train_loss)(w, arch, train_batch)
+        return val_loss(stepped(slope, w, state), arch, val_batch)
+
+    def estimate(w, arch, train_batch, val_batch, opt_state):
+        w = jax.tree.map(jnp.asarray, w)
+        state = optimizer.init(w) if opt_state is None else opt_state
+        slope = jax.grad(train_loss)(w, arch, train_batch)
+        after, pull = jax.vjp(lambda g: stepped(g, w, state), slope)
+        value, (v, direct) = jax.value_and_grad(val_loss, (0, 1))(
+            after, arch, val_batch
+        )
+        indirect = mixed_vjp(train_loss, w, arch, train_batch, pull(v)[0], epsilon)
+        return Hypergradient(value, jax.tree.map(jnp.add, direct, indirect))
+
+    return Estimator("unrolled_finite_difference", objective, estimate, 4)
+
+
+def amended(
+    train_loss: Callable, val_loss: Callable, eta, epsilon: float = EPSILON
+) -> Estimator:
+    """Amended-DARTS by eqs. 14 and 15 of arXiv 1910.11831. Five gradient evaluations.
+
+    With v = grad_w L_val, e = epsilon / |v| and d = e H v as half a difference of
+    gradients at w + e v and w - e v, the amending term is -eta times half the
+    difference of grad_alpha L_train at w + d and w - d, over e. Exact for quadratics.
+    """
+    train_loss = inputs.scalar(train_loss, "train_loss")
+    val_loss = inputs.scalar(val_loss, "val_loss")
+
+    def objective(w, arch, train_batch, val_batch, opt_state=None):
+        del train_batch, opt_state
+        return val_loss(w, arch, val_batch)
+
+    def estimate(w, arch, train_batch, val_batch, opt_state):
+        del opt_state
+        value, (v, direct) = jax.value_and_grad(val_loss, (0, 1))(w, arch, val_batch)
+        e = _radius(v, epsilon)
+        slope = lambda w: jax.grad(train_loss)(w, arch, train_batch)
+        arch_slope = lambda w: jax.grad(train_loss, 1)(w, arch, train_batch)
+        d = _half_difference(slope, w, jax.tree.map(lambda leaf: e * leaf, v))
+        term = _half_difference(arch_slope, w, d)
+        grad = jax.tree.map(lambda g, t: g - eta * t / e, direct, term)
+        return Hypergradient(value, grad)
+
+    return Estimator("amended_finite_difference", objective, estimate, 5, solved=True)
+
+
+def _along(slope: Callable, w, arch, batch, v, epsilon: float):
+    inputs.like(v, w, "v", "w")
+    r = _radius(v, epsilon)
+    step = jax.tree.map(lambda leaf: r * leaf, v)
+    difference = _half_difference(lambda w: slope(w, arch, batch), w, step)
+    return jax.tree.map(lambda leaf: leaf / r, difference)
+
+
+def _half_difference(f: Callable, w, step):
+    """[f(w + step) - f(w - step)] / 2."""
+    ahead = f(jax.tree.map(jnp.add, w, step))
+    behind = f(jax.tree.map(jnp.subtract, w, step))
+    return jax.tree.map(lambda a, b: (a - b) / 2, ahead, behind)
+
+
+def _radius(v, epsilon: float):
+    """epsilon / |v|; for v = 0, where every difference is 0, 1."""
+    norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(v)))
+    return jnp.where(norm > 0, epsilon / jnp.where(norm > 0, norm, 1), 1)

@@ -1,0 +1,101 @@
+"""What can be wrong with losses and pytrees, said in a sentence while they are traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def floating(tree: Any, name: str) -> None:
+    """Refuses leaves that have no derivative.
+
+    Raises:
+      TypeError: a leaf is not real floating point.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise TypeError(
+                f"{name}{jax.tree_util.keystr(path)} is {jnp.result_type(leaf)}; "
+                "expected floating point, because it is differentiated: convert it, or "
+                "let it travel in the batch."
+            )
+
+
+def scalar(loss: Callable, name: str) -> Callable:
+    """The loss, refusing to return anything but a real scalar.
+
+    Raises:
+      TypeError: when called, it returned something else.
+    """
+
+    def checked(*arguments):
+        value = loss(*arguments)
+        if isinstance(value, tuple):
+            raise TypeError(
+                f"{name} returned a tuple of {len(value)}; expected the scalar alone: "
+                "auxiliary results have no place in a hypergradient."
+            )
+        shape, dtype = jnp.shape(value), jnp.result_type(value)
+        if shape or not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(
+                f"{name} returned {dtype}{list(shape)}; expected a floating-point "
+                "scalar: take the mean or the sum."
+            )
+        return value
+
+    return checked
+
+
+def like(tree: Any, example: Any, name: str, expected: str) -> None:
+    """Refuses a pytree of another structure or other shapes than the example's.
+
+    Raises:
+      ValueError: it differs; the first difference is named.
+    """
+    given: Any = jax.tree.structure(tree)
+    wanted: Any = jax.tree.structure(example)
+    if given != wanted:
+        raise ValueError(
+            f"{name} has the structure {given}; expected that of {expected}, {wanted}."
+        )
+    both = zip(
+        jax.tree_util.tree_leaves_with_path(tree),
+        jax.tree.leaves(example),
+        strict=True,
+    )
+    for (path, leaf), other in both:
+        if jnp.shape(leaf) != jnp.shape(other):
+            raise ValueError(
+                f"{name}{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}; "
+                f"expected {jnp.shape(other)}, as in {expected}."
+            )
+
+
+def leading(batch: Any, steps: int) -> None:
+    """Refuses batches that do not hold one batch a step.
+
+    Raises:
+      ValueError: a leaf does not lead with an axis of `steps`.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
+        shape = jnp.shape(leaf)
+        if not shape or shape[0] != steps:
+            raise ValueError(
+                f"train_batch{jax.tree_util.keystr(path)} has shape {shape}; with "
+                f"steps = {steps} every leaf of train_batch must lead with an axis of "
+                f"{steps}, one batch for each step."
+            )
+
+
+def number(value: Any, name: str, least: float, above: bool = False) -> None:
+    """Refuses a Python number that is too small; arrays pass, they may be traced.
+
+    Raises:
+      ValueError: it is below `least`, or equal to it where it must be above.
+    """
+    if isinstance(value, int | float) and (value < least or (above and value == least)):
+        bound = "above" if above else "at least"
+        raise ValueError(f"{name} is {value!r}; expected a number {bound} {least}.")

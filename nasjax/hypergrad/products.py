@@ -1,0 +1,110 @@
+"""Exact products with second derivatives. No matrix is formed.
+
+A product costs about two gradient evaluations: the forward-mode derivative of a
+reverse-mode gradient. Its memory is that of a gradient and its tangent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from nasjax.hypergrad import inputs
+
+
+def hvp(loss: Callable, w, arch, batch, v) -> Any:
+    """D_w^2 loss . v, a pytree like w: the Hessian of the loss times v.
+
+    Args:
+      loss: (w, arch, batch) -> scalar.
+      v: a pytree like w.
+
+    Raises:
+      ValueError: v is not like w.
+
+    >>> float(hvp(lambda w, a, batch: a * w**3, 2.0, 5.0, None, 1.0))  # 6 a w
+    60.0
+    """
+    inputs.like(v, w, "v", "w")
+    gradient = jax.grad(inputs.scalar(loss, "loss"))
+    return jax.jvp(lambda w: gradient(w, arch, batch), (w,), (v,))[1]
+
+
+def mixed_vjp(loss: Callable, w, arch, batch, v) -> Any:
+    """(d2 loss / d arch d w) . v, a pytree like arch.
+
+    Computed as the derivative of grad_arch loss along v, in w.
+
+    Raises:
+      ValueError: v is not like w.
+
+    >>> float(mixed_vjp(lambda w, a, batch: a**2 * w, 2.0, 5.0, None, 1.0))  # 2 a
+    10.0
+    """
+    inputs.like(v, w, "v", "w")
+    gradient = jax.grad(inputs.scalar(loss, "loss"), 1)
+    return jax.jvp(lambda w: gradient(w, arch, batch), (w,), (v,))[1]
+
+
+def ggn(outputs: Callable, loss_of_outputs: Callable) -> Callable:
+    """The generalised Gauss-Newton curvature J' H_out J, to use in the place of `hvp`.
+
+    J is the Jacobian of the outputs in w and H_out the Hessian of the loss in the
+    outputs. Where the loss is convex in them (cross-entropy, squares) the product is
+    positive semi-definite, also where the Hessian is not. Schraudolph, "Fast
+    Curvature Matrix-Vector Products for Second-Order Gradient Descent", 2002.
+
+    Args:
+      outputs: (w, arch, batch) -> pytree, such as logits.
+      loss_of_outputs: (outputs, batch) -> scalar.
+
+    Returns:
+      (loss, w, arch, batch, v) -> a pytree like w; the loss is not used.
+
+    >>> curvature = ggn(lambda w, a, x: w**2 * x, lambda z, x: z**2)
+    >>> float(curvature(None, 3.0, None, 1.0, 1.0))  # (2 w)^2 . 2
+    72.0
+    """
+
+    def curvature(loss, w, arch, batch, v):
+        del loss
+        inputs.like(v, w, "v", "w")
+        out, pull = jax.vjp(lambda w: outputs(w, arch, batch), w)
+        _, d_out = jax.jvp(lambda w: outputs(w, arch, batch), (w,), (v,))
+        of_outputs = jax.grad(inputs.scalar(loss_of_outputs, "loss_of_outputs"))
+        _, pushed = jax.jvp(lambda z: of_outputs(z, batch), (out,), (d_out,))
+        return pull(pushed)[0]
+
+    curvature.__name__ = "ggn"
+    return curvature
+
+
+def gradient(loss: Callable) -> Callable:
+    """(x, others, batch) -> grad_x loss, made to be differentiated in x and others.
+
+    The Hessian is symmetric, so a cotangent c of the gradient is pulled back by
+    pushing it forward: (D_x^2 loss . c, D_others D_x loss . c) is the derivative of
+    grad_{x, others} loss along c. That stores nothing, where the reverse of a reverse
+    would keep all intermediate values of the gradient.
+
+    Args:
+      loss: (x, others, batch) -> scalar. The batch counts as a constant.
+    """
+
+    @jax.custom_vjp
+    def grad_x(x, others, batch):
+        return jax.grad(loss)(x, others, batch)
+
+    def forward(x, others, batch):
+        return grad_x(x, others, batch), (x, others, batch)
+
+    def backward(kept, c):
+        x, others, batch = kept
+        both = jax.grad(loss, (0, 1))
+        _, (to_x, to_others) = jax.jvp(lambda x: both(x, others, batch), (x,), (c,))
+        return to_x, to_others, None
+
+    grad_x.defvjp(forward, backward)
+    return grad_x

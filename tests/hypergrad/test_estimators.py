@@ -1,0 +1,207 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from problems import quadratic, smooth
+
+from nasjax import hypergrad, optim
+from nasjax.hypergrad import cg, ggn, identity, implicit, neumann, unrolled
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+@pytest.mark.usefixtures("strict_dtypes")
+def test_first_order_takes_w_as_independent_of_alpha():
+    """L = |w|^2 . a[0] + a[1]^2 over dictionaries; the partial derivative in a."""
+
+    def val_loss(w, arch, batch):
+        mix = arch["normal"]
+        return batch * (jnp.sum(jnp.square(w["p"])) * mix[0] + mix[1] ** 2)
+
+    estimator = hypergrad.first_order(val_loss)
+    w, arch = {"p": jnp.array([1.0, 2.0])}, {"normal": jnp.array([3.0, -4.0])}
+    value, grad = estimator(w, arch, None, 2.0)
+    np.testing.assert_allclose(value, 2 * (5 * 3 + 16))
+    np.testing.assert_allclose(grad["normal"], [10.0, -16.0])
+    assert estimator.name == "first_order"
+    assert estimator.objective(w, arch, None, 2.0) == value
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_implicit_with_conjugate_gradients_is_the_analytic_hypergradient(seed):
+    q = quadratic(seed)
+    w = q.solve(q.a)
+    found = implicit(q.train_loss, q.val_loss, cg(50, tol=1e-14))(w, q.a, None, None)
+    np.testing.assert_allclose(found.grad, q.hypergradient, rtol=1e-10)
+    np.testing.assert_allclose(found.value, q.val_loss(w, q.a, None))
+
+
+@pytest.mark.parametrize("terms", [1, 2, 7])
+def test_sgd_from_the_optimum_is_the_neumann_series(terms):
+    """T steps on one fixed batch; they do not move, but their derivatives do."""
+    q, lr = quadratic(0), 0.1
+    w = q.solve(q.a)
+    series = implicit(q.train_loss, q.val_loss, neumann(lr, terms))(w, q.a, None, None)
+    batches = jnp.zeros((terms, 1)) if terms > 1 else None
+    steps = unrolled(q.train_loss, q.val_loss, optax.sgd(lr), terms)
+    grad = steps(w, q.a, batches, None).grad
+    np.testing.assert_allclose(grad, series.grad, rtol=1e-12)
+    one = implicit(q.train_loss, q.val_loss, identity(lr))(w, q.a, None, None)
+    assert (terms == 1) == np.allclose(one.grad, grad, rtol=1e-12)
+
+
+def composed(p, steps, lr, momentum, decay, buffer):
+    """The unrolled map written out, to be differentiated by reverse over reverse."""
+
+    def total(alpha):
+        w, b = p.w, buffer
+        for t in range(steps):
+            batch = p.train if steps == 1 else p.train[t]
+            g = jax.grad(p.loss)(w, alpha, batch)
+            b = jax.tree.map(lambda b, g, w: momentum * b + g + decay * w, b, g, w)
+            w = jax.tree.map(lambda w, b: w - lr * b, w, b)
+        return p.loss(w, alpha, p.val)
+
+    return jax.value_and_grad(total)(p.alpha)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 7])
+@pytest.mark.parametrize("remat", [False, True])
+def test_unrolled_is_the_derivative_of_the_composed_map(steps, remat):
+    """Momentum, weight decay, a live buffer, jitted."""
+    p = smooth(batches=steps)
+    optimizer = optim.sgd(0.3, 0.9, 0.1)
+    buffer = jax.tree.map(lambda leaf: 0.1 * leaf**2, p.w)
+    state = optimizer.init(p.w)
+    state = (*state[:2], state[2]._replace(trace=buffer), *state[3:])
+    estimator = unrolled(p.loss, p.loss, optimizer, steps, remat)
+    found = jax.jit(estimator)(p.w, p.alpha, p.train, p.val, state)
+    value, grad = composed(p, steps, 0.3, 0.9, 0.1, buffer)
+    np.testing.assert_allclose(found.value, value, rtol=1e-12)
+    np.testing.assert_allclose(found.grad, grad, rtol=1e-10)
+    assert estimator.cost == 3 * steps + 1 + remat * steps
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_remat_is_what_keeps_fewer_copies_of_w(remat):
+    """36 steps: 36 copies of w, or about 6 + 6."""
+    size = 10_000
+
+    def loss(w, alpha, batch):
+        return jnp.sum(jnp.sin(w * batch) * alpha)
+
+    estimator = unrolled(loss, loss, optax.sgd(0.1), 36, remat)
+    arguments = jnp.ones(size), jnp.ones(()), jnp.ones(36), jnp.ones(())
+    plan = jax.jit(estimator).lower(*arguments).compile().memory_analysis()
+    copies = plan.temp_size_in_bytes / (8 * size)
+    assert (12 < copies < 25) if remat else (36 <= copies < 90), copies
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.3])
+def test_unrolled_goes_through_clipping_and_maps_over_alpha(clip):
+    p = smooth()
+    optimizer = optim.sgd(0.3, 0.9, 0.1, clip)
+    estimator = unrolled(p.loss, p.loss, optimizer)
+    alphas = np.stack([p.alpha, -p.alpha])
+    each = lambda alpha: estimator(p.w, alpha, p.train, p.val)
+    found = jax.jit(jax.vmap(each))(alphas)
+
+    def total(alpha):
+        g = jax.grad(p.loss)(p.w, alpha, p.train)
+        updates, _ = optimizer.update(g, optimizer.init(p.w), p.w)
+        return p.loss(optax.apply_updates(p.w, updates), alpha, p.val)
+
+    for row, alpha in enumerate(alphas):
+        np.testing.assert_allclose(found.grad[row], jax.grad(total)(alpha), rtol=1e-10)
+    plain = hypergrad.first_order(p.loss)(p.w, p.alpha, p.train, p.val)
+    assert np.abs(found.grad[0] - plain.grad).max() > 1e-3
+
+
+def estimators(loss):
+    curvature = ggn(lambda w, alpha, x: x @ w["a"], lambda z, x: jnp.mean(z**2))
+    return {
+        "first_order": hypergrad.first_order(loss),
+        "unrolled": unrolled(loss, loss, optim.sgd(0.1, 0.9, 0.1)),
+        "implicit_amended": implicit(loss, loss, hypergrad.amended(0.1)),
+        "implicit_neumann": implicit(loss, loss, neumann(0.1, 5)),
+        "implicit_cg": implicit(loss, loss, cg(5, damping=2.0)),
+        "implicit_cg_ggn": implicit(loss, loss, cg(5, damping=0.1), curvature),
+        "unrolled_finite_difference": hypergrad.finite_difference.unrolled(
+            loss, loss, optax.sgd(0.1)
+        ),
+        "amended_finite_difference": hypergrad.finite_difference.amended(
+            loss, loss, 0.1
+        ),
+    }
+
+
+names = pytest.mark.parametrize("name", list(estimators(smooth().loss)))
+
+
+@names
+def test_names_and_single_precision(name):
+    """float32 gives float32, near the float64 result; jitted."""
+    p = smooth()
+    estimator = estimators(p.loss)[name]
+    assert estimator.name == name
+    exact = estimator(p.w, p.alpha, p.train, p.val).grad
+    single = jax.tree.map(lambda x: np.float32(x), (p.w, p.alpha, p.train, p.val))
+    found = jax.jit(estimator)(*single)
+    assert found.grad.dtype == jnp.float32
+    close = 0.05 if "finite" in name else 1e-4
+    np.testing.assert_allclose(found.grad, exact, rtol=close, atol=close)
+
+
+@names
+def test_bfloat16_losses(name):
+    """The loss in bfloat16, w and alpha in float32, as mixed precision has it."""
+    p = smooth()
+
+    def loss(w, alpha, batch):
+        half = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), (w, alpha, batch))
+        return p.loss(*half)
+
+    single = jax.tree.map(lambda x: np.float32(x), (p.w, p.alpha, p.train, p.val))
+    found = jax.jit(estimators(loss)[name])(*single)
+    exact = estimators(p.loss)[name](p.w, p.alpha, p.train, p.val).grad
+    assert found.value.dtype == jnp.bfloat16 and found.grad.dtype == jnp.float32
+    if "finite" not in name:  # these lose all digits here
+        assert np.abs(found.grad - exact).max() < 0.1 * np.abs(exact).max()
+
+
+@names
+def test_batches_split_over_devices_change_nothing(name):
+    p = smooth()
+    train, val = np.tile(p.train, (4, 1))[:16], np.tile(p.val, (4, 1))[:16]
+    estimator = jax.jit(estimators(p.loss)[name])
+    split = NamedSharding(Mesh(jax.devices(), "d"), PartitionSpec("d"))
+    one = estimator(p.w, p.alpha, train, val)
+    many = estimator(p.w, p.alpha, *jax.device_put((train, val), split))
+    np.testing.assert_allclose(many.grad, one.grad, rtol=1e-9)
+
+
+def test_estimators_take_python_scalars():
+    loss = lambda w, a, x: (w * x - a) ** 2
+    for estimator in (
+        unrolled(loss, loss, optax.sgd(0.25)),
+        unrolled(loss, loss, optax.sgd(0.25), 2),
+        implicit(loss, loss, cg(1)),
+        implicit(loss, loss, neumann(0.25, 3)),
+    ):
+        batch = jnp.ones(2) if estimator.name == "unrolled_2" else 1.0
+        assert np.isfinite(estimator(1.0, 2.0, batch, 2.0).grad)
+
+
+def test_an_inverse_of_the_users_own():
+    """The exact inverse of a Hessian that the user happens to know."""
+    q = quadratic(1)
+
+    def solve_it(matvec, v):
+        return np.linalg.inv(q.H) @ v
+
+    estimator = implicit(q.train_loss, q.val_loss, solve_it)
+    assert estimator.name == "implicit_solve_it"
+    found = estimator(q.solve(q.a), q.a, None, None)
+    np.testing.assert_allclose(found.grad, q.hypergradient, rtol=1e-10)
