@@ -9,14 +9,12 @@ from typing import Any
 
 import jax
 
-from nasjax import hypergrad, memory, optim, relax
+from nasjax import memory, optim
 from nasjax.compiling import side_by_side
 from nasjax.nets import count, genotype_network, supernet
 from nasjax.published import PUBLISHED
 from nasjax.retrain import training
 from nasjax.search import ALGORITHMS, Problem
-from nasjax.search.base import bilevel, losses
-from nasjax.search.directions import gradient
 from nasjax.spaces import DARTS_8, Macro, darts
 
 
@@ -32,21 +30,15 @@ class Ours:
             space=space,
             model=supernet(space, macro, settings.classes, *options),
             image_shape=shape,
-            sgd=lambda rate: optim.sgd(rate, 0.9, 3e-4, 5.0),
+            sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
             rate=optim.cosine(0.025, 0.001, 50, 100),
             steps_per_epoch=100,
             epochs=50,
             warmup_epochs=0,
         )
-        loss = losses(problem, relax.softmax)
-        adam = optim.adam(3e-4, 0.5, 0.999, 1e-3)
-        virtual = optim.sgd(problem.rate, 0.9, 3e-4)
-        second = bilevel(
-            problem,
-            loss,
-            gradient(hypergrad.unrolled(loss.loss, loss.loss, virtual), adam),
-            relax.softmax,
-            problem.cadence(1),
+        adam = {"every": 1, "rate": 3e-4, "b1": 0.5, "b2": 0.999, "weight_decay": 1e-3}
+        second = ALGORITHMS["darts_second"](
+            problem, SimpleNamespace(finite_difference=False, **adam)
         )
         mgs = ALGORITHMS["zarts_mgs"](
             problem,
@@ -56,10 +48,7 @@ class Ours:
                 temperature=1.0, mixture=1e-3, weights="likelihood",
             ),
         )  # fmt: skip
-        first = ALGORITHMS["darts_first"](
-            problem,
-            SimpleNamespace(every=1, rate=3e-4, b1=0.5, b2=0.999, weight_decay=1e-3),
-        )
+        first = ALGORITHMS["darts_first"](problem, SimpleNamespace(**adam))
         network = genotype_network(
             PUBLISHED["darts_v2"], macro, settings.classes, True, *options
         )

@@ -14,10 +14,12 @@ from nasjax.nets.operations import DTYPES, OPERATIONS, REMATS
 from nasjax.parallel import MODES, check_batch
 from nasjax.search import ALGORITHMS
 from nasjax.spaces import Macro
+from nasjax.stages import EDGES
 
 # Smallest value of a number, by its name anywhere in the config. A bound that is an
 # integer is that of an integer field.
 AT_LEAST: dict[str, int | float] = {
+    "alpha_spread": 0.0,
     "auxiliary": 0.0,
     "b1": 0.0,
     "b2": 0.0,
@@ -28,15 +30,19 @@ AT_LEAST: dict[str, int | float] = {
     "chunk": 0,
     "clip": 0.0,
     "cutout": 0,
+    "damping": 0.0,
     "devices": 0,
     "drop_path": 0.0,
     "epochs": 1,
+    "eta": 0.0,
     "every": 1,
     "inner_rate": 0.0,
     "inner_steps": 0,
     "log_every": 1,
+    "max_steps": 1,
     "mixture": 0.0,
     "momentum": 0.0,
+    "neumann_rate": 0.0,
     "pad": 0,
     "rate": 0.0,
     "rate_min": 0.0,
@@ -45,6 +51,8 @@ AT_LEAST: dict[str, int | float] = {
     "split_seed": 0,
     "spread": 0.0,
     "temperature": 0.0,
+    "terms": 1,
+    "tolerance": 0.0,
     "warmup_epochs": 0,
     "weight_decay": 0.0,
 }
@@ -52,9 +60,12 @@ AT_LEAST: dict[str, int | float] = {
 # Numbers whose range has another end, or an open one.
 BELOW_ONE = ("b1", "b2", "drop_path", "momentum")
 AT_MOST_ONE = ("mixture",)
-ABOVE_LEAST = ("temperature",)
+ABOVE_LEAST = ("neumann_rate", "temperature")
 
 CHOICES = {
+    "curvature": ("ggn", "hessian"),
+    "edges": EDGES,
+    "inverse": ("neumann", "cg"),
     "lowering": SPELLINGS,
     "precision": DTYPES,
     "remat": REMATS,
@@ -117,6 +128,13 @@ def sizes(config: ConfigDict, data: Splits, devices: int) -> None:
                 f"set --config.{name}.batch to at most {size}."
             )
         check_batch(batch, devices)
+    if not config.space.share and config.retrain.cells != config.search.cells:
+        raise UserError(
+            f"With --config.space.share=False every cell is found for its place, but "
+            f"the search has {config.search.cells} cells and retraining "
+            f"{config.retrain.cells}; set --config.retrain.cells and "
+            "--config.search.cells to the same number."
+        )
     side = min(data.weights.image.shape[1:3])
     for part in (config.search, config.retrain):
         Macro(part.channels, part.cells).map_sizes(side)

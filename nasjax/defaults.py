@@ -60,6 +60,8 @@ def settings(arg: str | None = None) -> ConfigDict:
 
     config.space = space = ConfigDict()
     space.primitives = DARTS_7  # the operations on every edge; `none` may be added
+    space.edges = "pruned"  # after the search; or "fixed", or "searched" before it
+    space.share = True  # cells of a type share alpha; False: each cell has its own
 
     config.search = search = ConfigDict()
     search.channels = 8  # C of the first cell
@@ -72,6 +74,10 @@ def settings(arg: str | None = None) -> ConfigDict:
     search.momentum = 0.9  # SGD
     search.weight_decay = 3e-4  # L2, added to the clipped gradient
     search.clip = 5.0  # largest global norm of the gradient; 0 does not clip
+    search.alpha_spread = 1e-3  # of alpha's normal initial values; 0: all equal
+    search.cutout = 0  # side of the square cut out of each image; 0 for none
+    search.drop_path = 0.0  # the last epoch's probability, ramped up from 0
+    search.auxiliary = 0.0  # weight of an auxiliary head's training loss; 0: no head
 
     config.retrain = retrain = ConfigDict()
     retrain.channels = 16  # C of the first cell
@@ -90,6 +96,17 @@ def settings(arg: str | None = None) -> ConfigDict:
     if arg is not None:
         _paper(config, arg)
     return config
+
+
+def adam(arg: str | None = None) -> ConfigDict:
+    """The part `arch` of a config whose alpha descends a hypergradient by Adam."""
+    arch = ConfigDict()
+    arch.every = 1  # weight steps between two moves of alpha
+    arch.rate = 3e-3 if arg is None else 3e-4  # Adam's learning rate
+    arch.b1 = 0.5  # Adam's first moment
+    arch.b2 = 0.999  # Adam's second moment
+    arch.weight_decay = 1e-3  # L2, inside Adam as in PyTorch
+    return arch
 
 
 def _paper(config: ConfigDict, name: str) -> None:

@@ -22,7 +22,7 @@ from nasjax.data.augment import Augment
 from nasjax.defaults import HOW
 from nasjax.errors import UserError
 from nasjax.folder import RunFolder
-from nasjax.genotype import Genotype, discretise, random_genotype
+from nasjax.genotype import Genotype, random_genotype
 from nasjax.keys import derive
 from nasjax.loop import run_phase, signals
 from nasjax.nets import Model
@@ -31,6 +31,7 @@ from nasjax.progress import Progress
 from nasjax.retrain import training
 from nasjax.search import ALGORITHMS, Problem, Search
 from nasjax.spaces import CellSpace, Macro, darts
+from nasjax.stages import Stage, stages
 
 
 class Experiment(NamedTuple):
@@ -40,7 +41,8 @@ class Experiment(NamedTuple):
     space: CellSpace
     data: splits.Splits
     data_name: str
-    search: Search
+    stages: tuple[Stage, ...]
+    search: Search  # of the last stage, as are the problem and its edges
     problem: Problem
     search_augment: Augment
     retrain_augment: Augment
@@ -58,9 +60,8 @@ class Experiment(NamedTuple):
     @property
     def auxiliary(self) -> bool:
         """Whether retraining has an auxiliary head: asked for, and its map is 2x2."""
-        macro = self.retrain_macro
-        side = macro.map_sizes(min(self.image_shape[:2]))[2 * macro.cells // 3]
-        return self.config.retrain.auxiliary > 0 and side >= 2
+        weight = self.config.retrain.auxiliary
+        return _has_head(weight, self.retrain_macro, self.image_shape)
 
 
 def build(config: ConfigDict) -> Experiment:
@@ -71,6 +72,8 @@ def build(config: ConfigDict) -> Experiment:
     """
     config = checks.config(config)
     space = darts(checks.primitives(config.space.primitives))
+    if not config.space.share:
+        space = space.separate(config.search.cells)
     train, test, data_name = sources.load(
         config.data.name, config.data.path, config.data.test_path
     )
@@ -89,36 +92,70 @@ def build(config: ConfigDict) -> Experiment:
         "mean": mean,
         "std": std,
     }
-    search_augment = Augment(cutout=0, **shared)
+    search_augment = Augment(cutout=config.search.cutout, **shared)
     retrain_augment = Augment(cutout=config.retrain.cutout, **shared)
     for augment in (search_augment, retrain_augment):
         augmentation.check(augment, known.shape)
 
     settings = config.search
     steps = len(data.weights.label) // settings.batch
-    problem = Problem(
-        space=space,
-        model=nets.supernet(
-            space,
-            Macro(settings.channels, settings.cells),
-            len(data.classes),
-            config.lowering,
-            axis,
-            config.remat,
-            config.precision,
-        ),
-        image_shape=known.shape[1:],
-        sgd=lambda rate: optim.sgd(
-            rate, settings.momentum, settings.weight_decay, settings.clip
-        ),
-        rate=optim.cosine(settings.rate, settings.rate_min, settings.epochs, steps),
-        steps_per_epoch=steps,
-        epochs=settings.epochs,
-        warmup_epochs=settings.warmup_epochs,
-        axis=axis,
-    )
+    macro = Macro(settings.channels, settings.cells)
+    head = _has_head(settings.auxiliary, macro, known.shape[1:])
+
+    def on(space: CellSpace, relaxation, initial) -> tuple[Problem, Search]:
+        problem = Problem(
+            space=space,
+            model=nets.supernet(
+                space,
+                macro,
+                len(data.classes),
+                config.lowering,
+                axis,
+                config.remat,
+                config.precision,
+                head,
+            ),
+            image_shape=known.shape[1:],
+            sgd=lambda rate, clip=True: optim.sgd(
+                rate,
+                settings.momentum,
+                settings.weight_decay,
+                settings.clip if clip else 0.0,
+            ),
+            rate=optim.cosine(settings.rate, settings.rate_min, settings.epochs, steps),
+            steps_per_epoch=steps,
+            epochs=settings.epochs,
+            warmup_epochs=settings.warmup_epochs,
+            axis=axis,
+            relaxation=relaxation,
+            init_arch=initial(space, settings.alpha_spread),
+            drop_path=settings.drop_path,
+            auxiliary=settings.auxiliary,
+        )
+        return problem, _algorithm(config, problem)
+
+    planned = stages(config.space.edges, space, on)
+    for stage in planned:
+        problem, search = stage.begin(None)
+    total = settings.epochs * steps
+    if not any(search.cadence.due(step) for step in range(total)):
+        raise UserError(
+            f"Alpha would never move: it is due every {search.cadence.every} weight "
+            f"steps after {search.cadence.warmup}, and the search has {total}; lower "
+            "--config.arch.every or --config.search.warmup_epochs."
+        )
+    if config.space.edges == "fixed":
+        space = problem.space
+    return Experiment(
+        config, space, data, data_name, planned, search, problem, search_augment,
+        retrain_augment, where,
+    )  # fmt: skip
+
+
+def _algorithm(config: ConfigDict, problem: Problem) -> Search:
+    """The algorithm that the config names."""
     try:
-        search = ALGORITHMS[config.algorithm](problem, config.arch)
+        return ALGORITHMS[config.algorithm](problem, config.arch)
     except ValueError as error:  # a setting that the method itself refuses
         raise UserError(f"{error} Set it with --config.arch.NAME=VALUE.") from None
     except AttributeError as error:
@@ -127,17 +164,11 @@ def build(config: ConfigDict) -> Experiment:
             f"config.arch does not fit the algorithm {config.algorithm}: it lacks "
             f"{field}; start from configs/{config.algorithm}.py."
         ) from None
-    total = settings.epochs * steps
-    if not any(search.cadence.due(step) for step in range(total)):
-        raise UserError(
-            f"Alpha would never move: it is due every {search.cadence.every} weight "
-            f"steps after {search.cadence.warmup}, and the search has {total}; lower "
-            "--config.arch.every or --config.search.warmup_epochs."
-        )
-    return Experiment(
-        config, space, data, data_name, search, problem, search_augment,
-        retrain_augment, where,
-    )  # fmt: skip
+
+
+def _has_head(weight: float, macro: Macro, image_shape: tuple[int, ...]) -> bool:
+    side = macro.map_sizes(min(image_shape[:2]))[2 * macro.cells // 3]
+    return weight > 0 and side >= 2
 
 
 def run(
@@ -195,7 +226,7 @@ def _run(
         for line in report.opening(experiment, folder.path):
             progress.line(line)
         key = jax.random.key(config.seed)
-        genotype, found = _search(experiment, derive(key, "search"), folder, progress)
+        genotype, searched = _search(experiment, key, folder, progress)
         candidates = {"retrain": genotype}
         if config.retrain.baseline:
             random = random_genotype(config.seed, experiment.space)
@@ -217,7 +248,7 @@ def _run(
             )
             for name, (model, outcome) in trained.items()
         }
-        outcomes = [found, *(outcome for _, outcome in trained.values())]
+        retrained = [outcome for _, outcome in trained.values()]
         macro = experiment.retrain_macro
         count = nets.count_genotype(
             genotype,
@@ -236,41 +267,46 @@ def _run(
             "test_accuracy": accuracy["retrain"],
             "random_test_accuracy": accuracy.get("retrain_random"),
             **count,
-            "supernet_valid_accuracy": found.metrics["valid_accuracy"],
+            "supernet_valid_accuracy": searched[-1].metrics["valid_accuracy"],
             "seconds": {
-                "compile": sum(o.seconds["compile"] for o in outcomes),
-                "search": found.seconds["run"],
-                "retrain": sum(o.seconds["run"] for o in outcomes[1:]),
+                "compile": sum(o.seconds["compile"] for o in searched + retrained),
+                "search": sum(o.seconds["run"] for o in searched),
+                "retrain": sum(o.seconds["run"] for o in retrained),
             },
             "interrupted": folder.interrupted,
         }
-        report.pictures(folder, genotype, experiment.space)
+        report.pictures(folder, genotype, experiment.space.primitives)
         folder.write_outcome("result", result)
         progress.line(report.closing(result, folder.path))
         return result
 
 
 def _search(experiment: Experiment, key, folder: RunFolder, progress: Progress):
-    config = experiment.config
-    phase = search_phase(
-        experiment.search,
-        experiment.problem,
-        experiment.data.weights,
-        experiment.data.arch,
-        experiment.search_augment,
-        config.search.batch,
-        key,
-        experiment.where,
-        config.parallel,
-        folder,
-    )
-    outcome = run_phase(
-        phase, folder, progress, config.checkpoint_every, config.log_every
-    )
-    mix = jax.device_get(experiment.search.mix(outcome.state.arch))
-    genotype = discretise(mix, experiment.space)
-    folder.write_outcome("genotype", genotype.to_json())
-    return genotype, outcome
+    """The genotype, and the outcomes of all stages."""
+    config, previous, outcomes = experiment.config, None, []
+    for stage in experiment.stages:
+        problem, search = stage.begin(previous)
+        phase = search_phase(
+            stage.name,
+            search,
+            problem,
+            experiment.data.weights,
+            experiment.data.arch,
+            experiment.search_augment,
+            config.search.batch,
+            derive(key, stage.name),
+            experiment.where,
+            config.parallel,
+            folder,
+        )
+        outcome = run_phase(
+            phase, folder, progress, config.checkpoint_every, config.log_every
+        )
+        arch = jax.device_get(outcome.state.arch)
+        previous = stage.finish(search, problem.space, arch)
+        folder.write_outcome(stage.outcome, previous)
+        outcomes.append(outcome)
+    return Genotype.from_json(previous, problem.space), outcomes
 
 
 def _retrain(

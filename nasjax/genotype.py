@@ -105,6 +105,9 @@ class Genotype:
             )
         for name, pairs in cells.items():
             _check_pairs(name, pairs)
+        own = space._replace(kept=None).separate(len(cells))
+        if cells and set(cells) == set(own.types):  # a cell of its own at every place
+            space = space if space.types == own.types else own
         concat = data["concat"]
         if not isinstance(concat, list) or any(type(n) is not int for n in concat):
             raise UserError(
@@ -157,10 +160,14 @@ def check(genotype: Genotype, space: CellSpace) -> None:
             node = space.inputs + index // space.picks
             if op not in space.primitives:
                 raise unknown("primitive", op, space.primitives)
-            if (source, node) not in space.edges:
+            known = [s for s, target in space.edges_of(name) if target == node]
+            if source not in known:
+                some = f"nodes 0 to {node - 1}"
+                if len(known) < node:
+                    some = f"the nodes {_list(map(str, known))}"
                 raise UserError(
                     f"Node {node} of cell {name!r} reads from node {source}, but it "
-                    f"can only read from nodes 0 to {node - 1}."
+                    f"can only read from {some}."
                 )
     if genotype.concat != space.concat:
         raise UserError(
@@ -234,9 +241,9 @@ def discretise(mix: Mapping[str, np.ndarray], space: CellSpace) -> Genotype:
       UserError: weights are missing, of another shape or not finite.
     """
     real = _choices(space)
-    shape = (len(space.edges), len(space.primitives))
     cells = {}
     for name in space.types:
+        edges, shape = space.edges_of(name), space.alpha_shape(name)
         if name not in mix:
             raise unknown("cell type in the mixing weights", name, mix)
         weights = np.asarray(mix[name])
@@ -252,11 +259,11 @@ def discretise(mix: Mapping[str, np.ndarray], space: CellSpace) -> Genotype:
             )
         weights, pairs = weights[:, real], []
         for node in space.concat:
-            rows = np.array([e for e, (_, t) in enumerate(space.edges) if t == node])
+            rows = np.array([e for e, (_, t) in enumerate(edges) if t == node])
             strength = weights[rows].max(axis=1)
             for row in rows[np.argsort(-strength, kind="stable")[: space.picks]]:
                 op = space.primitives[real[int(weights[row].argmax())]]
-                pairs.append((op, space.edges[row][0]))
+                pairs.append((op, edges[row][0]))
         cells[name] = tuple(pairs)
     return Genotype(space.name, cells, space.concat)
 
@@ -272,7 +279,8 @@ def random_genotype(seed: int, space: CellSpace) -> Genotype:
     for name in space.types:
         pairs = []
         for node in space.concat:
-            sources = np.sort(random.choice(node, space.picks, replace=False))
+            known = [s for s, target in space.edges_of(name) if target == node]
+            sources = np.sort(random.choice(known, space.picks, replace=False))
             ops = random.choice(real, space.picks)
             pairs += [
                 (space.primitives[o], int(s)) for o, s in zip(ops, sources, strict=True)
@@ -295,9 +303,10 @@ def one_hot(genotype: Genotype, space: CellSpace) -> dict[str, np.ndarray]:
     check(genotype, space)
     mix = {}
     for name in space.types:
-        weights = np.zeros((len(space.edges), len(space.primitives)), np.float32)
+        weights = np.zeros(space.alpha_shape(name), np.float32)
         for index, (op, source) in enumerate(genotype.cells[name]):
-            edge = space.edges.index((source, space.inputs + index // space.picks))
+            node = space.inputs + index // space.picks
+            edge = space.edges_of(name).index((source, node))
             weights[edge, space.primitives.index(op)] += 1
         mix[name] = weights
     return mix

@@ -41,6 +41,7 @@ class Phase(NamedTuple):
             need, and refuses what does not fit in memory. Returns a line to show, or
             None. It is timed apart.
         evaluate: (state) -> metrics, floats; called when an epoch or the phase ends.
+        estimator: how a search moves alpha; every line of the log says it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Phase(NamedTuple):
     step: Callable[[State, int], tuple[State, Mapping[str, jax.Array]]]
     compile: Callable[[State], str | None]
     evaluate: Callable[[State], Mapping[str, float]]
+    estimator: str | None = None
 
 
 class Outcome(NamedTuple):
@@ -166,7 +168,7 @@ def run_phase(
             progress.line(f"{phase.name}: compiled in {spent:.1f} s")
             if remark:
                 progress.line(f"{phase.name}: {remark}")
-        progress.update(phase.name, run.step, phase.steps, {})
+        progress.update(phase.name, run.step, phase.steps, {}, phase.estimator)
         run.begun = time.perf_counter() - run.run_seconds
         while flag.signum is None and run.step < phase.steps:
             run.advance()
@@ -174,7 +176,7 @@ def run_phase(
             if run.step % log_every == 0 or run.ends_epoch():
                 line = run.look()
                 folder.log(run.stamp(line))
-            progress.update(phase.name, run.step, phase.steps, line)
+            progress.update(phase.name, run.step, phase.steps, line, phase.estimator)
             if run.step % checkpoint_every == 0:
                 run.save()
         run.save()
@@ -282,6 +284,7 @@ class _Run:
         """The line of the log for this step; epochs count from 1."""
         return {
             "phase": self.phase.name,
+            **({"estimator": self.phase.estimator} if self.phase.estimator else {}),
             "step": self.step,
             "epoch": -(-self.step // self.phase.steps_per_epoch),
             **metrics,

@@ -10,8 +10,11 @@ import numpy as np
 from jax import Array, lax
 
 from nasjax.data.augment import Augment, prepare
+from nasjax.genotype import discretise
 from nasjax.nets import Model
+from nasjax.nets.operations import is_parametric
 from nasjax.search.base import cross_entropy
+from nasjax.spaces import CellSpace
 
 
 def evaluation(model: Model, augment: Augment, batch: int) -> Callable:
@@ -45,22 +48,39 @@ def evaluation(model: Model, augment: Augment, batch: int) -> Callable:
     return evaluate
 
 
-def mixing(mix: Mapping[str, np.ndarray], primitives: tuple[str, ...]) -> dict:
-    """Signals of a search: alpha's entropy (nats) and the weight of skip and `none`.
+def mixing(mix: Mapping[str, np.ndarray], space: CellSpace) -> dict[str, float]:
+    """Signals of a search, with those of its collapse, of every cell type.
+
+    entropy (nats), skip and none: alpha's entropy and the mean weights over the edges.
+    kept_skips, parametric: of the genotype at this moment, the share of skip
+    connections among its operators and how many operators have parameters. Where every
+    cell has its own alpha all are means over the cells. Bi et al., arXiv 1910.11831,
+    figures 1 and 8.
 
     Args:
       mix: mixing weights [E, O] of every cell type.
 
-    >>> mixing({"normal": np.array([[0.5, 0.5]])}, ("none", "skip_connect"))
-    {'entropy_normal': 0.6931, 'skip_normal': 0.5, 'none_normal': 0.5}
+    >>> from nasjax.spaces import darts
+    >>> space = darts(("none", "skip_connect"))._replace(nodes=1, types=("normal",))
+    >>> signals = mixing({"normal": np.array([[0.5, 0.5], [0.5, 0.5]])}, space)
+    >>> [signals[f"{name}_normal"] for name in ("none", "kept_skips", "parametric")]
+    [0.5, 1.0, 0.0]
     """
-    signals = {}
-    for kind, weights in mix.items():
-        p = np.asarray(weights, np.float64)
-        entropy = -(p * np.log(np.maximum(p, 1e-30))).sum(-1).mean()
-        signals[f"entropy_{kind}"] = round(float(entropy), 4)
+    genotype = discretise(mix, space)
+    learns = {name for name in space.primitives if is_parametric(name)}
+    shared = set(space.types) <= {"normal", "reduce"}
+    signals: dict[str, list[float]] = {}
+
+    def note(name: str, kind: str, value: float) -> None:
+        signals.setdefault(f"{name}_{kind if shared else 'cells'}", []).append(value)
+
+    for kind in space.types:
+        p = np.asarray(mix[kind], np.float64)
+        note("entropy", kind, -(p * np.log(np.maximum(p, 1e-30))).sum(-1).mean())
         for word, name in (("skip", "skip_connect"), ("none", "none")):
-            if name in primitives:
-                share = p[:, primitives.index(name)].mean()
-                signals[f"{word}_{kind}"] = round(float(share), 4)
-    return signals
+            if name in space.primitives:
+                note(word, kind, p[:, space.primitives.index(name)].mean())
+        kept = [name for name, _ in genotype.cells[kind]]
+        note("kept_skips", kind, kept.count("skip_connect") / len(kept))
+        note("parametric", kind, sum(name in learns for name in kept))
+    return {name: round(float(np.mean(each)), 4) for name, each in signals.items()}

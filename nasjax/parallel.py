@@ -62,11 +62,19 @@ def averaged(loss: Callable, axis: str | None) -> Callable:
     """
     if axis is None:
         return loss
+    return lambda *arguments: lax.pmean(shared(loss, axis)(*arguments), axis)
 
-    def mean_loss(w, arch, batch):
-        return lax.pmean(loss(*lax.pmean((w, arch), axis), batch), axis)
 
-    return mean_loss
+def mean(value: Any, axis: str | None) -> Any:
+    """The mean over all shards."""
+    return value if axis is None else lax.pmean(value, axis)
+
+
+def shared(function: Callable, axis: str | None) -> Callable:
+    """(w, arch, batch) -> any, of a shard, whose derivatives are those of all shards."""
+    if axis is None:
+        return function
+    return lambda w, arch, batch: function(*lax.pmean((w, arch), axis), batch)
 
 
 def data_parallel(

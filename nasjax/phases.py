@@ -28,6 +28,7 @@ def on_devices(part: Part, where: Sequence[jax.Device]) -> dict[str, Array]:
 
 
 def search_phase(
+    name: str,
     search: Search,
     problem: Problem,
     weights: Part,
@@ -41,7 +42,8 @@ def search_phase(
 ) -> Phase:
     """The search as a phase: alpha moves when it is due, then the weights."""
     data = {"weights": on_devices(weights, where), "arch": on_devices(arch, where)}
-    sizes = {name: part["label"].shape[0] for name, part in data.items()}
+    sizes = {half: part["label"].shape[0] for half, part in data.items()}
+    space = problem.space
 
     def weight_batch(data, state):
         order = derive(state.key, "order")
@@ -50,9 +52,9 @@ def search_phase(
         return (_draw(data["weights"], index, draw_key, augment),)
 
     def arch_batches(data, state):
-        def one(name: str, key: Array):
-            index = random_indices(derive(key, "index"), batch, sizes[name])
-            return _draw(data[name], index, key, augment)
+        def one(half: str, key: Array):
+            index = random_indices(derive(key, "index"), batch, sizes[half])
+            return _draw(data[half], index, key, augment)
 
         train_key = derive(state.key, "look-ahead batches", state.step)
         train_keys = jax.random.split(train_key, search.inner_steps)
@@ -88,7 +90,7 @@ def search_phase(
             "lower --config.search.batch, --config.search.channels, or where there is "
             "one --config.arch.chunk (1), or set --config.remat=cell."
         )
-        return memory.report("search", programs.compiled, where, lower)
+        return memory.report(name, programs.compiled, where, lower)
 
     def step(state, index: int):
         state = parallel.replicate(state, where)  # a restored one is on one device
@@ -101,22 +103,29 @@ def search_phase(
     def evaluate(state):
         measured = programs["evaluate"](state, data["arch"])
         mix = jax.device_get(jax.jit(search.mix)(state.arch))
-        line = {"phase": "search", "step": int(state.step)}
-        folder.log(line | {"mix": {k: np.round(v, 5).tolist() for k, v in mix.items()}})
+        line = {
+            "phase": name,
+            "estimator": search.estimator,
+            "step": int(state.step),
+            "edges": {kind: space.edges_of(kind) for kind in space.types},
+            "mix": {k: np.round(v, 5).tolist() for k, v in mix.items()},
+        }
+        folder.log(line)
         return {
             "valid_loss": float(measured["loss"]),
             "valid_accuracy": float(measured["accuracy"]),
-            **metrics.mixing(mix, problem.space.primitives),
+            **metrics.mixing(mix, space),
         }
 
     return Phase(
-        "search",
+        name,
         problem.epochs * problem.steps_per_epoch,
         problem.steps_per_epoch,
         lambda: parallel.replicate(jax.jit(search.init)(key), where),
         step,
         compile,
         evaluate,
+        search.estimator,
     )
 
 

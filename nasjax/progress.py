@@ -59,9 +59,14 @@ class Progress:
             self._stream.flush()
 
     def update(
-        self, phase: str, step: int, steps: int, metrics: Mapping[str, float | None]
+        self,
+        phase: str,
+        step: int,
+        steps: int,
+        metrics: Mapping[str, float | None],
+        estimator: str | None = None,
     ) -> None:
-        """Tells that `step` of the `steps` of `phase` are done.
+        """Tells that `step` of the `steps` of `phase` are done, `estimator` saying how.
 
         Call it once with no metrics when a phase is taken up. With metrics it also
         writes them as one line, and as TensorBoard events.
@@ -69,7 +74,7 @@ class Progress:
         if phase != self._phase:
             self._open(phase, step, steps)
         if metrics:
-            self.line(self._describe(step, steps, metrics))
+            self.line(self._describe(step, steps, metrics, estimator))
         if self._bar is not None:
             now = time.monotonic()
             self._bar.update(self._bar.task_ids[0], completed=step)
@@ -111,9 +116,14 @@ class Progress:
                 self._writer = SummaryWriter(str(folder), purge_step=purge)
 
     def _describe(
-        self, step: int, steps: int, metrics: Mapping[str, float | None]
+        self,
+        step: int,
+        steps: int,
+        metrics: Mapping[str, float | None],
+        estimator: str | None,
     ) -> str:
         words = [f"{self._phase} {step}/{steps}"]
+        words += [f"({estimator})"] if estimator else []
         words += [f"{name} {_number(value)}" for name, value in metrics.items()]
         first, begun = self._begun
         if first < step < steps and self._bar is None:

@@ -55,15 +55,13 @@ def estimate(experiment: Experiment) -> tuple[float, float]:
     classes = len(experiment.data.classes)
     steps = problem.epochs * problem.steps_per_epoch
     moves = max(steps - cadence.warmup, 0) // cadence.every
-    samples = config.arch.get("samples", 1)
-    inner = config.arch.get("inner_steps", 0)
-    passes = steps + moves * (samples * (inner + 1 / 3) + 1)
+    passes = len(experiment.stages) * (steps + moves * experiment.search.cost)
     supernet = nets.count_supernet(
         problem.space, search.channels, search.cells, classes, side, channels
     )
     running = 3 * passes * search.batch * supernet["macs"] / TRAINING_RATE
     bodies = _bodies(Macro(search.channels, search.cells))
-    compiling = SEARCH_BODY_SECONDS * bodies
+    compiling = SEARCH_BODY_SECONDS * bodies * len(experiment.stages)
 
     retrain = config.retrain
     runs = 1 + bool(retrain.baseline)
@@ -110,22 +108,22 @@ def closing(result: dict[str, Any], path: Path) -> str:
     )
 
 
-def pictures(folder: RunFolder, genotype: Genotype, space: CellSpace) -> None:
-    """cells.png, alpha.png and curves.png of a run."""
+def pictures(
+    folder: RunFolder, genotype: Genotype, primitives: tuple[str, ...]
+) -> None:
+    """cells.png, alpha.png of the last stage, edges.png of one before, curves.png."""
     lines = folder.metrics()
     viz.draw(genotype, folder.path / "cells.png")
     viz.plot_curves(
         [line for line in lines if "mix" not in line], folder.path / "curves.png"
     )
-    snapshots = [line for line in lines if "mix" in line]
-    history = {
-        kind: np.array([line["mix"][kind] for line in snapshots])
-        for kind in space.types
-    }
-    steps = np.array([line["step"] for line in snapshots])
-    viz.plot_alpha(
-        history, steps, space.primitives, space.edges, folder.path / "alpha.png"
-    )
+    for phase, name in (("search", "alpha.png"), ("edges", "edges.png")):
+        seen = [line for line in lines if "mix" in line and line["phase"] == phase]
+        if not seen:
+            continue
+        kinds, steps = seen[0]["mix"], np.array([line["step"] for line in seen])
+        history = {k: np.array([line["mix"][k] for line in seen]) for k in kinds}
+        viz.plot_alpha(history, steps, primitives, seen[0]["edges"], folder.path / name)
 
 
 def _found(data: dict[str, Any]) -> Genotype:

@@ -206,23 +206,29 @@ def plot_alpha(
     history: Mapping[str, np.ndarray],
     steps: np.ndarray,
     primitives: Sequence[str],
-    edges: Sequence[tuple[int, int]],
+    edges: Mapping[str, Sequence[tuple[int, int]]],
     path: str | os.PathLike[str],
 ) -> None:
     """Plots mixing weights over time: per cell type, one panel for every edge.
+
+    Of more than two cell types, one panel each, with the mean over its edges.
 
     Args:
       history: cell type -> mixing weights [T, E, O].
       steps: their search steps [T].
       primitives: the O operations.
-      edges: the E edges as (source, node).
+      edges: cell type -> its E edges as (source, node).
       path: the picture to write; its ending says the format: .png, .svg or .pdf.
 
     Raises:
       UserError: another ending, or the file cannot be written.
     """
-    nodes = sorted({node for _, node in edges})
-    columns = max(source for source, _ in edges) + 1
+    if len(history) > len(_TITLES):
+        _save(_means(history, steps, primitives), path)
+        return
+    every = [edge for own in edges.values() for edge in own]
+    nodes = sorted({node for _, node in every})
+    columns = max(source for source, _ in every) + 1
     rows = len(nodes)
     size = (2.0 * columns, 1.45 * rows * len(history) + 0.2)
     figure = _figure(size, layout="constrained")
@@ -234,22 +240,49 @@ def plot_alpha(
         for axes in grid.flat:
             axes.set_visible(False)
         lines = []
-        for edge, (source, node) in enumerate(edges):
+        for edge, (source, node) in enumerate(edges[name]):
             axes = grid[nodes.index(node), source]
             axes.set_visible(True)
-            lines = [
-                axes.plot(steps, weights[:, edge, o], color=_colour(op), lw=1.3)[0]
-                for o, op in enumerate(primitives)
-            ]
+            lines = _over_time(axes, steps, weights[:, edge], primitives)
             label = f"{_source(source, nodes[0], math=True)} → {node}"
             axes.set_title(label, size=9, pad=3)
             axes.set_ylim(0, top)
-            axes.tick_params(labelsize=7)
-            _clean(axes)
         block.legend(lines, map(_pretty, primitives), loc="upper right", fontsize=8)
         block.supxlabel("step", size=9)
         block.supylabel("mixing weight", size=9)
     _save(figure, path)
+
+
+def _means(history: Mapping[str, np.ndarray], steps, primitives) -> Figure:
+    """One panel for every cell: mixing weights, averaged over the edges."""
+    columns = 4
+    rows = -(-len(history) // columns)
+    figure = _figure((2.6 * columns, 1.7 * rows + 0.6), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(history) :]:
+        axes.set_visible(False)
+    lines = []
+    for axes, (name, weights) in zip(grid.flat, history.items(), strict=False):
+        lines = _over_time(axes, steps, weights.mean(1), primitives)
+        axes.set_title(_pretty(name), size=9, pad=3)
+        axes.set_ylim(bottom=0)
+    names = list(map(_pretty, primitives))
+    figure.legend(
+        lines, names, loc="outside upper center", ncols=len(names), fontsize=8
+    )
+    figure.supxlabel("step", size=9)
+    figure.supylabel("mixing weight, mean over the edges", size=9)
+    return figure
+
+
+def _over_time(axes: Axes, steps, weights: np.ndarray, primitives) -> list:
+    """A line for each operation; weights [T, O]."""
+    axes.tick_params(labelsize=7)
+    _clean(axes)
+    return [
+        axes.plot(steps, weights[:, o], color=_colour(op), lw=1.3)[0]
+        for o, op in enumerate(primitives)
+    ]
 
 
 def plot_curves(

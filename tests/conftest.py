@@ -29,6 +29,16 @@ def float64():
         yield
 
 
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """For programs that run a few times on small maps: compiling is all the time."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.read(name)
+    jax.config.update(name, True)
+    yield
+    jax.config.update(name, before)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets, NASJAX_DATA; skipped where there is none."""

@@ -83,15 +83,13 @@ def test_defaults_in_the_file_are_all_fields():
 @every
 @pytest.mark.parametrize("variant", VARIANTS[1:])
 def test_the_papers_setting(path, variant):
-    """DARTS (arXiv 1806.09055) A.1, which ZARTS (2110.04743) follows."""
+    """DARTS (arXiv 1806.09055) A.1, which ZARTS (2110.04743) follows; Amended-DARTS
+    (1910.11831) searches for 100 epochs in batches of 96."""
     config = load(path, variant)
     search, retrain = config.search, config.retrain
-    assert (search.channels, search.cells, search.epochs, search.batch) == (
-        16,
-        8,
-        50,
-        64,
-    )
+    assert (search.channels, search.cells) == (16, 8)
+    length = (100, 96) if path.stem == "amended" else (50, 64)
+    assert (search.epochs, search.batch) == length
     assert (search.rate, search.rate_min, search.momentum) == (0.025, 0.001, 0.9)
     assert (search.weight_decay, search.clip) == (3e-4, 5.0)
     assert (retrain.channels, retrain.cells, retrain.epochs) == (36, 20, 600)
@@ -118,6 +116,42 @@ def test_darts_first_order():
     assert (arch.rate, arch.b1, arch.b2, arch.weight_decay) == (3e-4, 0.5, 0.999, 1e-3)
     assert (arch.every, config.search.warmup_epochs) == (1, 0)
     assert tuple(config.space.primitives) == DARTS_8
+
+
+def test_darts_second_order_differs_in_its_estimator_alone():
+    first, second = (
+        load(ROOT / "configs" / f"darts_{order}.py", "cifar10").to_dict()
+        for order in ("first", "second")
+    )
+    assert second["arch"].pop("finite_difference") is False
+    assert first.pop("algorithm") != second.pop("algorithm")
+    assert first == second
+
+
+def test_amended_and_its_spaces():
+    """Section 3.1: the same regularisation in search and retraining; S1, S2, S3."""
+    path = ROOT / "configs" / "amended.py"
+    s1, s2, s3 = (load(path, f"cifar10{suffix}") for suffix in ("", "-s2", "-s3"))
+    for config in (s1, s2, s3):
+        assert (config.arch.eta, config.search.alpha_spread) == (0.1, 0.0)
+        for field in ("auxiliary", "drop_path", "cutout"):
+            assert config.search[field] == config.retrain[field] > 0
+        assert checks.config(config).is_locked
+    assert tuple(s1.space.primitives) == DARTS_8
+    assert (s1.space.edges, s1.space.share) == ("pruned", True)
+    assert tuple(s2.space.primitives) == ("skip_connect", "sep_conv_3x3")
+    assert (s2.space.edges, s2.space.share) == ("fixed", False)
+    assert (s2.search.channels, s2.search.cells) == (36, 20)
+    assert tuple(s3.space.primitives) == ("none", "skip_connect", "sep_conv_3x3")
+    assert (s3.search.channels, s3.search.cells) == (16, 8)
+    with pytest.raises(UserError, match="'s9'"):
+        load(path, "cifar10-s9")
+
+
+def test_implicit_search_keeps_the_curvature_positive():
+    for variant in VARIANTS:
+        arch = load(ROOT / "configs" / "implicit.py", variant).arch
+        assert arch.curvature == "ggn" and arch.damping > 0
 
 
 @every

@@ -224,7 +224,7 @@ def test_discretise_refuses():
         discretise(good, darts(("none",)))
 
 
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize("space", [SPACES["darts"], SPACES["darts7"]])
 def test_random_genotypes(space):
     drawn = [random_genotype(seed, space) for seed in range(300)]
     assert drawn[:5] == [random_genotype(seed, space) for seed in range(5)]

@@ -107,7 +107,13 @@ def test_drawings_that_cannot_be_written(tmp_path):
 def test_alpha_has_a_panel_for_every_edge(figures):
     steps = np.array([0, 50, 100])
     history = {name: np.random.rand(3, 14, 8) for name in DARTS.types}
-    viz.plot_alpha(history, steps, DARTS.primitives, DARTS.edges, "unused.png")
+    viz.plot_alpha(
+        history,
+        steps,
+        DARTS.primitives,
+        dict.fromkeys(DARTS.types, DARTS.edges),
+        "unused.png",
+    )
     panels = [axes for axes in figures[0].axes if axes.get_visible()]
     assert len(panels) == 28
     names = ("$c_{k-2}$", "$c_{k-1}$", "2", "3", "4")
@@ -149,7 +155,8 @@ def test_curves(tmp_path, figures):
 def test_real_files(tmp_path):
     history = {name: np.full((2, 14, 7), 1 / 7) for name in DARTS.types}
     primitives = SPACES["darts7"].primitives
-    viz.plot_alpha(history, np.arange(2), primitives, DARTS.edges, tmp_path / "a.png")
+    edges = dict.fromkeys(history, DARTS.edges)
+    viz.plot_alpha(history, np.arange(2), primitives, edges, tmp_path / "a.png")
     lines = [{"phase": "search", "step": 1, "loss": 2.0}]
     viz.plot_curves(lines, tmp_path / "c.png")
     for name in ("a.png", "c.png"):

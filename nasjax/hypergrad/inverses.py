@@ -7,8 +7,9 @@ how often they multiply by H.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ from jax import lax
 from nasjax.hypergrad import inputs
 
 
-class Inverse(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Inverse:
     """An approximate inverse; call it as (matvec, v) -> x.
 
     Attributes:

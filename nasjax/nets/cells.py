@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -17,7 +18,7 @@ from nasjax.nets.operations import (
     ReLUConvBN,
     Style,
 )
-from nasjax.spaces import CellPlan, CellSpace
+from nasjax.spaces import CellPlan, CellSpace, Edge
 
 
 class MixedEdge(nn.Module):
@@ -58,59 +59,60 @@ def edge_function(edge: MixedEdge, train: bool) -> Callable:
 
 
 class MixedCell(nn.Module):
-    """A supernet cell. Its edges are alike, so one compiled body serves all of them."""
+    """A supernet cell. Its edges are alike, so one compiled body serves all of them.
+
+    A reduction cell has to know its edges beforehand: those that leave an input stride
+    by 2. A normal cell gets them with its weights: cells with other edges are alike.
+    """
 
     space: CellSpace
     plan: CellPlan
+    edges: tuple[Edge, ...] | None
     style: Style
     function: Callable = edge_function  # a cached one lets cells share what is traced
 
     @nn.compact
-    def __call__(self, s0: Array, s1: Array, weights, paths, train: bool) -> Array:
-        """weights [E, O]; paths [E, B] scales each edge's output, or None."""
+    def __call__(self, s0: Array, s1: Array, weights, edges, paths, train: bool):
+        """weights [E, O]; edges [E, 2]; paths [E, B] scales each edge's output, or
+        None."""
         inputs = jnp.stack(_preprocess(self.plan, self.style, s0, s1, train))
-        edges = np.array(self.space.edges)
-        late = edges[:, 0] >= self.space.inputs
-        if self.plan.type == "reduce":  # edges that leave an input stride by 2
+        add = functools.partial(self._along, weights, edges, paths, train)
+        if self.edges is None:
+            nodes = jnp.pad(inputs, ((0, self.space.nodes), *[(0, 0)] * 4))
+            nodes = add("edges", slice(None), 1, nodes, None)
+        else:
+            early = np.array(self.edges)[:, 0] < self.space.inputs
             _, height, channels, width, batch = inputs.shape
             halved = (-(-height // 2), channels, -(-width // 2), batch)
             count = self.space.inputs + self.space.nodes
             nodes = jnp.zeros((count, *halved), inputs.dtype)
-            nodes = self._along(
-                "strided", ~late, 2, nodes, inputs, weights, paths, train
-            )
-            nodes = self._along("edges", late, 1, nodes, None, weights, paths, train)
-        else:
-            nodes = jnp.pad(inputs, ((0, self.space.nodes), *[(0, 0)] * 4))
-            every = np.ones(len(edges), bool)
-            nodes = self._along("edges", every, 1, nodes, None, weights, paths, train)
+            nodes = add("strided", np.flatnonzero(early), 2, nodes, inputs)
+            if not early.all():
+                nodes = add("edges", np.flatnonzero(~early), 1, nodes, None)
         return jnp.concatenate([nodes[i] for i in self.space.concat], 1)
 
-    def _along(self, name, chosen, stride, nodes, inputs, weights, paths, train):
-        """Add what the chosen edges bring to their targets in nodes [V, H, C, W, B]."""
-        which = np.flatnonzero(chosen)
+    def _along(self, weights, edges, paths, train, name, which, stride, nodes, inputs):
+        """Add what some of the edges bring to their targets in nodes [V, H, C, W, B]."""
+        weights, edges = weights[which], edges[which]
         edge = MixedEdge(
             self.space.primitives, self.plan.channels, stride, self.style, parent=None
         )
         if self.is_initializing():
             x = (nodes if inputs is None else inputs)[0]
-            keys = jax.random.split(self.make_rng("params"), len(which))
+            keys = jax.random.split(self.make_rng("params"), len(weights))
             fresh = jax.vmap(lambda key: edge.init(key, x, weights[0], True))(keys)
             for collection, values in fresh.items():
                 self.put_variable(collection, name, values)
             return nodes
-        add_all = along(
-            np.array(self.space.edges)[which],
-            self.function(edge, train),
-            keep=self.style.remat == "none",
-        )
+        add_all = along(self.function(edge, train), keep=self.style.remat == "none")
         nodes, stats = add_all(
             nodes,
             inputs,
             self.get_variable("params", name, {}),
-            weights[which],
+            weights,
             self.get_variable("batch_stats", name, {}),
             None if paths is None else paths[which],
+            edges,
         )
         if train and stats:
             self.put_variable("batch_stats", name, stats)
@@ -127,8 +129,8 @@ class FixedCell(nn.Module):
     style: Style
 
     @nn.compact
-    def __call__(self, s0: Array, s1: Array, weights, paths, train: bool) -> Array:
-        """weights: unused; paths [pairs, B] scales each operation's output, or None."""
+    def __call__(self, s0: Array, s1: Array, weights, edges, paths, train: bool):
+        """weights, edges: unused; paths [pairs, B] scales each operation's output."""
         states = _preprocess(self.plan, self.style, s0, s1, train)
         picks = len(self.pairs) // self.nodes
         for node in range(self.nodes):

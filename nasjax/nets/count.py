@@ -76,9 +76,8 @@ def count_supernet(
 ) -> dict[str, int]:
     """{"params", "macs"} of a supernet; on ImageNet its stem is 3 C wide (PC-DARTS)."""
     macro = Macro(channels, cells, stem, 3 * channels)
-    model = supernet(space, macro, classes, "conv")
-    shape = (len(space.edges), len(space.primitives))
-    mix = {kind: jnp.zeros(shape) for kind in space.types}
+    model = supernet(space, macro, classes, spelling="conv")
+    mix = {kind: jnp.zeros(space.alpha_shape(kind)) for kind in space.types}
     return _count(model, mix, macro, image_size, in_channels)
 
 

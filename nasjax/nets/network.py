@@ -31,10 +31,10 @@ from nasjax.nets.operations import (
     uniform_fan_in,
     wide,
 )
-from nasjax.spaces import CellPlan, CellSpace, Macro
+from nasjax.spaces import CellPlan, CellSpace, Edge, Macro
 
 Mix = dict[str, Array]
-CellFactory = Callable[[CellPlan, Style, str | None], nn.Module]
+CellFactory = Callable[..., nn.Module]  # (Cell, style, name)
 
 
 class Output(NamedTuple):
@@ -70,6 +70,7 @@ def supernet(
     axis_name: str | None = None,
     remat: str = "auto",
     dtype: str | None = None,
+    auxiliary: bool = False,
 ) -> Model:
     """The supernet of a space: every edge holds every primitive.
 
@@ -83,17 +84,24 @@ def supernet(
         of kept in memory. "auto" is "edge" for the spelling "shift", where it is the
         fastest as well: a map is sooner computed than read back; else "none".
       dtype: of maps, see `Style`.
+      auxiliary: whether the training output has a second head.
     """
 
     function = functools.cache(edge_function)
 
-    def cell(plan: CellPlan, style: Style, name: str | None) -> nn.Module:
-        return _layer(MixedCell, style)(space, plan, style, function, name=name)
+    def cell(made: Cell, style: Style, name: str | None) -> nn.Module:
+        layer = _layer(MixedCell, style)
+        return layer(space, made.plan, made.body, style, function, name=name)
 
+    cells = []
+    for index, plan in enumerate(macro.plan()):
+        kind = space.kind(index, plan.type)
+        edges = space.edges_of(kind)
+        cells.append(Cell(plan, kind, edges if plan.type == "reduce" else None, edges))
     style = _style(True, spelling, axis_name, remat, dtype)
-    shape = (len(space.edges), len(space.primitives))
-    mix = {kind: jnp.zeros(shape) for kind in space.types}
-    return _model(Network(macro, classes, cell, style, False), len(space.edges), mix)
+    mix = {k: jnp.zeros(space.alpha_shape(k)) for k in space.types}
+    network = Network(macro, classes, tuple(cells), cell, style, auxiliary)
+    return _model(network, max(len(each.edges or ()) for each in cells), mix)
 
 
 def genotype_network(
@@ -112,15 +120,18 @@ def genotype_network(
     "none" does.
     """
     nodes = len(genotype.concat)
-    width = max(len(pairs) for pairs in genotype.cells.values())
 
-    def cell(plan: CellPlan, style: Style, name: str | None) -> nn.Module:
-        pairs = tuple(genotype.cells[plan.type])
+    def cell(made: Cell, style: Style, name: str | None) -> nn.Module:
         layer = _layer(FixedCell, style)
-        return layer(pairs, genotype.concat, nodes, plan, style, name=name)
+        return layer(made.body, genotype.concat, nodes, made.plan, style, name=name)
 
+    cells = []
+    for index, plan in enumerate(macro.plan()):
+        kind = plan.type if plan.type in genotype.cells else f"cell_{index}"
+        cells.append(Cell(plan, kind, tuple(genotype.cells[kind]), None))
     style = _style(False, spelling, axis_name, remat, dtype)
-    return _model(Network(macro, classes, cell, style, auxiliary), width, {})
+    network = Network(macro, classes, tuple(cells), cell, style, auxiliary)
+    return _model(network, max(len(pairs) for pairs in genotype.cells.values()), {})
 
 
 def _style(search: bool, spelling: str, axis_name, remat: str, dtype) -> Style:
@@ -136,7 +147,7 @@ def _style(search: bool, spelling: str, axis_name, remat: str, dtype) -> Style:
 
 def _layer(cell: Any, style: Style) -> Any:
     """A kind of cell, computed again for its gradient if asked for."""
-    return nn.remat(cell, static_argnums=(5,)) if style.remat == "cell" else cell
+    return nn.remat(cell, static_argnums=(6,)) if style.remat == "cell" else cell
 
 
 def _model(network: Network, paths: int, any_mix: Mix) -> Model:
@@ -164,11 +175,29 @@ def _is_zero(rate) -> bool:
     return isinstance(rate, int | float) and rate == 0
 
 
+class Cell(NamedTuple):
+    """One cell of the stack. Neighbours of the same plan and body are scanned.
+
+    Attributes:
+      plan: its size and place.
+      kind: whose mixing weights it takes.
+      body: what it is made of, beyond its plan: a genotype's pairs; the edges of a
+        supernet's reduction cell.
+      edges: of a supernet's cell.
+    """
+
+    plan: CellPlan
+    kind: str
+    body: tuple | None
+    edges: tuple[Edge, ...] | None
+
+
 class Network(nn.Module):
     """Stem, stack of cells, global average pool, linear classifier."""
 
     macro: Macro
     classes: int
+    cells: tuple[Cell, ...]
     cell: CellFactory
     style: Style
     auxiliary: bool
@@ -178,36 +207,41 @@ class Network(nn.Module):
         x = lowering.to_map(images)
         s0, s1 = self._stem(x.astype(self.style.dtype or x.dtype), train)
         auxiliary, index = None, 0
-        for plan, group in itertools.groupby(self.macro.plan()):
-            count = len(list(group))
-            keep = None if paths is None else paths[index : index + count]
-            weights = mix.get(plan.type)
-            s0, s1 = self._cells(plan, count, index, s0, s1, weights, keep, train)
-            index += count
+        alike = lambda c: (c.plan, c.body, len(c.edges or ()))
+        for _, cells in itertools.groupby(self.cells, alike):
+            group = list(cells)
+            keep = None if paths is None else paths[index : index + len(group)]
+            s0, s1 = self._cells(group, index, s0, s1, mix, keep, train)
+            index += len(group)
             if self.auxiliary and train and index - 1 == 2 * self.macro.cells // 3:
                 head = AuxiliaryHead(self.classes, self.macro.stem, self.style)
                 auxiliary = head(s1, train)
         features = wide(s1).mean((0, 2)).T
         return Output(Linear(self.classes, name="classifier")(features), auxiliary)
 
-    def _cells(self, plan, count, index, s0, s1, weights, paths, train):
-        name = f"cell_{index}" if count == 1 else f"cells_{index}_{index + count - 1}"
-        cell = self.cell(plan, self.style, name)
-        if count == 1:
-            path = None if paths is None else paths[0]
-            return s1, cell(s0, s1, weights, path, train)
+    def _cells(self, group: list[Cell], index: int, s0, s1, mix: Mix, paths, train):
+        last = index + len(group) - 1
+        name = f"cell_{index}" if index == last else f"cells_{index}_{last}"
+        cell = self.cell(group[0], self.style, name)
+        weights = edges = None
+        if group[0].edges is not None:
+            weights = jnp.stack([mix[each.kind] for each in group])
+            edges = jnp.array([each.edges for each in group], jnp.int32)
+        own = weights, edges, paths  # of every cell in turn
+        if len(group) == 1:
+            return s1, cell(s0, s1, *jax.tree.map(lambda leaf: leaf[0], own), train)
 
-        def body(cell, states, path):
-            return (states[1], cell(*states, weights, path, train)), None
+        def body(cell, states, own):
+            return (states[1], cell(*states, *own, train)), None
 
         scan = nn.scan(
             body,
             variable_axes={"params": 0, "batch_stats": 0},
             split_rngs={"params": True},
             check_constancy_invariants=False,  # traces the body once more
-            length=count,
+            length=len(group),
         )
-        return scan(cell, (s0, s1), paths)[0]
+        return scan(cell, (s0, s1), own)[0]
 
     def _stem(self, x: Array, train: bool) -> tuple[Array, Array]:
         style, width = self.style, self.macro.stem_width

@@ -303,3 +303,14 @@ OPERATIONS: dict[str, Callable[[int, int, Style], nn.Module]] = {
     "dil_conv_3x3": _conv(3, 2),
     "dil_conv_5x5": _conv(5, 2),
 }
+
+
+def is_parametric(name: str) -> bool:
+    """Whether an operation learns something where it does not stride.
+
+    >>> is_parametric("sep_conv_3x3"), is_parametric("skip_connect")
+    (True, False)
+    """
+    op, x = OPERATIONS[name](2, 1, Style(True, "conv")), jnp.zeros((2, 2, 2, 1))
+    variables = jax.eval_shape(lambda: op.init(jax.random.key(0), x, True))
+    return bool(jax.tree.leaves(variables.get("params", {})))

@@ -4,11 +4,21 @@ A builder takes (Problem, settings) and returns a `Search`; `settings` is the pa
 `config.arch` of the configuration.
 """
 
-from nasjax.search import darts_first, random_search, zarts_mgs
+from nasjax.search import (
+    amended,
+    darts_first,
+    darts_second,
+    implicit,
+    random_search,
+    zarts_mgs,
+)
 from nasjax.search.base import Cadence, Problem, Search, SearchState
 
 ALGORITHMS = {
+    "amended": amended.build,
     "darts_first": darts_first.build,
+    "darts_second": darts_second.build,
+    "implicit": implicit.build,
     "random_search": random_search.build,
     "zarts_mgs": zarts_mgs.build,
 }

@@ -18,7 +18,7 @@ from jax import Array
 from nasjax import parallel
 from nasjax.keys import derive
 from nasjax.nets import Model
-from nasjax.relax import Arch, Relaxation
+from nasjax.relax import Arch, Relaxation, initial_alpha, softmax
 from nasjax.spaces import CellSpace
 
 
@@ -71,6 +71,7 @@ class Search(NamedTuple):
       inner_steps: M, how many training batches arch_step takes.
       mix: arch -> mixing weights; what is evaluated, drawn and discretised.
       estimator: how alpha's direction is found; logs and results carry this name.
+      cost: of an architecture step, in evaluations of one batch's gradient.
     """
 
     init: Callable
@@ -80,6 +81,7 @@ class Search(NamedTuple):
     inner_steps: int
     mix: Callable
     estimator: str
+    cost: float
 
 
 class Problem(NamedTuple):
@@ -89,12 +91,17 @@ class Problem(NamedTuple):
       space: the cell space.
       model: its supernet.
       image_shape: (H, W, C).
-      sgd: learning rate (number, traced scalar or schedule) -> optimiser of w.
+      sgd: (learning rate: number, traced scalar or schedule; clip=True) -> optimiser of
+        w. Without clipping the state has the same structure.
       rate: schedule of w's learning rate, by weight step.
       steps_per_epoch: weight steps in an epoch.
       epochs: of the search.
       warmup_epochs: epochs in which alpha rests.
       axis: mapped axis to average losses over, see `nasjax.parallel`.
+      relaxation: alpha -> mixing weights.
+      init_arch: key -> arch; None: 1e-3 * N(0, 1), as DARTS.
+      drop_path: probability in the last epoch, ramped up from 0, as in retraining.
+      auxiliary: weight of the auxiliary head's loss in the training loss.
     """
 
     space: CellSpace
@@ -106,6 +113,10 @@ class Problem(NamedTuple):
     epochs: int
     warmup_epochs: int
     axis: str | None = None
+    relaxation: Relaxation = softmax
+    init_arch: Callable | None = None
+    drop_path: float = 0.0
+    auxiliary: float = 0.0
 
     def cadence(self, every: int) -> Cadence:
         """Alpha moves every `every` weight steps, after warm-up."""
@@ -113,19 +124,25 @@ class Problem(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The losses of a supernet, all (w, arch, batch) -> scalar or with metrics.
+    """The losses of a supernet, all (w, arch, batch) -> scalar but for `outputs`.
 
     batch is a dictionary: image [B, H, W, C], label [B], key [B] (one per example),
-    and batch_stats, which is only read. All in training mode, so that batch norm uses
-    the moments of the batch.
+    mix_key, drop_path, and batch_stats, which is only read. All in training mode, so
+    that batch norm uses the moments of the batch.
 
     Attributes:
-      loss: the scalar.
-      with_aux: the same with (batch_stats, accuracy), for the weight step.
+      train: the training loss, with that of an auxiliary head.
+      val: the validation loss, of the classifier alone.
+      with_aux: `train` with (batch_stats, accuracy), for the weight step.
+      outputs: what `train` is a convex function of, for `hypergrad.ggn`: logits.
+      of_outputs: (outputs, batch) -> `train`.
     """
 
-    loss: Callable
+    train: Callable
+    val: Callable
     with_aux: Callable
+    outputs: Callable
+    of_outputs: Callable
 
 
 class Direction(NamedTuple):
@@ -135,52 +152,95 @@ class Direction(NamedTuple):
       name: of the estimator.
       init: (arch, key) -> arch_opt.
       step: (state, train_batches, val_batch, key) -> (arch, arch_opt, metrics).
+      cost: of a step, in evaluations of one batch's gradient.
       inner_steps: M, training batches that a step takes.
     """
 
     name: str
     init: Callable
     step: Callable
+    cost: float
     inner_steps: int = 1
 
 
-def losses(problem: Problem, relaxation: Relaxation) -> Losses:
-    """The cross-entropy of the supernet as a function of weights and alpha."""
+def losses(problem: Problem, relaxation: Relaxation | None = None) -> Losses:
+    """Cross-entropies of the supernet as functions of weights and alpha.
 
-    def with_aux(w, arch, batch):
+    Args:
+      problem: the supernet, and what its training is regularised by.
+      relaxation: in the place of the problem's.
+    """
+    relaxation = relaxation or problem.relaxation
+
+    def run(w, arch, batch):
         variables = {"params": w, "batch_stats": batch["batch_stats"]}
         mix = relaxation(arch, batch["mix_key"])
-        out, stats = problem.model.apply(variables, mix, batch["image"], train=True)
-        return cross_entropy(out.logits, batch["label"]), (
-            stats,
-            accuracy(out.logits, batch["label"]),
+        drop = {"key": batch["key"], "drop_path": batch["drop_path"]}
+        return problem.model.apply(
+            variables,
+            mix,
+            batch["image"],
+            train=True,
+            **(drop if problem.drop_path else {}),
         )
 
-    averaged = parallel.averaged(with_aux, problem.axis)
-    return Losses(lambda w, arch, batch: averaged(w, arch, batch)[0], averaged)
+    def of_outputs(out, batch):
+        loss = cross_entropy(out.logits, batch["label"])
+        if problem.auxiliary and out.auxiliary is not None:
+            loss += problem.auxiliary * cross_entropy(out.auxiliary, batch["label"])
+        return loss
+
+    def with_aux(w, arch, batch):
+        out, stats = run(w, arch, batch)
+        hits = accuracy(out.logits, batch["label"])
+        return of_outputs(out, batch), (stats, hits)
+
+    def val(w, arch, batch):
+        return cross_entropy(run(w, arch, batch)[0].logits, batch["label"])
+
+    axis = problem.axis
+    averaged = parallel.averaged(with_aux, axis)
+    return Losses(
+        train=lambda w, arch, batch: averaged(w, arch, batch)[0],
+        val=parallel.averaged(val, axis),
+        with_aux=averaged,
+        outputs=parallel.shared(lambda *at: run(*at)[0], axis),
+        of_outputs=lambda out, batch: parallel.mean(of_outputs(out, batch), axis),
+    )
 
 
 def bilevel(
     problem: Problem,
-    weight_losses: Losses,
     direction: Direction,
-    relaxation: Relaxation,
     cadence: Cadence,
+    weight_losses: Losses | None = None,
+    relaxation: Relaxation | None = None,
     init_arch: Callable | None = None,
 ) -> Search:
     """A search that trains w on its own loss and moves alpha by a direction.
 
     Args:
       problem: space, supernet, images and weight optimiser.
-      weight_losses: descended by w; their relaxation may differ from `relaxation`
-        (perturbed, or sampled).
       direction: of alpha.
-      relaxation: alpha -> mixing weights, as evaluated and discretised.
       cadence: when alpha moves.
-      init_arch: key -> arch; None for 1e-3 * N(0, 1), as DARTS.
+      weight_losses: descended by w, where they are not those of the problem
+        (perturbed, or sampled).
+      relaxation: as evaluated and discretised, in the place of the problem's.
+      init_arch: key -> arch, in the place of the problem's.
     """
-    init_arch = init_arch or normal_arch(problem.space)
+    weight_losses = weight_losses or losses(problem)
+    relaxation = relaxation or problem.relaxation
+    init_arch = init_arch or problem.init_arch or initial_alpha(problem.space, 1e-3)
     weight_optimizer = problem.sgd(problem.rate)
+
+    def with_state(batch: dict, state: SearchState, mix_key: Array) -> dict:
+        epoch = state.step // problem.steps_per_epoch
+        return {
+            **batch,
+            "batch_stats": state.batch_stats,
+            "mix_key": mix_key,
+            "drop_path": problem.drop_path * epoch / problem.epochs,
+        }
 
     def init(key: Array) -> SearchState:
         images = jnp.zeros((1, *problem.image_shape))
@@ -198,7 +258,7 @@ def bilevel(
         )
 
     def weight_step(state: SearchState, batch):
-        batch = _with_state(batch, state, "weight mix")
+        batch = with_state(batch, state, derive(state.key, "weight mix", state.step))
         descend = jax.value_and_grad(weight_losses.with_aux, has_aux=True)
         (loss, (stats, hits)), grads = descend(state.w, state.arch, batch)
         updates, opt = weight_optimizer.update(grads, state.weight_opt, state.w)
@@ -211,14 +271,14 @@ def bilevel(
         return state, {"loss": loss, "accuracy": hits}
 
     def arch_step(state: SearchState, train_batches, val_batch):
-        repeat = lambda leaf: jnp.broadcast_to(
-            leaf, (direction.inner_steps, *leaf.shape)
+        keys = jax.random.split(
+            derive(state.key, "train mix", state.step), direction.inner_steps
         )
-        stats = jax.tree.map(repeat, state.batch_stats)
-        mix_key = derive(state.key, "train mix", state.step)
-        mix_keys = jax.random.split(mix_key, direction.inner_steps)
-        train_batches = {**train_batches, "batch_stats": stats, "mix_key": mix_keys}
-        val_batch = _with_state(val_batch, state, "val mix")
+        train_batches = jax.vmap(lambda batch, key: with_state(batch, state, key))(
+            train_batches, keys
+        )
+        val_key = derive(state.key, "val mix", state.step)
+        val_batch = with_state(val_batch, state, val_key)
         key = derive(state.key, "arch", state.step)
         arch, opt, metrics = direction.step(state, train_batches, val_batch, key)
         return state._replace(arch=arch, arch_opt=opt), metrics
@@ -231,29 +291,8 @@ def bilevel(
         direction.inner_steps,
         lambda arch: relaxation(arch, None),
         direction.name,
+        direction.cost,
     )
-
-
-def normal_arch(space: CellSpace, scale: float = 1e-3) -> Callable:
-    """key -> alpha of scale * N(0, 1), [E, O] for every cell type."""
-    shape = (len(space.edges), len(space.primitives))
-
-    def init(key: Array) -> Arch:
-        keys = jax.random.split(key, len(space.types))
-        return {
-            kind: scale * jax.random.normal(k, shape)
-            for kind, k in zip(space.types, keys, strict=True)
-        }
-
-    return init
-
-
-def _with_state(batch: dict, state: SearchState, name: str) -> dict:
-    return {
-        **batch,
-        "batch_stats": state.batch_stats,
-        "mix_key": derive(state.key, name, state.step),
-    }
 
 
 def cross_entropy(logits: Array, label: Array) -> Array:

@@ -12,17 +12,13 @@ validation batch, and both passes use the moments of their batch in batch norm.
 
 from __future__ import annotations
 
-from nasjax import hypergrad, optim, relax
+from nasjax import hypergrad, optim
 from nasjax.search.base import Problem, Search, bilevel, losses
 from nasjax.search.directions import gradient
 
 
 def build(problem: Problem, settings) -> Search:
     """settings: every, rate, b1, b2, weight_decay (of alpha's Adam)."""
-    supernet = losses(problem, relax.softmax)
-    optimizer = optim.adam(
-        settings.rate, settings.b1, settings.b2, settings.weight_decay
-    )
-    direction = gradient(hypergrad.first_order(supernet.loss), optimizer)
-    cadence = problem.cadence(settings.every)
-    return bilevel(problem, supernet, direction, relax.softmax, cadence)
+    estimator = hypergrad.first_order(losses(problem).val)
+    adam = optim.adam(settings.rate, settings.b1, settings.b2, settings.weight_decay)
+    return bilevel(problem, gradient(estimator, adam), problem.cadence(settings.every))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from nasjax.hypergrad import Estimator
 from nasjax.search.base import Direction, SearchState
 from nasjax.zeroth import ZerothOrder
+
+FORWARD = 1 / 3  # cost of a loss in evaluations of its gradient
 
 
 def gradient(
@@ -24,21 +27,24 @@ def gradient(
     def step(state: SearchState, train_batches, val_batch, key):
         del key
         train_batch = jax.tree.map(lambda leaf: leaf[0], train_batches)
-        value, grad = estimator(
-            state.w, state.arch, train_batch, val_batch, state.weight_opt
-        )
-        updates, opt = optimizer.update(grad, state.arch_opt, state.arch)
+        found = estimator(state.w, state.arch, train_batch, val_batch, state.weight_opt)
+        updates, opt = optimizer.update(found.grad, state.arch_opt, state.arch)
         arch = optax.apply_updates(state.arch, updates)
-        metrics = {"val_loss": value, "hypergrad_norm": optax.tree.norm(grad)}
-        return arch, opt, metrics
+        report = {k: jnp.asarray(v, jnp.float32) for k, v in found.report.items()}
+        metrics = {
+            "val_loss": found.value,
+            "hypergrad_norm": optax.tree.norm(found.grad),
+        }
+        return arch, opt, {**metrics, **report}
 
-    return Direction(estimator.name, init, step)
+    return Direction(estimator.name, init, step, estimator.cost)
 
 
 def zero_order(
     name: str,
     method: ZerothOrder,
     objective: Callable,
+    samples: int,
     inner_steps: int,
     guide: Estimator | None = None,
     chunk: int = 0,
@@ -49,6 +55,7 @@ def zero_order(
       name: of the estimator.
       method: proposes and weighs candidates.
       objective: (state, arch, train_batches, val_batch) -> scalar, minimised.
+      samples: N, candidates of a step.
       inner_steps: M, training batches that the objective takes.
       guide: its gradient is handed to the method.
       chunk: how many candidates are evaluated at once; 0 for all. Fewer take less
@@ -66,7 +73,8 @@ def zero_order(
         arch, opt, seen = method.update(state.arch_opt, state.arch, proposal, losses)
         return arch, opt, {**metrics, **seen}
 
-    return Direction(name, method.init, step, inner_steps)
+    cost = samples * (inner_steps + FORWARD) + (guide.cost if guide else 0)
+    return Direction(name, method.init, step, cost, inner_steps)
 
 
 def _mapped(evaluate: Callable, candidates, chunk: int):

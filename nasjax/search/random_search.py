@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from nasjax import relax
+from nasjax.errors import UserError
 from nasjax.search.base import Problem, Search, SearchState, bilevel, losses
 from nasjax.search.directions import zero_order
 from nasjax.spaces import CellSpace
@@ -26,24 +27,31 @@ from nasjax.zeroth import Proposal, ZerothOrder
 
 def build(problem: Problem, settings) -> Search:
     """settings: every, samples."""
+    if problem.relaxation is not relax.softmax:
+        raise UserError(
+            "random_search draws whole architectures, edges included, and cannot search "
+            'edges first; set --config.space.edges to "pruned" or "fixed".'
+        )
     sample = relax.uniform_architecture(problem.space)
     ranking = losses(problem, relax.identity)
 
     def objective(state: SearchState, arch, train_batches, val_batch):
         del train_batches
-        return ranking.loss(state.w, arch, val_batch)
+        return ranking.val(state.w, arch, val_batch)
 
+    direction = zero_order(
+        "random_search",
+        tournament(problem.space, settings.samples),
+        objective,
+        samples=settings.samples + 1,
+        inner_steps=0,
+    )
     return bilevel(
         problem,
-        losses(problem, sample),
-        zero_order(
-            "random_search",
-            tournament(problem.space, settings.samples),
-            objective,
-            inner_steps=1,
-        ),
-        relax.identity,
+        direction,
         problem.cadence(settings.every),
+        losses(problem, sample),
+        relax.identity,
         init_arch=lambda key: sample(None, key),
     )
 

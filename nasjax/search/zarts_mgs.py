@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from nasjax import hypergrad, relax
+from nasjax import hypergrad
 from nasjax.search.base import Problem, Search, SearchState, bilevel, losses
 from nasjax.search.directions import zero_order
 from nasjax.zeroth import lookahead, mgs
@@ -36,7 +36,7 @@ from nasjax.zeroth import lookahead, mgs
 def build(problem: Problem, settings) -> Search:
     """settings: every, samples, inner_steps, inner_rate, spread, temperature, mixture,
     weights, chunk."""
-    supernet = losses(problem, relax.softmax)
+    supernet = losses(problem)
     cadence = problem.cadence(settings.every)
     steps = problem.epochs * problem.steps_per_epoch - cadence.warmup
     updates = max(steps // cadence.every, 1)
@@ -46,7 +46,7 @@ def build(problem: Problem, settings) -> Search:
 
     def objective(state: SearchState, arch, train_batches, val_batch):
         rate = settings.inner_rate or problem.rate(state.step)
-        inner = lookahead(supernet.loss, supernet.loss, problem.sgd(rate))
+        inner = lookahead(supernet.train, supernet.val, problem.sgd(rate))
         return inner(arch, state.w, train_batches, val_batch)
 
     method = mgs(
@@ -60,8 +60,9 @@ def build(problem: Problem, settings) -> Search:
         f"mgs_{settings.weights}",
         method,
         objective,
+        settings.samples,
         settings.inner_steps,
-        hypergrad.first_order(supernet.loss),
+        hypergrad.first_order(supernet.val),
         settings.chunk,
     )
-    return bilevel(problem, supernet, direction, relax.softmax, cadence)
+    return bilevel(problem, direction, cadence)

@@ -1,6 +1,26 @@
 """What may be chosen: cells, edges, primitives and the macro around them, as data."""
 
-from nasjax.spaces.cells import DARTS_7, DARTS_8, SPACES, CellSpace, darts
+from nasjax.spaces.cells import (
+    AMENDED_S2,
+    AMENDED_S3,
+    DARTS_7,
+    DARTS_8,
+    SPACES,
+    CellSpace,
+    Edge,
+    darts,
+)
 from nasjax.spaces.macro import CellPlan, Macro
 
-__all__ = ["DARTS_7", "DARTS_8", "SPACES", "CellPlan", "CellSpace", "Macro", "darts"]
+__all__ = [
+    "AMENDED_S2",
+    "AMENDED_S3",
+    "DARTS_7",
+    "DARTS_8",
+    "SPACES",
+    "CellPlan",
+    "CellSpace",
+    "Edge",
+    "Macro",
+    "darts",
+]

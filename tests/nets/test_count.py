@@ -119,13 +119,15 @@ def test_gdas_on_imagenet():
 
 @pytest.mark.parametrize("space", SPACES)
 def test_supernets(space):
-    """`none` has no parameters, so both spaces have the same number."""
+    """`none` has no parameters: both DARTS spaces have the same number."""
+    published = {"darts": (1_930_618, 1_953_748), "amended": (665_466, 688_596)}
     cifar = [count_supernet(SPACES[space], 16, 8, n, 32) for n in (10, 100)]
-    assert [count["params"] for count in cifar] == [1_930_618, 1_953_748]
+    expected = published["amended" if "amended" in space else "darts"]
+    assert tuple(count["params"] for count in cifar) == expected
     assert cifar[1]["macs"] - cifar[0]["macs"] == 256 * 90
 
 
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", ["darts", "darts7"])
 def test_imagenet_supernet(space):
     imagenet = count_supernet(SPACES[space], 16, 8, 1000, 224, stem="imagenet")
     assert imagenet["params"] == 2_215_648

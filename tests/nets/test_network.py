@@ -7,7 +7,7 @@ from nasjax.genotype import Genotype
 from nasjax.nets import genotype_network, supernet
 from nasjax.nets.cells import FixedCell, MixedCell, MixedEdge
 from nasjax.nets.lowering import to_map
-from nasjax.nets.network import AuxiliaryHead, Network, auxiliary_bins
+from nasjax.nets.network import AuxiliaryHead, Cell, Network, auxiliary_bins
 from nasjax.nets.operations import (
     OPERATIONS,
     BatchNorm,
@@ -137,12 +137,11 @@ def test_scanned_cells_are_the_cells_one_by_one(light):
     """Logits, statistics and drop path, in training mode."""
     _, variables, images = light
 
-    def cell(plan, style, name=None):
-        return FixedCell(
-            LIGHT.cells[plan.type], LIGHT.concat, 4, plan, style, name=name
-        )
+    def cell(made, style, name=None):
+        return FixedCell(made.body, LIGHT.concat, 4, made.plan, style, name=name)
 
-    network = Network(MACRO, 3, cell, FIXED, False)
+    cells = [Cell(p, p.type, LIGHT.cells[p.type], None) for p in MACRO.plan()]
+    network = Network(MACRO, 3, tuple(cells), cell, FIXED, False)
     paths = jax.random.uniform(KEY, (6, 8, 4))
     run = jax.jit(
         lambda v: network.apply(v, {}, images, paths, True, mutable=["batch_stats"])
@@ -237,14 +236,17 @@ def test_none_alone():
 def test_scanned_edges_are_the_edges_one_by_one(kind):
     """A node is the plain sum of what its edges bring; after a reduction, on odd maps."""
     space = darts(("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3"))
-    cell = MixedCell(space, CellPlan(kind, 2, (2, 1), (3, 5)), SEARCH)
+    known = space.edges if kind == "reduce" else None
+    cell = MixedCell(space, CellPlan(kind, 2, (2, 1), (3, 5)), known, SEARCH)
     s0 = jax.random.normal(KEY, (9, 3, 9, 3))
     s1 = jax.random.normal(jax.random.key(1), (5, 5, 5, 3))
     weights = jax.random.uniform(KEY, (14, 4))
     paths = jax.random.uniform(KEY, (14, 3))
-    variables = drawn(lambda *a: cell.init(*a, None, True), s0, s1, weights)
+    rows = jnp.array(space.edges)
+    variables = drawn(lambda *a: cell.init(*a, None, True), s0, s1, weights, rows)
     train = {"mutable": ["batch_stats"]}
-    run = jax.jit(lambda v: cell.apply(v, s0, s1, weights, paths, True, **train)[0])
+    inputs = s0, s1, weights, rows, paths
+    run = jax.jit(lambda v: cell.apply(v, *inputs, True, **train)[0])
 
     def part(name, row=...):
         take = lambda tree: jax.tree.map(lambda x: x[row], tree)
@@ -321,8 +323,10 @@ def test_drop_path_spares_the_identity():
     for kind, kept in (("normal", True), ("reduce", False)):
         plan = CellPlan(kind, 2, (1, 1), (8, 8))
         cell = FixedCell(pairs, (2, 3, 4, 5), 4, plan, FIXED)
-        variables = drawn(lambda key, x: cell.init(key, x, x, None, None, True), s0)
-        apply = jax.jit(lambda v, p: cell.apply(v, s0, s0, None, p, False))
+        variables = drawn(
+            lambda key, x: cell.init(key, x, x, None, None, None, True), s0
+        )
+        apply = jax.jit(lambda v, p: cell.apply(v, s0, s0, None, None, p, False))
         whole, dropped = (
             apply(variables, jnp.full((8, 2), keep)) for keep in (1.0, 0.0)
         )

@@ -21,6 +21,8 @@ def test_primitives_are_in_the_order_of_the_darts_code():
     assert {name: len(space.primitives) for name, space in SPACES.items()} == {
         "darts": 8,
         "darts7": 7,
+        "amended_s2": 2,
+        "amended_s3": 3,
     }
 
 

@@ -1,0 +1,20 @@
+"""DARTS, second order: alpha descends the validation loss after one weight step.
+
+    python -m nasjax.main --config=configs/darts_second.py
+    python -m nasjax.main --config=configs/darts_second.py:cifar10 --config.data.path=F.npz
+
+No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`,
+`:svhn`: the paper's setting; give the data with --config.data.path.
+"""
+
+from nasjax import defaults
+from nasjax.spaces import DARTS_8
+
+
+def get_config(arg=None):
+    config = defaults.settings(arg)
+    config.algorithm = "darts_second"
+    config.space.primitives = DARTS_8
+    config.arch = arch = defaults.adam(arg)
+    arch.finite_difference = False  # True: eq. 8 in the place of the exact product
+    return config
