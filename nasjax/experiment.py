@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from nasjax import checks, nets, optim, parallel, report
+from nasjax import checks, nets, parallel, report
 from nasjax.compiling import compiled_programs
 from nasjax.data import augment as augmentation
 from nasjax.data import sources, splits
@@ -29,9 +29,9 @@ from nasjax.nets import Model
 from nasjax.phases import retrain_phase, search_phase, test_accuracy
 from nasjax.progress import Progress
 from nasjax.retrain import training
-from nasjax.search import ALGORITHMS, Problem, Search
+from nasjax.search import Problem, Search
 from nasjax.spaces import CellSpace, Macro, darts
-from nasjax.stages import Stage, stages
+from nasjax.stages import Stage, has_head, stages
 
 
 class Experiment(NamedTuple):
@@ -61,7 +61,7 @@ class Experiment(NamedTuple):
     def auxiliary(self) -> bool:
         """Whether retraining has an auxiliary head: asked for, and its map is 2x2."""
         weight = self.config.retrain.auxiliary
-        return _has_head(weight, self.retrain_macro, self.image_shape)
+        return has_head(weight, self.retrain_macro, self.image_shape)
 
 
 def build(config: ConfigDict) -> Experiment:
@@ -98,46 +98,10 @@ def build(config: ConfigDict) -> Experiment:
         augmentation.check(augment, known.shape)
 
     settings = config.search
-    steps = len(data.weights.label) // settings.batch
-    macro = Macro(settings.channels, settings.cells)
-    head = _has_head(settings.auxiliary, macro, known.shape[1:])
-
-    def on(space: CellSpace, relaxation, initial) -> tuple[Problem, Search]:
-        problem = Problem(
-            space=space,
-            model=nets.supernet(
-                space,
-                macro,
-                len(data.classes),
-                config.lowering,
-                axis,
-                config.remat,
-                config.precision,
-                head,
-            ),
-            image_shape=known.shape[1:],
-            sgd=lambda rate, clip=True: optim.sgd(
-                rate,
-                settings.momentum,
-                settings.weight_decay,
-                settings.clip if clip else 0.0,
-            ),
-            rate=optim.cosine(settings.rate, settings.rate_min, settings.epochs, steps),
-            steps_per_epoch=steps,
-            epochs=settings.epochs,
-            warmup_epochs=settings.warmup_epochs,
-            axis=axis,
-            relaxation=relaxation,
-            init_arch=initial(space, settings.alpha_spread),
-            drop_path=settings.drop_path,
-            auxiliary=settings.auxiliary,
-        )
-        return problem, _algorithm(config, problem)
-
-    planned = stages(config.space.edges, space, on)
+    total = settings.epochs * (len(data.weights.label) // settings.batch)
+    planned = stages(config, space, data, axis)
     for stage in planned:
         problem, search = stage.begin(None)
-    total = settings.epochs * steps
     if not any(search.cadence.due(step) for step in range(total)):
         raise UserError(
             f"Alpha would never move: it is due every {search.cadence.every} weight "
@@ -150,25 +114,6 @@ def build(config: ConfigDict) -> Experiment:
         config, space, data, data_name, planned, search, problem, search_augment,
         retrain_augment, where,
     )  # fmt: skip
-
-
-def _algorithm(config: ConfigDict, problem: Problem) -> Search:
-    """The algorithm that the config names."""
-    try:
-        return ALGORITHMS[config.algorithm](problem, config.arch)
-    except ValueError as error:  # a setting that the method itself refuses
-        raise UserError(f"{error} Set it with --config.arch.NAME=VALUE.") from None
-    except AttributeError as error:
-        field = str(error.args[0]).splitlines()[0].strip('"')
-        raise UserError(
-            f"config.arch does not fit the algorithm {config.algorithm}: it lacks "
-            f"{field}; start from configs/{config.algorithm}.py."
-        ) from None
-
-
-def _has_head(weight: float, macro: Macro, image_shape: tuple[int, ...]) -> bool:
-    side = macro.map_sizes(min(image_shape[:2]))[2 * macro.cells // 3]
-    return weight > 0 and side >= 2
 
 
 def run(

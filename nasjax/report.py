@@ -128,8 +128,8 @@ def pictures(
 
 def _found(data: dict[str, Any]) -> Genotype:
     """The genotype of a result, which may hold operations of the user's own."""
-    pairs = (pair for kind in ("normal", "reduce") for pair in data[kind])
-    operations = tuple(dict.fromkeys(op for op, _ in pairs))
+    cells = data.get("cells") or {kind: data[kind] for kind in ("normal", "reduce")}
+    operations = tuple(dict.fromkeys(op for own in cells.values() for op, _ in own))
     return Genotype.from_json(data, darts(operations))
 
 

@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+from ml_collections import ConfigDict
 
-from nasjax import relax
+from nasjax import nets, optim, relax
+from nasjax.data.splits import Splits
+from nasjax.errors import UserError
 from nasjax.genotype import discretise
-from nasjax.search import Problem, Search
-from nasjax.spaces import CellSpace
+from nasjax.search import ALGORITHMS, Problem, Search
+from nasjax.spaces import CellSpace, Macro
 
 EDGES = ("pruned", "fixed", "searched")
 
@@ -31,40 +34,108 @@ class Stage(NamedTuple):
     finish: Callable[[Search, CellSpace, Mapping], Any]
 
 
-def stages(edges: str, space: CellSpace, build: Callable) -> tuple[Stage, ...]:
+def stages(
+    config: ConfigDict, space: CellSpace, data: Splits, axis: str | None
+) -> tuple[Stage, ...]:
     """One stage, or two where the edges are searched before the operators.
 
-    Args:
-      edges: "pruned" (all are searched on, the strongest kept at the end), "fixed" or
-        "searched" (Amended-DARTS, arXiv 1910.11831, section 3.1.2).
-      space: with all edges.
-      build: (space, relaxation, initial) -> (Problem, Search), initial being
-        (space, spread) -> (key -> arch).
-    """
-    if edges == "pruned":
-        return (_operators(lambda kept: space, build),)
-    if edges == "fixed":
-        return (_operators(lambda kept: space.fixed(), build),)
+    `config.space.edges` says which: "pruned" (all are searched on, the strongest kept
+    at the end), "fixed" or "searched" (Amended-DARTS, arXiv 1910.11831, section 3.1.2).
 
-    def first(previous):
+    Args:
+      config: checked.
+      space: with all edges.
+      data: the split.
+      axis: mapped axis to average losses over, see `nasjax.parallel`.
+    """
+
+    def edge_search(previous):
         del previous
-        return build(space, relax.paired_edges(space), relax.initial_pairs)
+        spread = config.search.alpha_spread
+        problem = _problem(config, space, data, axis)._replace(
+            relaxation=relax.paired_edges(space),
+            init_arch=relax.initial_pairs(space, spread),
+        )
+        return problem, _algorithm(config, problem)
 
     def kept(search, space, arch):
         strongest = relax.strongest_pairs(arch, space)
         return {kind: [list(edge) for edge in own] for kind, own in strongest.items()}
 
-    def on(previous) -> CellSpace:
-        if previous is None:  # not known yet: as many edges as there will be
-            return space.fixed()
-        return space.keep({k: [(s, t) for s, t in own] for k, own in previous.items()})
+    def operator_search(previous):
+        on = space
+        if config.space.edges == "fixed":
+            on = space.fixed()
+        elif config.space.edges == "searched":
+            on = space.fixed()  # as many edges as there will be
+            if previous is not None:
+                edges = {k: [(s, t) for s, t in own] for k, own in previous.items()}
+                on = space.keep(edges)
+        problem = _problem(config, on, data, axis)
+        return problem, _algorithm(config, problem)
 
-    return Stage("edges", first, "edges", kept), _operators(on, build)
-
-
-def _operators(on: Callable[[Any], CellSpace], build: Callable) -> Stage:
-    def finish(search, space, arch):
+    def genotype(search, space, arch):
         return discretise(jax.device_get(search.mix(arch)), space).to_json()
 
-    begin = lambda previous: build(on(previous), relax.softmax, relax.initial_alpha)
-    return Stage("search", begin, "genotype", finish)
+    last = Stage("search", operator_search, "genotype", genotype)
+    if config.space.edges == "searched":
+        return Stage("edges", edge_search, "edges", kept), last
+    return (last,)
+
+
+def has_head(weight: float, macro: Macro, image_shape: tuple[int, ...]) -> bool:
+    """Whether there is an auxiliary head: it is asked for, and its map is 2x2."""
+    side = macro.map_sizes(min(image_shape[:2]))[2 * macro.cells // 3]
+    return weight > 0 and side >= 2
+
+
+def _problem(
+    config: ConfigDict, space: CellSpace, data: Splits, axis: str | None
+) -> Problem:
+    """What an algorithm searches on, as the config says."""
+    settings = config.search
+    steps = len(data.weights.label) // settings.batch
+    macro = Macro(settings.channels, settings.cells)
+    image_shape = data.weights.image.shape[1:]
+    return Problem(
+        space=space,
+        model=nets.supernet(
+            space,
+            macro,
+            len(data.classes),
+            config.lowering,
+            axis,
+            config.remat,
+            config.precision,
+            has_head(settings.auxiliary, macro, image_shape),
+        ),
+        image_shape=image_shape,
+        sgd=lambda rate, clip=True: optim.sgd(
+            rate,
+            settings.momentum,
+            settings.weight_decay,
+            settings.clip if clip else 0.0,
+        ),
+        rate=optim.cosine(settings.rate, settings.rate_min, settings.epochs, steps),
+        steps_per_epoch=steps,
+        epochs=settings.epochs,
+        warmup_epochs=settings.warmup_epochs,
+        axis=axis,
+        init_arch=relax.initial_alpha(space, settings.alpha_spread),
+        drop_path=settings.drop_path,
+        auxiliary=settings.auxiliary,
+    )
+
+
+def _algorithm(config: ConfigDict, problem: Problem) -> Search:
+    """The algorithm that the config names."""
+    try:
+        return ALGORITHMS[config.algorithm](problem, config.arch)
+    except ValueError as error:  # a setting that the method itself refuses
+        raise UserError(f"{error} Set it with --config.arch.NAME=VALUE.") from None
+    except AttributeError as error:
+        field = str(error.args[0]).splitlines()[0].strip('"')
+        raise UserError(
+            f"config.arch does not fit the algorithm {config.algorithm}: it lacks "
+            f"{field}; start from configs/{config.algorithm}.py."
+        ) from None

@@ -261,11 +261,13 @@ def _means(history: Mapping[str, np.ndarray], steps, primitives) -> Figure:
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(history) :]:
         axes.set_visible(False)
+    means = {name: weights.mean(1) for name, weights in history.items()}
+    top = 1.05 * max(float(np.max(weights)) for weights in means.values())
     lines = []
-    for axes, (name, weights) in zip(grid.flat, history.items(), strict=False):
-        lines = _over_time(axes, steps, weights.mean(1), primitives)
+    for axes, (name, weights) in zip(grid.flat, means.items(), strict=False):
+        lines = _over_time(axes, steps, weights, primitives)
         axes.set_title(_pretty(name), size=9, pad=3)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, top)
     names = list(map(_pretty, primitives))
     figure.legend(
         lines, names, loc="outside upper center", ncols=len(names), fontsize=8

@@ -1,13 +1,19 @@
 """Edges that are fixed, or searched first; an alpha for every cell."""
 
 import itertools
+import json
+import runpy
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT
+from tiny import shrink
 
 from nasjax import metrics, nets, relax
+from nasjax.data.splits import Part, Splits
+from nasjax.errors import UserError
 from nasjax.genotype import Genotype, discretise, random_genotype
 from nasjax.nets.operations import is_parametric
 from nasjax.spaces import AMENDED_S2, DARTS_8, Macro, darts
@@ -173,37 +179,44 @@ def test_genotypes_of_such_spaces():
     images = jnp.zeros((1, 8, 8, 1))
     model = nets.genotype_network(genotype, Macro(2, 20), 3)
     assert jax.eval_shape(model.init, KEY, images)["params"]
+    with pytest.raises(UserError, match="each of 20 cells, but .* would have 8"):
+        nets.genotype_network(genotype, Macro(2, 8), 3)
     drawn = random_genotype(0, space)
     assert all(s in (0, 1 + i // 2) for i, (_, s) in enumerate(drawn.cells["cell_7"]))
 
 
 def test_stages_hand_on_what_they_found():
-    """Edges first, then operators on them, from scratch."""
-    begun = []
-
-    def build(space, relaxation, initial):
-        begun.append(space)
-        mix = lambda arch: {k: relaxation(arch)[k] for k in space.types}
-        return space, type("Search", (), {"mix": staticmethod(mix)})
-
-    first, second = stages("searched", SPACE, build)
-    assert (first.name, second.name) == ("edges", "search")
-    space, search = first.begin(None)
-    arch = relax.initial_pairs(SPACE, 1.0)(KEY)
-    kept = first.finish(search, space, arch)
-    assert all(len(edges) == 8 for edges in kept.values())
-    space, search = second.begin(kept)
-    assert [list(edge) for edge in space.edges_of("normal")] == sorted(
-        kept["normal"], key=lambda edge: (edge[1], edge[0])
-    )
-    genotype = second.finish(search, space, relax.initial_alpha(space, 1.0)(KEY))
-    found = Genotype.from_json(genotype, space)
-    assert {(s, 2 + i // 2) for i, (_, s) in enumerate(found.cells["normal"])} == set(
-        space.edges_of("normal")
-    )
-    assert (
-        len(stages("pruned", SPACE, build)) == len(stages("fixed", SPACE, build)) == 1
-    )
+    """Edges first, then operators on them, from scratch, with a fresh alpha."""
+    config = runpy.run_path(str(ROOT / "configs" / "amended.py"))["get_config"]()
+    config = shrink(config)
+    part = Part(np.zeros((40, 8, 8, 1), np.uint8), np.zeros(40, np.int32))
+    data = Splits(part, part, part, ("0", "1", "2"))
+    full = darts(tuple(config.space.primitives))
+    config.space.edges = "searched"
+    first, second = stages(config, full, data, None)
+    assert [(s.name, s.outcome) for s in (first, second)] == [
+        ("edges", "edges"), ("search", "genotype"),
+    ]  # fmt: skip
+    problem, search = first.begin(None)
+    arch = search.init(KEY).arch
+    assert set(arch) == {"normal", "reduce", "normal_pairs", "reduce_pairs"}
+    arch["normal_pairs"] = arch["normal_pairs"].at[2].set(9.0)  # of node 3: 0 and 2
+    kept = first.finish(search, problem.space, arch)
+    assert kept["normal"][2:4] == [[0, 3], [2, 3]]
+    problem, search = second.begin(json.loads(json.dumps(kept)))
+    assert problem.space.edges_of("normal")[2:4] == ((0, 3), (2, 3))
+    arch = search.init(KEY).arch
+    assert {kind: alpha.shape for kind, alpha in arch.items()} == {
+        "normal": (8, 2), "reduce": (8, 2),
+    }  # fmt: skip
+    found = Genotype.from_json(second.finish(search, problem.space, arch))
+    reads = {(s, 2 + i // 2) for i, (_, s) in enumerate(found.cells["normal"])}
+    assert reads == set(problem.space.edges_of("normal"))
+    for edges in ("pruned", "fixed"):
+        config.space.edges = edges
+        (only,) = stages(config, full, data, None)
+        count = 14 if edges == "pruned" else 8
+        assert only.begin(None)[0].space.alpha_shape("reduce") == (count, 2)
 
 
 def test_collapse_indicators():

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nasjax.errors import unknown
+from nasjax.errors import UserError, unknown
 from nasjax.genotype import Genotype
 from nasjax.nets import lowering
 from nasjax.nets.cells import FixedCell, MixedCell, edge_function
@@ -118,6 +118,9 @@ def genotype_network(
 
     The arguments are as `supernet`'s; `remat` "auto" and "edge" keep everything, as
     "none" does.
+
+    Raises:
+      UserError: the genotype is for another number of cells.
     """
     nodes = len(genotype.concat)
 
@@ -125,9 +128,15 @@ def genotype_network(
         layer = _layer(FixedCell, style)
         return layer(made.body, genotype.concat, nodes, made.plan, style, name=name)
 
+    own = [kind for kind in genotype.cells if kind not in ("normal", "reduce")]
+    if own and len(own) != macro.cells:
+        raise UserError(
+            f"The genotype has an architecture for each of {len(own)} cells, but the "
+            f"network would have {macro.cells}; make it one of {len(own)} cells."
+        )
     cells = []
     for index, plan in enumerate(macro.plan()):
-        kind = plan.type if plan.type in genotype.cells else f"cell_{index}"
+        kind = f"cell_{index}" if own else plan.type
         cells.append(Cell(plan, kind, tuple(genotype.cells[kind]), None))
     style = _style(False, spelling, axis_name, remat, dtype)
     network = Network(macro, classes, tuple(cells), cell, style, auxiliary)

@@ -175,13 +175,10 @@ def losses(problem: Problem, relaxation: Relaxation | None = None) -> Losses:
     def run(w, arch, batch):
         variables = {"params": w, "batch_stats": batch["batch_stats"]}
         mix = relaxation(arch, batch["mix_key"])
-        drop = {"key": batch["key"], "drop_path": batch["drop_path"]}
+        drop = ("key", "drop_path") if problem.drop_path else ()
+        options = {name: batch[name] for name in drop}
         return problem.model.apply(
-            variables,
-            mix,
-            batch["image"],
-            train=True,
-            **(drop if problem.drop_path else {}),
+            variables, mix, batch["image"], train=True, **options
         )
 
     def of_outputs(out, batch):
