@@ -6,6 +6,7 @@ reverse-mode gradient. Its memory is that of a gradient and its tangent.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -90,21 +91,36 @@ def gradient(loss: Callable) -> Callable:
     would keep all intermediate values of the gradient.
 
     Args:
-      loss: (x, others, batch) -> scalar. The batch counts as a constant.
+      loss: (x, others, batch) -> scalar. The batch counts as a constant; what the loss
+        closes over may be differentiated.
     """
 
-    @jax.custom_vjp
     def grad_x(x, others, batch):
-        return jax.grad(loss)(x, others, batch)
+        converted, closed = jax.closure_convert(loss, x, others, batch)
 
-    def forward(x, others, batch):
-        return grad_x(x, others, batch), (x, others, batch)
+        def explicit(x, others, batch):
+            others, closed = others
+            return converted(x, others, batch, *closed)
 
-    def backward(kept, c):
-        x, others, batch = kept
-        both = jax.grad(loss, (0, 1))
-        _, (to_x, to_others) = jax.jvp(lambda x: both(x, others, batch), (x,), (c,))
-        return to_x, to_others, None
+        return _gradient(explicit, x, (others, closed), batch)
 
-    grad_x.defvjp(forward, backward)
     return grad_x
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _gradient(loss: Callable, x, others, batch):
+    return jax.grad(loss)(x, others, batch)
+
+
+def _forward(loss: Callable, x, others, batch):
+    return jax.grad(loss)(x, others, batch), (x, others, batch)
+
+
+def _backward(loss: Callable, kept, c):
+    x, others, batch = kept
+    both = jax.grad(loss, (0, 1))
+    _, (to_x, to_others) = jax.jvp(lambda x: both(x, others, batch), (x,), (c,))
+    return to_x, to_others, None
+
+
+_gradient.defvjp(_forward, _backward)

@@ -172,6 +172,15 @@ def test_bfloat16_losses(name):
 
 
 @names
+def test_mapped_over_alpha_it_is_one_after_the_other(name):
+    p = smooth()
+    alphas = np.stack([p.alpha, 0.5 - p.alpha, p.alpha**2])
+    each = lambda alpha: estimators(p.loss)[name](p.w, alpha, p.train, p.val).grad
+    found = jax.jit(jax.vmap(each))(alphas)
+    np.testing.assert_allclose(found, [each(alpha) for alpha in alphas], rtol=1e-7)
+
+
+@names
 def test_batches_split_over_devices_change_nothing(name):
     p = smooth()
     train, val = np.tile(p.train, (4, 1))[:16], np.tile(p.val, (4, 1))[:16]
@@ -205,3 +214,30 @@ def test_an_inverse_of_the_users_own():
     assert estimator.name == "implicit_solve_it"
     found = estimator(q.solve(q.a), q.a, None, None)
     np.testing.assert_allclose(found.grad, q.hypergradient, rtol=1e-10)
+
+
+def test_hypergradients_can_be_differentiated_again():
+    """In alpha, forward and backward, and in what the losses close over."""
+    p = smooth()
+
+    def made(scale):
+        loss = lambda w, alpha, x: p.loss(w, scale * alpha, x)
+        return loss, unrolled(loss, loss, optax.sgd(0.3))
+
+    def ours(scale, alpha):
+        return made(scale)[1](p.w, alpha, p.train, p.val).grad
+
+    def plain(scale, alpha):
+        loss, _ = made(scale)
+
+        def total(alpha):
+            g = jax.grad(loss)(p.w, alpha, p.train)
+            return loss(jax.tree.map(lambda w, g: w - 0.3 * g, p.w, g), alpha, p.val)
+
+        return jax.grad(total)(alpha)
+
+    for mode in (jax.jacfwd, jax.jacrev):
+        for argument in (0, 1):
+            at = jnp.float64(1.3), jnp.asarray(p.alpha)
+            found, expected = (mode(f, argument)(*at) for f in (ours, plain))
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
