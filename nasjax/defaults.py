@@ -102,7 +102,7 @@ def adam(arg: str | None = None) -> ConfigDict:
     """The part `arch` of a config whose alpha descends a hypergradient by Adam."""
     arch = ConfigDict()
     arch.every = 1  # weight steps between two moves of alpha
-    arch.rate = 3e-3 if arg is None else 3e-4  # Adam's learning rate
+    arch.rate = 3e-2 if arg is None else 3e-4  # Adam's learning rate
     arch.b1 = 0.5  # Adam's first moment
     arch.b2 = 0.999  # Adam's second moment
     arch.weight_decay = 1e-3  # L2, inside Adam as in PyTorch

@@ -1,3 +1,5 @@
+import re
+
 import jupytext
 import nbformat
 import pytest
@@ -10,7 +12,8 @@ every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
 
 def test_there_are_notebooks():
-    assert ROOT / "notebooks" / "search.ipynb" in NOTEBOOKS
+    """And every one has its expectations."""
+    assert {path.stem for path in NOTEBOOKS} == {*EXPECTED}
 
 
 @every
@@ -48,6 +51,34 @@ def test_it_installs_only_inside_colab(path):
     assert not any(line.startswith(("!", "%")) for s in code for line in s.split("\n"))
 
 
+def of_search(text, pictures, runs):
+    assert "found:  " in text and "test accuracy on own data: " in text
+    assert pictures == 4
+    assert (runs / "notebook-own" / "result.json").exists()
+
+
+def of_hypergradients(text, pictures, runs):
+    """Both toys by hand; losses fall, mislabelled examples lose weight, check is right."""
+    assert "{'first order': 2.0, 'unrolled, one step': 1.667, 'implicit': 1.0}" in text
+    losses = re.findall(r"^Amended toy, .*: loss (\S+)$", text, re.M)
+    assert losses == ["1.8e+18", "3.8e+05", "9.4e-15"]
+    tuned = re.findall(r"^(.*): validation loss (\S+) -> (\S+),", text, re.M)
+    assert [name.split("(")[0] for name, _, _ in tuned] == [
+        "implicit, cg", "implicit, neumann", "unrolled, 50 steps",
+    ]  # fmt: skip
+    assert all(float(last) < 0.7 * float(first) for _, first, last in tuned)
+    assert tuned[1][1:] == tuned[2][1:]  # steps at the optimum are the Neumann series
+    wrong, right = re.search(r"mean weight: wrong (\S+), right (\S+)", text).groups()
+    assert float(wrong) < float(right) - 0.2
+    assert "implicit_cg agrees with" in text
+    assert "implicit_neumann DOES NOT AGREE with" in text
+    assert "The hypergradient is zero" in text
+    assert pictures == 4
+
+
+EXPECTED = {"search": of_search, "hypergradients": of_hypergradients}
+
+
 @pytest.mark.slow
 @every
 def test_it_runs_to_its_end(path, tmp_path, monkeypatch):
@@ -59,6 +90,4 @@ def test_it_runs_to_its_end(path, tmp_path, monkeypatch):
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
     text = "".join(out.get("text", "") for out in outputs)
     pictures = [out for out in outputs if "image/png" in out.get("data", {})]
-    assert "found:  " in text and "test accuracy on own data: " in text
-    assert len(pictures) == 4
-    assert (tmp_path / "notebook-own" / "result.json").exists()
+    EXPECTED[path.stem](text, len(pictures), tmp_path)
