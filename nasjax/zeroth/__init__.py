@@ -5,10 +5,32 @@ A method is a `ZerothOrder`; the caller evaluates the candidates in between, vma
     proposal = method.propose(state, x, key, guide)
     losses = jax.vmap(objective)(proposal.candidates)
     x, state, metrics = method.update(state, x, proposal, losses)
+
+`minimise` is that loop. Losses of an update, n being `samples`:
+
+| method | where x goes | losses |
+|---|---|---|
+| `random_search` | down a gradient estimated by finite differences | 2 n, or n + 1 |
+| `mgs` | to the mean under exp(-L / tau), estimated from a proposal | n |
+| `gld` | to the best of one draw for each radius of a ladder, or nowhere | log2(R / r) + 2 |
 """
 
-from nasjax.zeroth.base import Proposal, ZerothOrder
+from nasjax.zeroth.base import Proposal, State, ZerothOrder
+from nasjax.zeroth.gld import gld
 from nasjax.zeroth.lookahead import lookahead
 from nasjax.zeroth.mgs import importance_weights, mgs
+from nasjax.zeroth.minimise import minimise
+from nasjax.zeroth.random_search import gradient_estimate, random_search
 
-__all__ = ["Proposal", "ZerothOrder", "importance_weights", "lookahead", "mgs"]
+__all__ = [
+    "Proposal",
+    "State",
+    "ZerothOrder",
+    "gld",
+    "gradient_estimate",
+    "importance_weights",
+    "lookahead",
+    "mgs",
+    "minimise",
+    "random_search",
+]

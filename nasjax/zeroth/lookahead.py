@@ -9,21 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
+
+from nasjax.zeroth import inputs
 
 
 def lookahead(train_loss: Callable, val_loss: Callable, optimizer) -> Callable:
     """L(alpha) = L_val(w_M(alpha), alpha).
 
+    M = 0 is DARTS' first-order look-ahead L_val(w, alpha). M = 1 with the live state of
+    the optimiser of w is its second-order one, the objective of `hypergrad.unrolled`.
+
     Args:
       train_loss: (w, arch, batch) -> scalar, descended.
       val_loss: (w, arch, batch) -> scalar, returned.
-      optimizer: anything with optax's init and update; its state starts fresh in every
-        call and is discarded.
+      optimizer: anything with optax's init and update.
 
     Returns:
-      objective(arch, w, train_batches, val_batch) -> scalar. The leaves of
-      train_batches lead with [M]; M = 0 gives the first-order look-ahead L_val(w, arch).
-      w is not changed. vmap over arch: all candidates share the batches.
+      objective(arch, w, train_batches, val_batch, opt_state=None) -> scalar. The leaves
+      of train_batches lead with [M]. opt_state is where the optimiser starts in every
+      call; None starts it afresh, as ZARTS does. w and opt_state are not changed: what
+      the inner steps make of them is discarded. vmap over arch: all candidates share
+      the batches.
 
     >>> import optax, jax.numpy as jnp
     >>> loss = lambda w, a, batch: (w - a) ** 2
@@ -32,14 +39,24 @@ def lookahead(train_loss: Callable, val_loss: Callable, optimizer) -> Callable:
     0.0625
     """
 
-    def objective(arch, w, train_batches, val_batch):
+    def objective(arch, w, train_batches, val_batch, opt_state=None):
+        w = jax.tree.map(jnp.asarray, w)
+        fresh = optimizer.init(w)
+        if opt_state is not None:
+            inputs.like(opt_state, fresh, "opt_state", "optimizer.init(w)")
+
         def step(carry, batch):
             w, state = carry
             grads = jax.grad(train_loss)(w, arch, batch)
             updates, state = optimizer.update(grads, state, w)
-            return (jax.tree.map(lambda p, u: p + u, w, updates), state), None
+            return (jax.tree.map(_moved, w, updates), state), None
 
-        (w, _), _ = jax.lax.scan(step, (w, optimizer.init(w)), train_batches)
+        start = (w, fresh if opt_state is None else opt_state)
+        (w, _), _ = jax.lax.scan(step, start, train_batches)
         return val_loss(w, arch, val_batch)
 
     return objective
+
+
+def _moved(p, update):
+    return jnp.asarray(p + update, p.dtype)

@@ -8,37 +8,46 @@ estimated from N draws of a proposal q by self-normalised importance sampling (e
 
     u* = sum_i c_i u_i / sum_j c_j,    log c_i = -L(x + u_i) / tau - log q(u_i)
 
-L(x) and the constants of q cancel in the ratio; all is done in log space. The
-proposal is the mixture q = (1 - lam) N(-guide, s^2 I) + lam N(0, s^2 I).
+L(x) and the constants of q cancel in the ratio; all is done in log space. With
+m = -guide_scale guide the proposal is one of
+
+    mixture   q = (1 - lam) N(m, s^2 I) + lam N(0, s^2 I)
+    sum       u = (1 - lam) N(m, s^2 I) + lam N(0, s^2 I), that is
+              q = N((1 - lam) m, ((1 - lam)^2 + lam^2) s^2 I)
 
 Deviations:
-  * The authors' code adds one draw of each component where the text says a mixture;
-    this is the mixture, with its exact density.
+  * The authors' text says a mixture, their code adds one draw of each component and
+    weighs them by the density of neither; here both have their exact density.
   * In that code the density is in effect a constant (a slip of precedence and a floor
     of 1e-4), so it ran without the correction 1/q: `weights="likelihood"`. In many
     dimensions log q varies by sqrt(d / 2) between draws, about 10 for alpha of the
     DARTS space, and `weights="importance"`, the printed equation, then picks the least
     likely draw almost whatever the losses are.
-  * A draw whose loss is not finite gets no weight; if none is finite x stays.
+  * A draw that is not finite or whose loss is not gets no weight; if none is left x
+    stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.flatten_util import ravel_pytree
 
-from nasjax.zeroth.base import Proposal, ZerothOrder
-
-
-class MGSState(NamedTuple):
-    """updates: how many so far, what the spread's schedule is asked with."""
-
-    updates: Array
+from nasjax.zeroth import inputs
+from nasjax.zeroth.base import (
+    Proposal,
+    Schedule,
+    State,
+    ZerothOrder,
+    measured,
+    ravel,
+    scheduled,
+    start,
+    summary,
+)
 
 
 class MGSAux(NamedTuple):
@@ -50,23 +59,31 @@ class MGSAux(NamedTuple):
 
 def mgs(
     samples: int,
-    spread: float | Callable[[Array], Array],
+    spread: Schedule,
     temperature: float,
     mixture: float = 0.0,
     weights: str = "importance",
+    guide_scale: Schedule = 1.0,
+    proposal: str = "mixture",
 ) -> ZerothOrder:
     """MGS over any pytree of floating-point arrays.
+
+    Besides those of `summary` its metrics are `effective_samples`, 1 / sum_i c_i^2 of
+    the normalised c: N if all draws weigh the same, 1 if one has all the weight.
 
     Args:
       samples: N.
       spread: standard deviation s of the proposal, or a schedule: updates so far -> s.
       temperature: tau, in units of the loss.
-      mixture: lam in [0, 1], share of the draws centred at 0 instead of at -guide.
+      mixture: lam in [0, 1], share of the draws (of each draw, for "sum") centred at 0
+        instead of at m.
       weights: "importance" (eq. 8) or "likelihood" (c = p alone, as the released code
         in effect runs).
+      guide_scale: what takes the guide to m, like a learning rate; or a schedule.
+      proposal: "mixture" or, as the released code draws, "sum".
 
     Raises:
-      ValueError: a setting is out of its range.
+      ValueError: a setting is out of its range; the guide is not like x.
 
     >>> method = mgs(samples=64, spread=0.1, temperature=0.1, weights="likelihood")
     >>> x, key = jnp.ones(3), jax.random.key(0)
@@ -77,57 +94,55 @@ def mgs(
     >>> bool(jnp.sum(x**2) < 3)
     True
     """
-    if samples < 1 or temperature <= 0 or not 0 <= mixture <= 1:
-        raise ValueError(
-            "MGS needs samples >= 1, temperature > 0 and mixture in [0, 1], but got "
-            f"samples={samples}, temperature={temperature}, mixture={mixture}."
-        )
-    if weights not in ("importance", "likelihood"):
-        raise ValueError(
-            f"MGS weights must be 'importance' or 'likelihood', but got {weights!r}."
-        )
+    inputs.count(samples, "samples")
+    inputs.positive(spread, "spread")
+    inputs.positive(temperature, "temperature")
+    if not 0 <= mixture <= 1:
+        raise ValueError(f"mixture is {mixture!r}; expected a share in [0, 1].")
+    inputs.choice(weights, "weights", "importance", "likelihood")
+    inputs.choice(proposal, "proposal", "mixture", "sum")
+    # The sum is a mixture of one part, whose mean and spread are smaller.
+    summed = proposal == "sum"
+    share = 0.0 if summed else mixture
+    mean_factor = 1 - mixture if summed else 1.0
+    spread_factor = math.hypot(1 - mixture, mixture) if summed else 1.0
 
-    def init(x, key) -> MGSState:
-        del x, key
-        return MGSState(jnp.zeros((), jnp.int32))
-
-    def propose(state: MGSState, x, key: Array, guide=None) -> Proposal:
-        flat, unravel = ravel_pytree(x)
-        mean = jnp.zeros_like(flat) if guide is None else -ravel_pytree(guide)[0]
-        s = spread(state.updates) if callable(spread) else spread
-        s = jnp.maximum(jnp.asarray(s, flat.dtype), 1e-8)
+    def propose(state: State, x, key: Array, guide=None) -> Proposal:
+        flat, unravel = ravel(x)
+        mean = jnp.zeros_like(flat)
+        if guide is not None:
+            inputs.like(guide, x, "guide", "x")
+            scale = mean_factor * scheduled(guide_scale, state, flat.dtype)
+            mean = -scale * ravel(guide, "guide")[0].astype(flat.dtype)
+        s = spread_factor * jnp.maximum(scheduled(spread, state, flat.dtype), 1e-8)
         noise_key, choice_key = jax.random.split(key)
         noise = jax.random.normal(noise_key, (samples, flat.size), flat.dtype)
-        guided = jax.random.bernoulli(choice_key, 1 - mixture, (samples,))
-        u = jnp.where(guided[:, None], mean[None], 0) + s * noise
+        guided = jax.random.bernoulli(choice_key, 1 - share, (samples,))[:, None]
+        u = jnp.where(guided, mean[None], 0) + s * noise
+        from_mean = noise - jnp.where(guided, 0, mean[None] / s)  # (u - m) / s
+        from_zero = noise + jnp.where(guided, mean[None] / s, 0)  # u / s
         log_q = jnp.logaddexp(
-            jnp.log1p(-mixture) - jnp.square((u - mean[None]) / s).sum(1) / 2,
-            jnp.log(jnp.asarray(mixture, flat.dtype)) - jnp.square(u / s).sum(1) / 2,
+            jnp.log1p(-share) - jnp.square(from_mean).sum(1) / 2,
+            jnp.log(jnp.asarray(share, flat.dtype)) - jnp.square(from_zero).sum(1) / 2,
         )
         return Proposal(jax.vmap(unravel)(flat[None] + u), MGSAux(u, log_q))
 
-    def update(state: MGSState, x, proposal: Proposal, losses: Array):
+    def update(state: State, x, proposal: Proposal, losses: Array):
+        flat, unravel = ravel(x)
         u, log_q = proposal.aux
-        log_q = log_q if weights == "importance" else jnp.zeros_like(log_q)
-        c = importance_weights(losses, log_q, temperature)
-        step = jnp.sum(c[:, None] * jnp.where(c[:, None] > 0, u, 0), 0)
-        flat, unravel = ravel_pytree(x)
-        finite = jnp.isfinite(losses)
-        count = jnp.maximum(finite.sum(dtype=losses.dtype), 1)
-        kept = jnp.where(finite, losses, 0)
-        mean = kept.sum() / count
-        spread_of_losses = jnp.where(finite, losses - mean, 0)
-        metrics = {
-            "candidate_loss": mean,
-            "candidate_spread": jnp.sqrt(jnp.square(spread_of_losses).sum() / count),
-            "effective_samples": jnp.square(c.sum())
-            / jnp.maximum(jnp.square(c).sum(), 1e-30),
-            "step_norm": jnp.linalg.norm(step),
-            "left_out": (~finite).sum(),
-        }
-        return unravel(flat + step), MGSState(state.updates + 1), metrics
+        losses = measured(losses, samples, flat.dtype)
+        # A guide that is not finite makes draws whose loss may still be finite.
+        kept = jnp.isfinite(losses) & jnp.isfinite(log_q) & jnp.isfinite(u).all(1)
+        losses = jnp.where(kept, losses, jnp.nan)
+        log_q = log_q.astype(losses.dtype)
+        density = log_q if weights == "importance" else jnp.zeros_like(log_q)
+        c = importance_weights(losses, density, temperature)
+        step = jnp.where(c[:, None] > 0, c[:, None].astype(u.dtype) * u, 0).sum(0)
+        effective = jnp.square(c.sum()) / jnp.maximum(jnp.square(c).sum(), 1e-30)
+        metrics = summary(losses, kept, step, effective_samples=effective)
+        return unravel(flat + step), State(state.updates + 1), metrics
 
-    return ZerothOrder(init, propose, update)
+    return ZerothOrder(start, propose, update, samples)
 
 
 def importance_weights(losses: Array, log_q: Array, temperature: float) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from nasjax import hypergrad
 from nasjax.zeroth import lookahead
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -73,3 +74,52 @@ def test_its_gradient_is_the_hypergradient_of_one_step():
     objective = lookahead(train_loss, val_loss, optax.sgd(RATE))
     grad = jax.grad(objective)(ARCH, W, jnp.full((1, 1), 0.2), WEIGHTS)
     np.testing.assert_allclose(grad, RATE * H * WEIGHTS + 2 * ARCH, rtol=1e-12)
+
+
+OPTIMIZERS = {
+    "momentum": optax.sgd(RATE, momentum=0.9),
+    "adamw": optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.1)),
+}
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_it_is_the_objective_of_the_hypergradients(steps, name, live):
+    """first_order without inner steps; unrolled with the same optimiser and state."""
+    optimizer, w = OPTIMIZERS[name], jax.tree.map(jnp.asarray, W)
+    fresh = optimizer.init(w)
+    _, state = optimizer.update(jax.tree.map(jnp.ones_like, w), fresh, w)
+    state = state if live else None
+    batches = jnp.array([[0.2], [0.5], [-0.1]])[:steps]
+    if steps == 0:
+        estimator, train = hypergrad.first_order(val_loss), None
+    else:
+        estimator = hypergrad.unrolled(train_loss, val_loss, optimizer, steps)
+        train = batches[0] if steps == 1 else batches
+    expected = estimator.objective(w, ARCH, train, WEIGHTS, state)
+    objective = jax.jit(lookahead(train_loss, val_loss, optimizer))
+    value = objective(ARCH, w, batches, WEIGHTS, state)
+    np.testing.assert_allclose(value, expected, rtol=1e-13)
+    if steps and live:
+        without = objective(ARCH, w, batches, WEIGHTS)
+        assert abs(without - value) > 1e-3, "the state made no difference"
+
+
+def test_half_precision_weights_stay_so():
+    """An update of a wider dtype must not change what the loop carries."""
+    w = {"p": jnp.ones(3, jnp.bfloat16)}
+    loss = lambda w, arch, batch: jnp.sum(jnp.square(w["p"] - arch)).astype("float32")
+    wide = lambda w: optax.tree.cast(w, jnp.float32)
+    optimizer = optax.GradientTransformation(
+        lambda w: (), lambda grads, state, w: (wide(grads), state)
+    )
+    objective = lookahead(loss, loss, optimizer)
+    assert objective(jnp.bfloat16(0.5), w, jnp.zeros(2), None).dtype == "float32"
+
+
+def test_a_state_of_another_optimiser_is_refused():
+    objective = lookahead(train_loss, val_loss, OPTIMIZERS["momentum"])
+    other = optax.adam(0.1).init(W)
+    with pytest.raises(ValueError, match="opt_state has the shapes .*; expected"):
+        objective(ARCH, W, jnp.zeros((1, 1)), WEIGHTS, other)

@@ -130,21 +130,25 @@ def importance_error(mean, s):
 
 
 @pytest.mark.parametrize(
-    ("s", "mixture", "guide"),
+    ("s", "mixture", "guide", "proposal"),
     [
-        (0.5, 0.0, [0.0, 0.0, 0.0]),
-        (0.8, 0.0, [0.2, 0.3, -0.1]),
-        (0.6, 0.4, [0.5, 0.0, -0.5]),
-        (0.6, 1.0, [0.5, 0.0, -0.5]),
+        (0.5, 0.0, [0.0, 0.0, 0.0], "mixture"),
+        (0.8, 0.0, [0.2, 0.3, -0.1], "mixture"),
+        (0.6, 0.4, [0.5, 0.0, -0.5], "mixture"),
+        (0.6, 1.0, [0.5, 0.0, -0.5], "mixture"),
+        (0.8, 0.4, [0.5, 0.0, -0.5], "sum"),
     ],
 )
-def test_importance_weights_are_consistent(s, mixture, guide):
+def test_importance_weights_are_consistent(s, mixture, guide, proposal):
     """Whatever Gaussian proposes, u* -> the mean of p(u) ~ exp(-L / tau)."""
-    method = mgs(N, s, 0.5, mixture)
+    method = mgs(N, s, 0.5, mixture, proposal=proposal)
     step, _, metrics = one_update(method, jnp.ones(3), quadratic, jnp.array(guide))
     # A mixture is at least each of its parts times its share, so its variance is at
     # most the part's over the share.
     parts = [(1 - mixture, -np.array(guide)), (mixture, np.zeros(3))]
+    if proposal == "sum":
+        s = s * np.hypot(1 - mixture, mixture)
+        parts = [(1.0, -(1 - mixture) * np.array(guide))]
     errors = [importance_error(m, s) / np.sqrt(lam) for lam, m in parts if lam > 0]
     error = np.min(errors, axis=0)
     assert (np.abs(np.asarray(step) - MU) <= SIGMAS * error).all()
@@ -188,6 +192,71 @@ def test_the_log_density_is_that_of_the_mixture(mixture):
     mean = -(1 - mixture) * guide
     variance = s**2 + mixture * (1 - mixture) * guide**2
     assert (np.abs(u.mean(0) - mean) <= SIGMAS * np.sqrt(variance / 4000)).all()
+
+
+@pytest.mark.parametrize("mixture", [0.0, 0.25, 1.0])
+def test_the_sum_is_one_gaussian_with_its_density(mixture):
+    """(1 - lam) N(-g, s^2) + lam N(0, s^2): mean and variance add up."""
+    s, guide, n = 0.7, np.array([2.0, -3.0]), 4000
+    method = mgs(n, s, 1.0, mixture, proposal="sum")
+    x = jnp.array([10.0, 20.0])
+    proposal = method.propose(
+        method.init(x, None), x, jax.random.key(3), jnp.array(guide)
+    )
+    u, log_q = np.asarray(proposal.aux.directions), np.asarray(proposal.aux.log_q)
+    mean = -(1 - mixture) * guide
+    variance = (1 - mixture) ** 2 * s**2 + mixture**2 * s**2
+    assert (np.abs(u.mean(0) - mean) <= SIGMAS * np.sqrt(variance / n)).all()
+    assert (np.abs(u.var(0) / variance - 1) <= SIGMAS * np.sqrt(2 / n)).all()
+    by_hand = -np.square(u - mean).sum(1) / (2 * variance)
+    np.testing.assert_allclose(log_q - log_q[0], by_hand - by_hand[0], atol=1e-9)
+
+
+def test_likelihood_weights_with_the_sum_on_a_linear_loss():
+    """u ~ N((1 - lam) m, v I): u* -> (1 - lam) m - (v / tau) g."""
+    s, lam, temperature = 0.5, 0.3, 0.2
+    method = mgs(N, s, temperature, lam, "likelihood", guide_scale=0.1, proposal="sum")
+    x = jax.tree.map(jnp.asarray, X)
+    step, _, _ = one_update(method, x, linear, x)
+    v = ((1 - lam) ** 2 + lam**2) * s**2
+    expected = -(1 - lam) * 0.1 * flat(X) - v / temperature * G
+    a = np.sqrt(v) * np.linalg.norm(G) / temperature
+    error = np.exp(a**2 / 2) * np.sqrt((v + (v * G / temperature) ** 2) / N)
+    assert (np.abs(flat(step) - expected) <= SIGMAS * error).all()
+    assert SIGMAS * error.max() < 0.1 * np.linalg.norm(v / temperature * G), "no test"
+
+
+@pytest.mark.parametrize("proposal", ["mixture", "sum"])
+def test_the_guide_s_scale_may_be_a_schedule_of_the_updates_so_far(proposal):
+    x, guide = jnp.zeros(2), jnp.array([2.0, -3.0])
+    half = lambda updates: 0.5 * 0.5 ** updates.astype(float)
+    method = mgs(1, 1e-8, 1.0, guide_scale=half, proposal=proposal)
+    state = method.init(x, None)
+    for expected in (0.5, 0.25):
+        rows = method.propose(state, x, jax.random.key(0), guide)
+        np.testing.assert_allclose(rows.candidates[0], -expected * guide, atol=1e-6)
+        _, state, _ = method.update(state, x, rows, jnp.zeros(1))
+
+
+def test_the_log_density_is_exact_where_the_spread_is_far_below_the_guide():
+    """Computed from u it would be lost to rounding: float32 at s = 1e-8."""
+    x = jnp.zeros(5, jnp.float32)
+    method = mgs(100, 1e-8, 1.0)
+    log_q = method.propose(method.init(x, None), x, jax.random.key(0), x + 1).aux.log_q
+    assert abs(float(log_q.mean()) + 5 / 2) < SIGMAS * np.sqrt(5 / 2 / 100)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+@pytest.mark.parametrize("weights", ["importance", "likelihood"])
+def test_a_broken_guide_does_not_move_x_even_where_losses_are_finite(weights, broken):
+    x = jnp.zeros(2)
+    method = mgs(4, 0.1, 1.0, weights=weights)
+    state = method.init(x, None)
+    guide = jnp.array([broken, 0.0])
+    proposal = method.propose(state, x, jax.random.key(0), guide)
+    new, _, metrics = method.update(state, x, proposal, jnp.arange(4.0))
+    np.testing.assert_array_equal(new, x)
+    assert int(metrics["left_out"]) == 4
 
 
 def test_the_log_density_does_not_underflow_in_many_dimensions():
@@ -279,10 +348,12 @@ def test_the_spread_may_be_a_schedule_of_the_updates_so_far():
         {"temperature": 0.0},
         {"mixture": -0.1},
         {"mixture": 1.1},
+        {"spread": 0.0},
         {"weights": "likelyhood"},
+        {"proposal": "product"},
     ],
 )
 def test_settings_out_of_range_are_refused(setting):
     settings = {"samples": 4, "spread": 0.1, "temperature": 1.0, **setting}
-    with pytest.raises(ValueError, match=next(iter(setting))):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))} is .*; expected"):
         mgs(**settings)
