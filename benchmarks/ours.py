@@ -44,8 +44,9 @@ class Ours:
             problem,
             SimpleNamespace(
                 every=10, samples=settings.samples, chunk=settings.chunk,
-                inner_steps=settings.inner_steps, inner_rate=0.0, spread=0.1,
-                temperature=1.0, mixture=1e-3, weights="likelihood",
+                inner_steps=settings.inner_steps, inner_rate=0.0, inner_part="weights",
+                split="candidates", spread=0.1, temperature=1.0, mixture=1e-3,
+                proposal="mixture", weights="likelihood",
             ),
         )  # fmt: skip
         first = ALGORITHMS["darts_first"](problem, SimpleNamespace(**adam))
@@ -54,7 +55,8 @@ class Ours:
         )
         recipe = SimpleNamespace(
             rate=0.025, epochs=600, momentum=0.9, weight_decay=3e-4, clip=5.0,
-            drop_path=0.2, auxiliary=0.4,
+            drop_path=0.2, auxiliary=0.4, schedule="cosine", warmup_epochs=0,
+            label_smoothing=0.0,
         )  # fmt: skip
         train = training(network, shape, recipe, 100)
         self._steps = {

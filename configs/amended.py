@@ -4,7 +4,7 @@
     python -m nasjax.main --config=configs/amended.py:cifar10 --config.data.path=F.npz
 
 No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`,
-`:svhn`: the paper's space S1, 8 cells whose edges are pruned after the search.
+`:svhn`, `:imagenet`: the paper's space S1, 8 cells whose edges are pruned after the search.
 `:cifar10-s2` and so on: S2, an alpha for each of 20 cells as wide as in retraining, with
 fixed edges; --config.space.edges=searched searches them first. `:cifar10-s3`: S3.
 Give the data with --config.data.path.

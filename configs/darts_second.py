@@ -4,7 +4,7 @@
     python -m nasjax.main --config=configs/darts_second.py:cifar10 --config.data.path=F.npz
 
 No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`,
-`:svhn`: the paper's setting; give the data with --config.data.path.
+`:svhn`, `:imagenet`: the paper's setting; give the data with --config.data.path.
 """
 
 from nasjax import defaults

@@ -5,7 +5,7 @@
     python -m nasjax.main --config=configs/implicit.py:cifar10 --config.data.path=F.npz
 
 No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`,
-`:svhn`: DARTS' setting; give the data with --config.data.path.
+`:svhn`, `:imagenet`: DARTS' setting; give the data with --config.data.path.
 """
 
 from nasjax import defaults

@@ -13,6 +13,7 @@ from nasjax.nets.lowering import SPELLINGS
 from nasjax.nets.operations import DTYPES, OPERATIONS, REMATS
 from nasjax.parallel import MODES, check_batch
 from nasjax.search import ALGORITHMS
+from nasjax.search.directions import SPLITS
 from nasjax.spaces import Macro
 from nasjax.stages import EDGES
 
@@ -24,6 +25,8 @@ AT_LEAST: dict[str, int | float] = {
     "b1": 0.0,
     "b2": 0.0,
     "batch": 1,
+    "budget": 0.0,
+    "budget_weight": 0.0,
     "cells": 1,
     "channels": 2,
     "checkpoint_every": 1,
@@ -38,12 +41,16 @@ AT_LEAST: dict[str, int | float] = {
     "every": 1,
     "inner_rate": 0.0,
     "inner_steps": 0,
+    "label_smoothing": 0.0,
     "log_every": 1,
+    "max_radius": 0.0,
     "max_steps": 1,
+    "min_radius": 0.0,
     "mixture": 0.0,
     "momentum": 0.0,
     "neumann_rate": 0.0,
     "pad": 0,
+    "radius": 0.0,
     "rate": 0.0,
     "rate_min": 0.0,
     "samples": 1,
@@ -58,18 +65,23 @@ AT_LEAST: dict[str, int | float] = {
 }
 
 # Numbers whose range has another end, or an open one.
-BELOW_ONE = ("b1", "b2", "drop_path", "momentum")
+BELOW_ONE = ("b1", "b2", "drop_path", "label_smoothing", "momentum")
 AT_MOST_ONE = ("mixture",)
-ABOVE_LEAST = ("neumann_rate", "temperature")
+ABOVE_LEAST = ("max_radius", "min_radius", "neumann_rate", "radius", "temperature")
 
 CHOICES = {
     "curvature": ("ggn", "hessian"),
+    "distribution": ("sphere", "normal", "ball"),
     "edges": EDGES,
+    "inner_part": ("weights", "arch"),
     "inverse": ("neumann", "cg"),
     "lowering": SPELLINGS,
     "precision": DTYPES,
     "remat": REMATS,
     "parallel": MODES,
+    "proposal": ("mixture", "sum"),
+    "schedule": ("cosine", "linear"),
+    "split": SPLITS,
     "weights": ("importance", "likelihood"),
 }
 
@@ -135,9 +147,9 @@ def sizes(config: ConfigDict, data: Splits, devices: int) -> None:
             f"{config.retrain.cells}; set --config.retrain.cells and "
             "--config.search.cells to the same number."
         )
-    side = min(data.weights.image.shape[1:3])
+    shape = data.weights.image.shape[1:]
     for part in (config.search, config.retrain):
-        Macro(part.channels, part.cells).map_sizes(side)
+        Macro.of_images(part.channels, part.cells, shape).map_sizes(min(shape[:2]))
 
 
 def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:

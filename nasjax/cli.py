@@ -126,10 +126,10 @@ def _count(arguments: argparse.Namespace) -> str:
     """Count parameters and multiply-adds of a genotype's network or a supernet."""
     from nasjax.genotype import load
     from nasjax.nets import count_genotype, count_supernet
-    from nasjax.spaces import SPACES
+    from nasjax.spaces import IMAGENET_PIXELS, SPACES
 
     a = arguments
-    stem = a.stem or ("imagenet" if a.image_size >= 128 else "cifar")
+    stem = a.stem or ("imagenet" if a.image_size >= IMAGENET_PIXELS else "cifar")
     rest = (a.classes, a.image_size, a.in_channels, stem)
     if a.supernet is None:
         channels, cells = a.channels or 36, a.cells or 20

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from nasjax.errors import unknown
 from nasjax.spaces import DARTS_7
 
-PAPER = ("cifar10", "cifar100", "svhn")
+PAPER = ("cifar10", "cifar100", "svhn", "imagenet")
 
 # How a run is computed, shown and kept, not what: it may go on with other values.
 HOW = (
@@ -27,8 +27,8 @@ def settings(arg: str | None = None) -> ConfigDict:
     """The shared settings.
 
     Args:
-      arg: None for the embedded default; "cifar10", "cifar100" or "svhn" for the
-        setting of the DARTS and ZARTS papers on that data set.
+      arg: None for the embedded default; "cifar10", "cifar100", "svhn" or "imagenet"
+        for the setting of the DARTS and ZARTS papers on that data set.
 
     Raises:
       UserError: another arg.
@@ -84,7 +84,10 @@ def settings(arg: str | None = None) -> ConfigDict:
     retrain.cells = 3  # depth
     retrain.epochs = 20  # passes over the weight and architecture parts together
     retrain.batch = 64  # examples in a batch
-    retrain.rate = 0.05  # learning rate, cosine per epoch down to 0
+    retrain.rate = 0.05  # learning rate ...
+    retrain.schedule = "cosine"  # ... down to 0 by epoch: "cosine" or "linear"
+    retrain.warmup_epochs = 0  # of "linear"
+    retrain.label_smoothing = 0.0  # share of the target spread over all classes
     retrain.momentum = 0.9  # SGD
     retrain.weight_decay = 3e-4  # L2, added to the clipped gradient
     retrain.clip = 5.0  # largest global norm of the gradient; 0 does not clip
@@ -109,8 +112,45 @@ def adam(arg: str | None = None) -> ConfigDict:
     return arch
 
 
+def zarts(arg: str | None = None) -> ConfigDict:
+    """The settings of a search whose alpha is moved by a zero-order method."""
+    config = settings(arg)
+    config.arch = arch = ConfigDict()
+    arch.every = 4  # weight steps between two moves of alpha
+    arch.inner_steps = 4  # M, weight steps each candidate trains for
+    arch.inner_rate = 0.0  # learning rate of those; 0: the weights' current one
+    arch.inner_part = "weights"  # part their batches come from; or "arch"
+    arch.chunk = 0  # candidates a device evaluates at once; 0: all. Fewer: less memory
+    arch.split = "candidates"  # what several devices share out; or "batch"
+    arch.price = "macs"  # multiply-adds, or a JSON file {operation: cost of one use}
+    arch.budget = 0.0  # price that costs nothing; 0: no price is looked at
+    arch.budget_weight = 1.0  # added to the loss for twice the budget
+    if arg is not None:
+        arch.every = arch.inner_steps = 10
+        config.search.warmup_epochs = 20 if arg == "imagenet" else 10
+    return config
+
+
+def zarts_mgs(arg: str | None = None) -> ConfigDict:
+    """`zarts` by maximum-likelihood guided search."""
+    config = zarts(arg)
+    config.algorithm = "zarts_mgs"
+    arch = config.arch
+    arch.samples = 4  # N, candidates of one move
+    arch.spread = 0.025  # standard deviation of the proposal, cosine to 0
+    arch.temperature = 0.01  # tau, in units of the loss
+    arch.mixture = 1e-3  # share of candidates drawn around 0, not around -gradient
+    arch.proposal = "mixture"  # or "sum", as the released code draws
+    arch.weights = "likelihood"  # or "importance", the printed eq. 8
+    return config
+
+
 def _paper(config: ConfigDict, name: str) -> None:
-    """DARTS' and ZARTS' CIFAR setting: half of the training set for each level."""
+    """DARTS' and ZARTS' setting: half of the training set for each level.
+
+    On ImageNet the search's data is a quarter of the training set, of one image size;
+    retraining crops by padding, where the papers crop and resize at random.
+    """
     config.data.name = name
     config.data.pad, config.data.flip = 4, True
     config.search.update(
@@ -121,3 +161,10 @@ def _paper(config: ConfigDict, name: str) -> None:
         channels=36, cells=20, epochs=600, batch=96, rate=0.025, cutout=16,
         drop_path=0.2,
     )  # fmt: skip
+    if name == "imagenet":
+        config.search.batch = 256
+        config.retrain.update(
+            channels=48, cells=14, epochs=250, batch=1024, rate=0.5, schedule="linear",
+            warmup_epochs=5, weight_decay=3e-5, label_smoothing=0.1, cutout=0,
+            drop_path=0.0,
+        )  # fmt: skip

@@ -55,7 +55,8 @@ class Experiment(NamedTuple):
 
     @property
     def retrain_macro(self) -> Macro:
-        return Macro(self.config.retrain.channels, self.config.retrain.cells)
+        settings = self.config.retrain
+        return Macro.of_images(settings.channels, settings.cells, self.image_shape)
 
     @property
     def auxiliary(self) -> bool:
@@ -79,7 +80,6 @@ def build(config: ConfigDict) -> Experiment:
     )
     data = splits.split(train, test, config.data.fractions, config.data.split_seed)
     where = parallel.devices(config.devices)
-    axis = parallel.axis_name(config.parallel)
     checks.sizes(config, data, len(where))
 
     known = np.concatenate([data.weights.image, data.arch.image])
@@ -99,7 +99,7 @@ def build(config: ConfigDict) -> Experiment:
 
     settings = config.search
     total = settings.epochs * (len(data.weights.label) // settings.batch)
-    planned = stages(config, space, data, axis)
+    planned = stages(config, space, data, where)
     for stage in planned:
         problem, search = stage.begin(None)
     if not any(search.cadence.due(step) for step in range(total)):
@@ -202,10 +202,11 @@ def _run(
             len(experiment.data.classes),
             experiment.image_shape[:2],
             experiment.image_shape[2],
+            macro.stem,
         )
         result = {
             "algorithm": config.algorithm,
-            "estimator": experiment.search.estimator,
+            "estimator": experiment.search.direction.name,
             "seed": config.seed,
             "dataset": experiment.data_name,
             "genotype": genotype.to_json(),

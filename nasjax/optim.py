@@ -54,3 +54,24 @@ def cosine(start: float, end: float, epochs: int, steps_per_epoch: int) -> Sched
         return end + (start - end) / 2 * (1 + jnp.cos(jnp.pi * epoch / epochs))
 
     return schedule
+
+
+def linear(start: float, epochs: int, steps_per_epoch: int, warmup: int) -> Schedule:
+    """Down to 0 by epoch, and up to it in the first `warmup` epochs (ImageNet).
+
+    start * (T - e) / T with T = epochs - 5, in the last 5 epochs a fifth of the
+    remaining slope; in warm-up times (e + 1) / warmup. As the code of P-DARTS and ZARTS.
+
+    >>> rate = linear(0.5, 250, 1, 5)
+    >>> [round(float(rate(e)), 4) for e in (0, 4, 5, 245, 249)]
+    [0.1, 0.4918, 0.4898, 0.002, 0.0004]
+    """
+    long = max(epochs - 5, 1)
+
+    def schedule(step: Array) -> Array:
+        epoch = (jnp.asarray(step) // steps_per_epoch).astype(jnp.float32)
+        tail = (epochs - epoch) / (5 * long)
+        rate = start * jnp.where(epoch < long, (long - epoch) / long, tail)
+        return rate * jnp.minimum((epoch + 1) / max(warmup, 1), 1)
+
+    return schedule

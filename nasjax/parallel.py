@@ -11,6 +11,9 @@ A step is written once, over the global batch. It is mapped in one of two ways:
 
 Per-example randomness comes from keys that travel with the examples, so one device
 and many draw the same.
+
+The candidates of a zero-order step are split in the place of the batch: every device
+takes whole batches and its share of the candidates (`over_candidates`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -80,7 +84,7 @@ def shared(function: Callable, axis: str | None) -> Callable:
 def data_parallel(
     step: Callable,
     batches: Callable,
-    axes: Sequence[int],
+    axes: Sequence[int | None],
     where: Sequence[jax.Device],
     mode: str = "jit",
 ) -> Callable:
@@ -89,7 +93,8 @@ def data_parallel(
     Args:
       step: (state, *batches) -> (state, metrics), pure.
       batches: (data, state) -> tuple of global batches, pure, replicated.
-      axes: the batch axis of each batch: 0, or 1 where leaves lead with [M].
+      axes: the batch axis of each batch: 0, or 1 where leaves lead with [M]; None for
+        a batch that every device takes whole.
       where: the devices.
       mode: "jit" or "pmap".
 
@@ -103,7 +108,9 @@ def data_parallel(
 
     def run(state, data):
         made = [
-            lax.with_sharding_constraint(
+            batch
+            if axis is None
+            else lax.with_sharding_constraint(
                 batch, NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
             )
             for batch, axis in zip(batches(data, state), axes, strict=True)
@@ -129,16 +136,76 @@ def _pmapped(step: Callable, batches: Callable, axes, where) -> Callable:
 
         return jax.tree.map(cut, batch)
 
-    mapped = jax.pmap(step, AXIS, in_axes=(None, *axes), out_axes=None, devices=where)
+    # pmap wants a mapped argument, also where every batch is taken whole.
+    mapped = jax.pmap(
+        lambda index, state, *made: step(state, *made),
+        AXIS,
+        in_axes=(0, None, *axes),
+        out_axes=None,
+        devices=where,
+    )
 
     def run(state, data):
         made = [
-            shard(batch, axis)
+            batch if axis is None else shard(batch, axis)
             for batch, axis in zip(batches(data, state), axes, strict=True)
         ]
-        return mapped(state, *made)
+        return mapped(jnp.arange(count), state, *made)
 
     return jax.jit(run)
+
+
+def in_chunks(evaluate: Callable, candidates: Any, shared: Any, chunk: int = 0) -> Any:
+    """evaluate(candidate, shared) for candidates [N, ...] under vmap, on one device.
+
+    Args:
+      chunk: how many at once; 0 for all. Fewer take less memory.
+    """
+    each = lambda candidate: evaluate(candidate, shared)
+    if not 0 < chunk < _count(candidates):
+        return jax.vmap(each)(candidates)
+    if chunk == 1:
+        return lax.map(each, candidates)
+    return lax.map(each, candidates, batch_size=chunk)
+
+
+def over_candidates(where: Sequence[jax.Device], mode: str = "jit") -> Callable:
+    """`in_chunks` that splits the candidates over devices.
+
+    Each device takes ceil(N / devices) of them, `chunk` at once, and whole batches, so
+    nothing is averaged between devices and one more device is one less chunk. `shared`
+    must be the same on all. The values come back whole, on every device.
+    """
+    count = len(where)
+    if count == 1:
+        return in_chunks
+
+    def spread(evaluate: Callable, candidates: Any, shared: Any, chunk: int = 0) -> Any:
+        size = _count(candidates)
+        share = -(-size // count)
+        rows = jnp.minimum(jnp.arange(share * count), size - 1)
+        even = jax.tree.map(lambda leaf: leaf[rows], candidates)  # the last one again
+        if mode == "pmap":
+            first = lax.axis_index(AXIS) * share
+            cut = lambda leaf: lax.dynamic_slice_in_dim(leaf, first, share)
+            values = in_chunks(evaluate, jax.tree.map(cut, even), shared, chunk)
+            values = lax.all_gather(values, AXIS, tiled=True)
+        else:
+            split, whole = PartitionSpec(AXIS), PartitionSpec()
+            values = jax.shard_map(
+                lambda rows, shared: in_chunks(evaluate, rows, shared, chunk),
+                mesh=_mesh(where),
+                in_specs=(split, whole),
+                out_specs=split,
+                check_vma=False,  # primitives of nasjax.nets do not track variance
+            )(even, shared)
+        return jax.tree.map(lambda leaf: leaf[:size], values)
+
+    return spread
+
+
+def _count(candidates: Any) -> int:
+    return len(jax.tree.leaves(candidates)[0])
 
 
 def replicate(tree: Any, where: Sequence[jax.Device]) -> Any:

@@ -43,7 +43,7 @@ def search_phase(
     """The search as a phase: alpha moves when it is due, then the weights."""
     data = {"weights": on_devices(weights, where), "arch": on_devices(arch, where)}
     sizes = {half: part["label"].shape[0] for half, part in data.items()}
-    space = problem.space
+    space, direction = problem.space, search.direction
 
     def weight_batch(data, state):
         order = derive(state.key, "order")
@@ -57,9 +57,9 @@ def search_phase(
             return _draw(data[half], index, key, augment)
 
         train_key = derive(state.key, "look-ahead batches", state.step)
-        train_keys = jax.random.split(train_key, search.inner_steps)
+        train_keys = jax.random.split(train_key, direction.inner_steps)
         val_key = derive(state.key, "validation batch", state.step)
-        train = jax.vmap(lambda key: one("weights", key))(train_keys)
+        train = jax.vmap(lambda key: one(direction.inner_part, key))(train_keys)
         return train, one("arch", val_key)
 
     measure = metrics.evaluation(problem.model, augment, batch)
@@ -68,7 +68,11 @@ def search_phase(
             search.weight_step, weight_batch, (0,), where, mode
         ),
         arch=parallel.data_parallel(
-            search.arch_step, arch_batches, (1, 0), where, mode
+            search.arch_step,
+            arch_batches,
+            (None, None) if direction.whole_batches else (1, 0),
+            where,
+            mode,
         ),
         evaluate=jax.jit(
             lambda state, part: measure(
@@ -105,16 +109,18 @@ def search_phase(
         mix = jax.device_get(jax.jit(search.mix)(state.arch))
         line = {
             "phase": name,
-            "estimator": search.estimator,
+            "estimator": direction.name,
             "step": int(state.step),
             "edges": {kind: space.edges_of(kind) for kind in space.types},
             "mix": {k: np.round(v, 5).tolist() for k, v in mix.items()},
         }
         folder.log(line)
+        price = {} if problem.price is None else {"price": problem.price.of(state.arch)}
         return {
             "valid_loss": float(measured["loss"]),
             "valid_accuracy": float(measured["accuracy"]),
             **metrics.mixing(mix, space),
+            **price,
         }
 
     return Phase(
@@ -125,7 +131,7 @@ def search_phase(
         step,
         compile,
         evaluate,
-        search.estimator,
+        direction.name,
     )
 
 

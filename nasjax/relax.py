@@ -121,6 +121,30 @@ def strongest_pairs(
     return kept
 
 
+def discretised(space: CellSpace) -> Relaxation:
+    """The genotype of mixing weights, as one-hot mixing weights: `genotype.discretise`
+    for programs. No derivative passes through it.
+
+    >>> from nasjax.spaces import darts
+    >>> space = darts(("none", "skip_connect"))._replace(nodes=1, picks=1, types=("a",))
+    >>> discretised(space)({"a": jnp.array([[0.9, 0.1], [0.5, 0.5]])})["a"].tolist()
+    [[0.0, 0.0], [0.0, 1.0]]
+    """
+    allowed = np.array([name != "none" for name in space.primitives])
+
+    def relaxation(mix: Mix, key: Array | None = None) -> Mix:
+        del key
+        chosen = {}
+        for kind in space.types:
+            weights = jnp.where(allowed[None], mix[kind], -jnp.inf)
+            kept = _strongest(weights.max(1), space, kind)
+            best = jax.nn.one_hot(weights.argmax(1), len(allowed))
+            chosen[kind] = kept[:, None] * best
+        return chosen
+
+    return relaxation
+
+
 def uniform_architecture(space: CellSpace) -> Relaxation:
     """One-hot mixing weights of an architecture drawn uniformly; arch is not read.
 
@@ -130,13 +154,11 @@ def uniform_architecture(space: CellSpace) -> Relaxation:
     allowed = np.array([name != "none" for name in space.primitives])
 
     def sample(kind: str, key: Array) -> Array:
-        targets = np.array([target for _, target in space.edges_of(kind)])
         edge_key, op_key = jax.random.split(key)
-        rank = jax.random.uniform(edge_key, targets.shape)
-        ahead = (rank[None, :] > rank[:, None]) & (targets[None] == targets[:, None])
-        kept = ahead.sum(1) < space.picks
+        shape = (len(space.edges_of(kind)),)
+        kept = _strongest(jax.random.uniform(edge_key, shape), space, kind)
         logits = jnp.where(allowed, 0.0, -jnp.inf)
-        ops = jax.random.categorical(op_key, logits, shape=targets.shape)
+        ops = jax.random.categorical(op_key, logits, shape=shape)
         return kept[:, None] * jax.nn.one_hot(ops, len(space.primitives))
 
     def relaxation(arch: Arch | None, key: Array) -> Mix:
@@ -147,3 +169,15 @@ def uniform_architecture(space: CellSpace) -> Relaxation:
         }
 
     return relaxation
+
+
+def _strongest(strength: Array, space: CellSpace, kind: str) -> Array:
+    """Which edges [E] a genotype keeps: `picks` of each node, of equals the first."""
+    order = np.arange(len(strength))
+    targets = np.array([target for _, target in space.edges_of(kind)])
+    rivals = targets[None, :] == targets[:, None]
+    equal = strength[None, :] == strength[:, None]
+    ahead = (strength[None, :] > strength[:, None]) | (
+        equal & (order[None, :] < order[:, None])
+    )
+    return (ahead & rivals).sum(1) < space.picks

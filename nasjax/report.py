@@ -30,7 +30,7 @@ def opening(experiment: Experiment, path: Path) -> list[str]:
     parts = " / ".join(str(len(part.label)) for part in data[:3])
     compiling, running = estimate(experiment)
     lines = [
-        f"{config.algorithm} ({experiment.search.estimator}) on {experiment.data_name}: "
+        f"{config.algorithm} ({experiment.search.direction.name}) on {experiment.data_name}: "
         f"{height}x{width}x{channels} images, {len(data.classes)} classes, "
         f"{parts} for weights / architecture / test",
         f"supernet: {config.search.cells} cells, C = {config.search.channels}, "
@@ -55,12 +55,19 @@ def estimate(experiment: Experiment) -> tuple[float, float]:
     classes = len(experiment.data.classes)
     steps = problem.epochs * problem.steps_per_epoch
     moves = max(steps - cadence.warmup, 0) // cadence.every
-    passes = len(experiment.stages) * (steps + moves * experiment.search.cost)
+    passes = len(experiment.stages) * (steps + moves * experiment.search.direction.cost)
+    macro = Macro.of_images(search.channels, search.cells, side, search=True)
     supernet = nets.count_supernet(
-        problem.space, search.channels, search.cells, classes, side, channels
+        problem.space,
+        search.channels,
+        search.cells,
+        classes,
+        side,
+        channels,
+        macro.stem,
     )
     running = 3 * passes * search.batch * supernet["macs"] / TRAINING_RATE
-    bodies = _bodies(Macro(search.channels, search.cells))
+    bodies = _bodies(macro)
     compiling = SEARCH_BODY_SECONDS * bodies * len(experiment.stages)
 
     retrain = config.retrain
@@ -72,10 +79,11 @@ def estimate(experiment: Experiment) -> tuple[float, float]:
         classes,
         side,
         channels,
+        experiment.retrain_macro.stem,
     )
     images = len(experiment.data.weights.label) + len(experiment.data.arch.label)
     running += 3 * runs * retrain.epochs * images * fixed["macs"] / TRAINING_RATE
-    bodies = _bodies(Macro(retrain.channels, retrain.cells))
+    bodies = _bodies(experiment.retrain_macro)
     return compiling + runs * RETRAIN_BODY_SECONDS * bodies, running
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 
-from nasjax import nets, optim, relax
+from nasjax import nets, optim, parallel, relax
+from nasjax import price as pricing
 from nasjax.data.splits import Splits
 from nasjax.errors import UserError
 from nasjax.genotype import discretise
@@ -35,7 +36,10 @@ class Stage(NamedTuple):
 
 
 def stages(
-    config: ConfigDict, space: CellSpace, data: Splits, axis: str | None
+    config: ConfigDict,
+    space: CellSpace,
+    data: Splits,
+    where: Sequence[jax.Device],
 ) -> tuple[Stage, ...]:
     """One stage, or two where the edges are searched before the operators.
 
@@ -46,16 +50,16 @@ def stages(
       config: checked.
       space: with all edges.
       data: the split.
-      axis: mapped axis to average losses over, see `nasjax.parallel`.
+      where: the devices.
     """
 
     def edge_search(previous):
         del previous
         spread = config.search.alpha_spread
-        problem = _problem(config, space, data, axis)._replace(
-            relaxation=relax.paired_edges(space),
-            init_arch=relax.initial_pairs(space, spread),
-        )
+        problem = _problem(
+            config, space, data, where, relax.paired_edges(space),
+            relax.initial_pairs(space, spread),
+        )  # fmt: skip
         return problem, _algorithm(config, problem)
 
     def kept(search, space, arch):
@@ -71,7 +75,10 @@ def stages(
             if previous is not None:
                 edges = {k: [(s, t) for s, t in own] for k, own in previous.items()}
                 on = space.keep(edges)
-        problem = _problem(config, on, data, axis)
+        spread = config.search.alpha_spread
+        problem = _problem(
+            config, on, data, where, relax.softmax, relax.initial_alpha(on, spread)
+        )
         return problem, _algorithm(config, problem)
 
     def genotype(search, space, arch):
@@ -90,16 +97,21 @@ def has_head(weight: float, macro: Macro, image_shape: tuple[int, ...]) -> bool:
 
 
 def _problem(
-    config: ConfigDict, space: CellSpace, data: Splits, axis: str | None
+    config: ConfigDict,
+    space: CellSpace,
+    data: Splits,
+    where: Sequence[jax.Device],
+    relaxation: relax.Relaxation,
+    init_arch: Callable,
 ) -> Problem:
     """What an algorithm searches on, as the config says."""
     settings = config.search
     steps = len(data.weights.label) // settings.batch
-    macro = Macro(settings.channels, settings.cells)
     image_shape = data.weights.image.shape[1:]
-    return Problem(
-        space=space,
-        model=nets.supernet(
+    macro = Macro.of_images(settings.channels, settings.cells, image_shape, search=True)
+
+    def supernet(axis: str | None):
+        return nets.supernet(
             space,
             macro,
             len(data.classes),
@@ -108,7 +120,12 @@ def _problem(
             config.remat,
             config.precision,
             has_head(settings.auxiliary, macro, image_shape),
-        ),
+        )
+
+    axis = parallel.axis_name(config.parallel)
+    problem = Problem(
+        space=space,
+        model=supernet(axis),
         image_shape=image_shape,
         sgd=lambda rate, clip=True: optim.sgd(
             rate,
@@ -121,10 +138,32 @@ def _problem(
         epochs=settings.epochs,
         warmup_epochs=settings.warmup_epochs,
         axis=axis,
-        init_arch=relax.initial_alpha(space, settings.alpha_spread),
+        relaxation=relaxation,
+        init_arch=init_arch,
         drop_path=settings.drop_path,
         auxiliary=settings.auxiliary,
+        candidates=parallel.over_candidates(where, config.parallel),
+        price=_price(config, space, data, relaxation),
     )
+    if axis is None:
+        return problem
+    return problem._replace(whole=problem._replace(model=supernet(None), axis=None))
+
+
+def _price(config: ConfigDict, space: CellSpace, data: Splits, relaxation):
+    """What architectures cost in the network that is retrained, if that is asked for."""
+    settings = config.arch
+    if not settings.get("budget", 0.0):
+        return None
+    image_shape = data.weights.image.shape[1:]
+    retrain = config.retrain
+    macro = Macro.of_images(retrain.channels, retrain.cells, image_shape)
+    if settings.price == "macs":
+        made = pricing.multiply_adds(space, macro, len(data.classes), image_shape)
+    else:
+        made = pricing.table(space, macro, settings.price)
+    budget, weight = settings.budget, settings.budget_weight
+    return pricing.price(space, relaxation, *made, budget, weight)
 
 
 def _algorithm(config: ConfigDict, problem: Problem) -> Search:

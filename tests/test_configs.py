@@ -8,13 +8,13 @@ import tokenize
 import pytest
 from conftest import ROOT
 
-from nasjax import checks, defaults
+from nasjax import checks, defaults, zeroth
 from nasjax.errors import UserError
 from nasjax.search import ALGORITHMS
 from nasjax.spaces import DARTS_7, DARTS_8
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
-VARIANTS = (None, "cifar10", "cifar100", "svhn")
+VARIANTS = (None, "cifar10", "cifar100", "svhn", "imagenet")
 every = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 
 
@@ -23,14 +23,14 @@ def load(path, variant=None):
 
 
 def test_every_algorithm_has_its_config():
-    assert [path.stem for path in CONFIGS] == sorted(ALGORITHMS)
+    assert {path.stem for path in CONFIGS} == {*ALGORITHMS, "zarts_budget"}
 
 
 @every
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_loads_and_passes_the_checks(path, variant):
     config = load(path, variant)
-    assert config.algorithm == path.stem
+    assert config.algorithm == path.stem.replace("budget", "mgs")
     assert checks.config(config).is_locked
     assert config.data.name == (variant or "digits")
 
@@ -70,7 +70,7 @@ def test_every_field_is_explained(path):
         said_in_defaults = path.parent.name == "configs" and "arch." not in found[1]
         lines = {number, number + 1} if line.endswith("(") else {number}
         assert said_in_defaults or lines & comments, line
-    assert seen
+    assert seen or "    return defaults." in text
 
 
 def test_defaults_in_the_file_are_all_fields():
@@ -81,7 +81,7 @@ def test_defaults_in_the_file_are_all_fields():
 
 
 @every
-@pytest.mark.parametrize("variant", VARIANTS[1:])
+@pytest.mark.parametrize("variant", VARIANTS[1:-1])
 def test_the_papers_setting(path, variant):
     """DARTS (arXiv 1806.09055) A.1, which ZARTS (2110.04743) follows; Amended-DARTS
     (1910.11831) searches for 100 epochs in batches of 96."""
@@ -101,13 +101,38 @@ def test_the_papers_setting(path, variant):
     assert first == second  # half of the training set for each level
 
 
-def test_zarts():
-    config = load(ROOT / "configs" / "zarts_mgs.py", "cifar10")
+@every
+def test_imagenet(path):
+    """ZARTS (arXiv 2110.04743) and its code; a linear rate as in P-DARTS."""
+    config = load(path, "imagenet")
+    search, retrain = config.search, config.retrain
+    assert search.batch == (96 if path.stem == "amended" else 256)
+    assert (retrain.channels, retrain.cells, retrain.epochs) == (48, 14, 250)
+    assert (retrain.batch, retrain.rate, retrain.weight_decay) == (1024, 0.5, 3e-5)
+    assert (retrain.schedule, retrain.warmup_epochs) == ("linear", 5)
+    assert (retrain.label_smoothing, retrain.auxiliary) == (0.1, 0.4)
+    assert (retrain.drop_path, retrain.cutout) == (0, 0)
+
+
+@pytest.mark.parametrize("method", ["mgs", "rs", "gld", "budget"])
+@pytest.mark.parametrize("variant", VARIANTS[1:])
+def test_zarts(method, variant):
+    """The scripts and the landscape program of the released code."""
+    config = load(ROOT / "configs" / f"zarts_{method}.py", variant)
     arch = config.arch
-    assert (arch.samples, arch.inner_steps, arch.every) == (4, 10, 10)
-    assert (arch.spread, arch.temperature, arch.mixture) == (0.025, 0.01, 1e-3)
-    assert config.search.warmup_epochs == 10
+    assert (arch.inner_steps, arch.every) == (10, 10)
+    assert config.search.warmup_epochs == (20 if variant == "imagenet" else 10)
     assert tuple(config.space.primitives) == DARTS_7
+    if method in ("mgs", "budget"):
+        assert (arch.samples, arch.spread) == (4, 0.025)
+        assert (arch.temperature, arch.mixture) == (0.01, 1e-3)
+    if method == "rs":
+        assert (arch.samples, arch.radius, arch.rate) == (8, 0.1, 1e-4)
+        assert (arch.distribution, arch.antithetic) == ("sphere", True)
+    if method == "gld":
+        made = zeroth.gld(arch.max_radius, arch.min_radius, arch.distribution)
+        assert (arch.max_radius, made.samples) == (0.13, 16)  # 15 radii and alpha
+    assert (arch.budget > 0) == (method == "budget")
 
 
 def test_darts_first_order():

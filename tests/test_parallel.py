@@ -116,6 +116,47 @@ def test_averaging_afterwards_would_be_wrong():
     assert np.abs(np.asarray(many.arch) - np.asarray(one.arch)).max() > 1e-3
 
 
+@functools.cache
+def evaluated(count, mode, size, chunk):
+    """Values of `size` candidates: a loss after two steps, as ZARTS has it."""
+    where, rows = parallel.devices(count), []
+
+    def evaluate(arch, shared):
+        state, train_batches, val_batch = shared
+        jax.debug.callback(lambda a: rows.append(a.shape), arch)
+
+        def inner(w, batch):
+            grads = jax.grad(loss)(w, arch, batch)
+            return jax.tree.map(lambda p, g: p - 0.5 * g, w, grads), None
+
+        w, _ = jax.lax.scan(inner, state.w, train_batches)
+        return loss(w, arch, val_batch)
+
+    def look(state, *batches):
+        candidates = state.arch[None] * jnp.arange(1.0, size + 1)[:, None]
+        each = parallel.over_candidates(where, mode)
+        return state, each(evaluate, candidates, (state, *batches), chunk)
+
+    run = parallel.data_parallel(look, batches, (None, None), where, mode)
+    x = np.random.default_rng(0).normal(size=(16, 3))
+    _, values = run(*parallel.replicate((start(), x), where))
+    jax.block_until_ready(values)
+    jax.effects_barrier()
+    return np.asarray(values), len(rows)
+
+
+@pytest.mark.parametrize("chunk", [0, 2])
+@pytest.mark.parametrize("size", [3, 8])
+@pytest.mark.parametrize(("count", "mode"), [(2, "jit"), (4, "jit"), (4, "pmap")])
+def test_candidates_over_devices_equal_all_on_one(count, mode, size, chunk):
+    """Nothing is summed between devices, so that float64 rounds alike to 1e-12."""
+    one, _ = evaluated(1, "jit", size, 0)
+    many, done = evaluated(count, mode, size, chunk)
+    assert many.shape == (size,) and len(set(one.tolist())) == size
+    np.testing.assert_allclose(many, one, rtol=1e-12)
+    assert done == count * -(-size // count), "each device takes its share"
+
+
 def test_the_batch_is_really_split():
     def look(state, train_batches, val_batch, *, axis):
         del train_batches

@@ -19,6 +19,9 @@ SETTINGS = ConfigDict(
         "clip": 0.0,
         "drop_path": 0.2,
         "auxiliary": 0.4,
+        "schedule": "cosine",
+        "warmup_epochs": 0,
+        "label_smoothing": 0.0,
     }
 )
 
@@ -101,3 +104,15 @@ def test_a_network_learns():
         state, metrics = step(state, data)
         losses.append(float(metrics["loss"]))
     assert losses[-1] < 0.1 < losses[0] and float(metrics["accuracy"]) == 1
+
+
+def test_smoothed_labels_and_warm_up_of_imagenet():
+    """With smoothing .1 the slope at w = 0 is -.9, for the even part has none there; two
+    epochs of warm-up halve the first rate, which of 8 epochs' line is (3 - 0) / 3."""
+    settings = ConfigDict(SETTINGS.to_dict())
+    imagenet = {"schedule": "linear", "warmup_epochs": 2, "label_smoothing": 0.1}
+    settings.update(imagenet | {"epochs": 8})
+    train = training(toy(False), (2, 2, 1), settings, steps_per_epoch=1)
+    state, metrics = jax.jit(train.step)(train.init(jax.random.key(0)), batch(3))
+    assert float(metrics["loss"]) == pytest.approx(np.log(2))
+    np.testing.assert_allclose(state.w["w"], 0.5 / 2 * 0.9, rtol=1e-6)

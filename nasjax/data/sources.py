@@ -30,7 +30,7 @@ def digits() -> Arrays:
 SOURCES: dict[str, Callable[[], Arrays]] = {"digits": digits}
 """The data sets that need no file."""
 
-EXTERNAL = ("cifar10", "cifar100", "svhn")
+EXTERNAL = ("cifar10", "cifar100", "svhn", "imagenet")
 """The data sets known by name whose file the user brings."""
 
 

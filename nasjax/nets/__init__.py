@@ -1,11 +1,12 @@
 """Operations, cells and networks; pure functions outside, flax.linen underneath."""
 
-from nasjax.nets.count import count_genotype, count_supernet, parameters
+from nasjax.nets.count import choice_macs, count_genotype, count_supernet, parameters
 from nasjax.nets.network import Model, Output, genotype_network, supernet
 
 __all__ = [
     "Model",
     "Output",
+    "choice_macs",
     "count_genotype",
     "count_supernet",
     "genotype_network",

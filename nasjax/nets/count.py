@@ -7,16 +7,19 @@ in evaluation mode, read off the traced program in its "conv" spelling.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nasjax.errors import UserError
 from nasjax.genotype import Genotype
 from nasjax.nets.network import Model, genotype_network, supernet
+from nasjax.nets.operations import OPERATIONS, Style
 from nasjax.spaces import CellSpace, Macro
 
 
@@ -79,6 +82,38 @@ def count_supernet(
     model = supernet(space, macro, classes, spelling="conv")
     mix = {kind: jnp.zeros(space.alpha_shape(kind)) for kind in space.types}
     return _count(model, mix, macro, image_size, in_channels)
+
+
+def choice_macs(
+    space: CellSpace, macro: Macro, image_size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Multiply-adds of every choice in a genotype's network, cell type -> [E, O].
+
+    Summed over the cells of the type. What `count_genotype` counts beyond those of the
+    genotype's own choices (stem, preprocessing, classifier) is the same for all.
+    """
+
+    @functools.cache
+    def one(name: str, channels: int, stride: int, size: tuple[int, int]) -> int:
+        op = OPERATIONS[name](channels, stride, Style(False, "conv"))
+        x = jax.ShapeDtypeStruct((size[0], channels, size[1], 1), jnp.float32)
+        variables = jax.eval_shape(lambda: op.init(jax.random.key(0), x, False))
+        run = jax.make_jaxpr(lambda v, x: op.apply(v, x, False))
+        return multiply_adds(run(variables, x).jaxpr)
+
+    shrunk = 1 if macro.stem == "cifar" else 8
+    sides = [[-(-n // shrunk), *macro.map_sizes(n)] for n in image_size]
+    total = {kind: np.zeros(space.alpha_shape(kind)) for kind in space.types}
+    for index, plan in enumerate(macro.plan()):
+        kind = space.kind(index, plan.type)
+        before, after = ((sides[0][i], sides[1][i]) for i in (index, index + 1))
+        for e, (source, _) in enumerate(space.edges_of(kind)):
+            strided = plan.type == "reduce" and source < space.inputs
+            stride, size = (2, before) if strided else (1, after)
+            total[kind][e] += [
+                one(name, plan.channels, stride, size) for name in space.primitives
+            ]
+    return total
 
 
 def _count(model: Model, mix, macro: Macro, image_size, in_channels: int):

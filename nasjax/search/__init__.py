@@ -10,7 +10,9 @@ from nasjax.search import (
     darts_second,
     implicit,
     random_search,
+    zarts_gld,
     zarts_mgs,
+    zarts_rs,
 )
 from nasjax.search.base import Cadence, Problem, Search, SearchState
 
@@ -20,7 +22,9 @@ ALGORITHMS = {
     "darts_second": darts_second.build,
     "implicit": implicit.build,
     "random_search": random_search.build,
+    "zarts_gld": zarts_gld.build,
     "zarts_mgs": zarts_mgs.build,
+    "zarts_rs": zarts_rs.build,
 }
 
 __all__ = ["ALGORITHMS", "Cadence", "Problem", "Search", "SearchState"]

@@ -18,6 +18,7 @@ from jax import Array
 from nasjax import parallel
 from nasjax.keys import derive
 from nasjax.nets import Model
+from nasjax.price import Price
 from nasjax.relax import Arch, Relaxation, initial_alpha, softmax
 from nasjax.spaces import CellSpace
 
@@ -68,20 +69,16 @@ class Search(NamedTuple):
       weight_step: (state, batch) -> (state, metrics).
       arch_step: (state, train_batches [M, ...], val_batch) -> (state, metrics).
       cadence: when arch_step is due.
-      inner_steps: M, how many training batches arch_step takes.
       mix: arch -> mixing weights; what is evaluated, drawn and discretised.
-      estimator: how alpha's direction is found; logs and results carry this name.
-      cost: of an architecture step, in evaluations of one batch's gradient.
+      direction: how alpha moves, and what an architecture step takes and costs.
     """
 
     init: Callable
     weight_step: Callable
     arch_step: Callable
     cadence: Cadence
-    inner_steps: int
     mix: Callable
-    estimator: str
-    cost: float
+    direction: Direction
 
 
 class Problem(NamedTuple):
@@ -102,6 +99,11 @@ class Problem(NamedTuple):
       init_arch: key -> arch; None: 1e-3 * N(0, 1), as DARTS.
       drop_path: probability in the last epoch, ramped up from 0, as in retraining.
       auxiliary: weight of the auxiliary head's loss in the training loss.
+      candidates: how the candidates of a zero-order step are evaluated, see
+        `parallel.over_candidates`.
+      whole: the same problem for steps that take whole batches on every device; None
+        where there is no mapped axis, and so no difference.
+      price: of alpha's architecture, where that is part of the search.
     """
 
     space: CellSpace
@@ -117,6 +119,14 @@ class Problem(NamedTuple):
     init_arch: Callable | None = None
     drop_path: float = 0.0
     auxiliary: float = 0.0
+    candidates: Callable = parallel.in_chunks
+    whole: Problem | None = None
+    price: Price | None = None
+
+    def split(self, split: str) -> Problem:
+        """The problem of a step whose "candidates", or whose "batch", is split over
+        devices."""
+        return (self.whole or self) if split == "candidates" else self
 
     def cadence(self, every: int) -> Cadence:
         """Alpha moves every `every` weight steps, after warm-up."""
@@ -149,11 +159,14 @@ class Direction(NamedTuple):
     """How alpha moves.
 
     Attributes:
-      name: of the estimator.
+      name: of the estimator; logs and results carry it.
       init: (arch, key) -> arch_opt.
       step: (state, train_batches, val_batch, key) -> (arch, arch_opt, metrics).
       cost: of a step, in evaluations of one batch's gradient.
       inner_steps: M, training batches that a step takes.
+      inner_part: "weights" or "arch", the part of the data they are drawn from.
+      whole_batches: every device takes whole batches, because the step splits its
+        candidates over them instead.
     """
 
     name: str
@@ -161,6 +174,8 @@ class Direction(NamedTuple):
     step: Callable
     cost: float
     inner_steps: int = 1
+    inner_part: str = "weights"
+    whole_batches: bool = False
 
 
 def losses(problem: Problem, relaxation: Relaxation | None = None) -> Losses:
@@ -285,16 +300,21 @@ def bilevel(
         weight_step,
         arch_step,
         cadence,
-        direction.inner_steps,
         lambda arch: relaxation(arch, None),
-        direction.name,
-        direction.cost,
+        direction,
     )
 
 
-def cross_entropy(logits: Array, label: Array) -> Array:
-    """Mean cross-entropy of logits [B, classes] and integer labels [B]."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
+def cross_entropy(logits: Array, label: Array, smoothing: float = 0.0) -> Array:
+    """Mean cross-entropy of logits [B, classes] and integer labels [B].
+
+    smoothing: share of the target that is spread evenly over all classes.
+    """
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+    if smoothing:
+        even = -jax.nn.log_softmax(logits).mean(-1)
+        each = (1 - smoothing) * each + smoothing * even
+    return each.mean()
 
 
 def accuracy(logits: Array, label: Array) -> Array:

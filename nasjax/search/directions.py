@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from nasjax import parallel
 from nasjax.hypergrad import Estimator
-from nasjax.search.base import Direction, SearchState
+from nasjax.search.base import Direction, Problem, SearchState
 from nasjax.zeroth import ZerothOrder
 
 FORWARD = 1 / 3  # cost of a loss in evaluations of its gradient
+SPLITS = ("candidates", "batch")
 
 
 def gradient(
@@ -41,26 +43,33 @@ def gradient(
 
 
 def zero_order(
+    problem: Problem,
     name: str,
     method: ZerothOrder,
     objective: Callable,
-    samples: int,
-    inner_steps: int,
+    inner_steps: int = 0,
+    inner_part: str = "weights",
     guide: Estimator | None = None,
     chunk: int = 0,
+    split: str = "candidates",
 ) -> Direction:
     """Move alpha by a zero-order method; its candidates are evaluated under one vmap.
 
     Args:
+      problem: of the losses below; `problem.split(split)` of the search's.
       name: of the estimator.
       method: proposes and weighs candidates.
       objective: (state, arch, train_batches, val_batch) -> scalar, minimised.
-      samples: N, candidates of a step.
       inner_steps: M, training batches that the objective takes.
+      inner_part: the part of the data that these are drawn from.
       guide: its gradient is handed to the method.
-      chunk: how many candidates are evaluated at once; 0 for all. Fewer take less
-        memory, and no longer on a CPU.
+      chunk: how many candidates a device evaluates at once; 0 for all of its own. Fewer
+        take less memory, and no longer on a CPU.
+      split: "candidates", each device takes some of them and whole batches; "batch",
+        each takes all of them and a part of every batch, which can employ more devices
+        than there are candidates.
     """
+    each = problem.candidates if split == "candidates" else parallel.in_chunks
 
     def step(state: SearchState, train_batches, val_batch, key):
         metrics, direction = {}, None
@@ -68,20 +77,15 @@ def zero_order(
             value, direction = guide(state.w, state.arch, None, val_batch)
             metrics = {"val_loss": value, "guide_norm": optax.tree.norm(direction)}
         proposal = method.propose(state.arch_opt, state.arch, key, direction)
-        evaluate = lambda arch: objective(state, arch, train_batches, val_batch)
-        losses = _mapped(evaluate, proposal.candidates, chunk)
+        losses = each(
+            lambda arch, at: objective(at[0], arch, *at[1:]),
+            proposal.candidates,
+            (state, train_batches, val_batch),
+            chunk,
+        )
         arch, opt, seen = method.update(state.arch_opt, state.arch, proposal, losses)
         return arch, opt, {**metrics, **seen}
 
-    cost = samples * (inner_steps + FORWARD) + (guide.cost if guide else 0)
-    return Direction(name, method.init, step, cost, inner_steps)
-
-
-def _mapped(evaluate: Callable, candidates, chunk: int):
-    """evaluate(candidate) for all of them, `chunk` at once."""
-    count = len(jax.tree.leaves(candidates)[0])
-    if not 0 < chunk < count:
-        return jax.vmap(evaluate)(candidates)
-    if chunk == 1:
-        return jax.lax.map(evaluate, candidates)
-    return jax.lax.map(evaluate, candidates, batch_size=chunk)
+    cost = method.samples * (inner_steps + FORWARD) + (guide.cost if guide else 0)
+    whole = split == "candidates"
+    return Direction(name, method.init, step, cost, inner_steps, inner_part, whole)

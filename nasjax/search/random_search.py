@@ -33,19 +33,15 @@ def build(problem: Problem, settings) -> Search:
             'edges first; set --config.space.edges to "pruned" or "fixed".'
         )
     sample = relax.uniform_architecture(problem.space)
-    ranking = losses(problem, relax.identity)
+    on = problem.split("candidates")
+    ranking = losses(on, relax.identity)
 
     def objective(state: SearchState, arch, train_batches, val_batch):
         del train_batches
         return ranking.val(state.w, arch, val_batch)
 
-    direction = zero_order(
-        "random_search",
-        tournament(problem.space, settings.samples),
-        objective,
-        samples=settings.samples + 1,
-        inner_steps=0,
-    )
+    method = tournament(problem.space, settings.samples)
+    direction = zero_order(on, "random_search", method, objective)
     return bilevel(
         problem,
         direction,
@@ -73,4 +69,4 @@ def tournament(space: CellSpace, samples: int) -> ZerothOrder:
         metrics = {"incumbent_loss": measured[0], "best_loss": measured[best]}
         return jax.tree.map(lambda r: r[best], proposal.candidates), state, metrics
 
-    return ZerothOrder(lambda arch, key: (), propose, update)
+    return ZerothOrder(lambda arch, key: (), propose, update, samples + 1)

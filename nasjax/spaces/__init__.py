@@ -10,13 +10,14 @@ from nasjax.spaces.cells import (
     Edge,
     darts,
 )
-from nasjax.spaces.macro import CellPlan, Macro
+from nasjax.spaces.macro import IMAGENET_PIXELS, CellPlan, Macro
 
 __all__ = [
     "AMENDED_S2",
     "AMENDED_S3",
     "DARTS_7",
     "DARTS_8",
+    "IMAGENET_PIXELS",
     "SPACES",
     "CellPlan",
     "CellSpace",

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from nasjax.errors import UserError
 
+IMAGENET_PIXELS = 128  # side from which images get the stem of ImageNet's networks
+
 
 class CellPlan(NamedTuple):
     """One cell of the stack.
@@ -41,6 +43,21 @@ class Macro(NamedTuple):
     stem: str = "cifar"
     stem_channels: int | None = None
     multiplier: int = 4
+
+    @classmethod
+    def of_images(
+        cls, channels: int, cells: int, image_shape: tuple[int, ...], search=False
+    ) -> Macro:
+        """With the stem that fits images (H, W, ...): "imagenet" from 128 pixels.
+
+        On ImageNet the stem of a supernet (`search`) is 3 C wide, as in PC-DARTS.
+
+        >>> Macro.of_images(16, 8, (224, 224, 3), search=True).stem_width
+        48
+        """
+        large = min(image_shape[:2]) >= IMAGENET_PIXELS
+        stem = "imagenet" if large else "cifar"
+        return cls(channels, cells, stem, 3 * channels if large and search else None)
 
     @property
     def reductions(self) -> tuple[int, ...]:

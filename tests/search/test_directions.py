@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nasjax import parallel
 from nasjax.search.base import SearchState
 from nasjax.search.directions import zero_order
 from nasjax.zeroth import mgs
@@ -18,7 +21,8 @@ def test_chunks_of_candidates_change_nothing(chunk):
         return jnp.sum(jnp.sin(arch["normal"]) * val)
 
     def step(chunk):
-        direction = zero_order("mgs", method, objective, 1, chunk=chunk)
+        problem = SimpleNamespace(candidates=parallel.in_chunks)
+        direction = zero_order(problem, "mgs", method, objective, 1, chunk=chunk)
         run = jax.jit(lambda val: direction.step(state, None, val, jax.random.key(1)))
         return run(jnp.float32(2.0))
 

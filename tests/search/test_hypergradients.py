@@ -167,7 +167,7 @@ def built(name, problem):
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_switches_choose_the_estimator_and_its_name(name):
-    assert built(name, make()).estimator == ESTIMATORS[name]
+    assert built(name, make()).direction.name == ESTIMATORS[name]
 
 
 def test_damping_is_added_to_the_curvature(started, float64):
