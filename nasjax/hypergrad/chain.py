@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from nasjax.hypergrad import inputs
-from nasjax.hypergrad.estimators import Estimator, Hypergradient
+from nasjax.hypergrad.estimators import Estimator, Hypergradient, live, moved
 from nasjax.hypergrad.products import gradient
 
 
@@ -46,16 +46,10 @@ def descend(name: str, loss: Callable, optimizer) -> Level:
     def update(solutions, arch, train_batch, opt_state):
         value = jax.tree.map(jnp.asarray, solutions[name])
         others = {k: v for k, v in solutions.items() if k != name}
-        state = optimizer.init(value) if opt_state is None else opt_state
-        inputs.like(
-            state,
-            jax.eval_shape(optimizer.init, value),
-            f"opt_state[{name!r}]",
-            f"optimizer.init(w[{name!r}])",
-        )
+        state = live(optimizer, value, opt_state, f"[{name!r}]")
         slope = own_gradient(value, (others, arch), train_batch)
         updates, _ = optimizer.update(slope, state, value)
-        return jax.tree.map(lambda p, u: jnp.asarray(p + u, p.dtype), value, updates)
+        return jax.tree.map(moved, value, updates)
 
     return Level(name, update)
 
@@ -65,7 +59,10 @@ def chain(levels: Sequence[Level], objective: Callable) -> Estimator:
 
     Exact: the composed map is differentiated, with all direct and indirect paths. A
     chain of one `descend` is `unrolled` with one step; four levels are SANAS. Costs one
-    gradient evaluation for the objective, and three for each `descend`.
+    gradient evaluation for the objective, and three for each `descend`. Keeps all
+    solutions, and the intermediate values of one gradient at a time.
+
+    `objective` is differentiated in reverse first, as that of `unrolled`.
 
     Args:
       levels: in the order in which they step.

@@ -82,7 +82,8 @@ def check(
       key: of the directions; None for `jax.random.key(0)`.
 
     Raises:
-      ValueError: the estimator claims something about w*(arch), and there is no solve.
+      ValueError: the estimator claims something about w*(arch), and there is no solve;
+        fewer than two steps.
       TypeError: it has no `.objective`.
 
     >>> from nasjax.hypergrad import first_order
@@ -100,6 +101,10 @@ def check(
             f"{estimator.name} claims a derivative at the solution of the inner "
             "problem; give solve=(w, arch, train_batch) -> w*(arch)."
         )
+    if len(steps) < 2:
+        raise ValueError(f"steps is {steps}; expected at least two, to compare them.")
+    # A Python number would take the type of the direction that is added to it.
+    arch = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(a)), arch)
     found = jax.jit(estimator)(w, arch, train_batch, val_batch, opt_state)
     try:
         inputs.like(found.grad, arch, "The hypergradient", "arch")
@@ -130,7 +135,7 @@ def check(
             row.append((ahead - behind) / (2 * step))
     errors = tuple(_distance(row, exact) for row in measured)
     eps = float(jnp.finfo(jnp.result_type(found.value)).eps)
-    spreads = _spreads(measured, steps, eps * abs(float(found.value)))
+    spreads = _spreads(measured, exact, steps, eps * abs(float(found.value)))
     best = min(range(len(spreads)), key=spreads.__getitem__)
     spread, rounding = spreads[best], math.sqrt(eps)
     if not spread <= FLAT:
@@ -160,7 +165,7 @@ def _refused(estimator: Estimator, remarks: list[str]) -> Report:
 def _no_plateau(spread: float, rounding: float) -> str:
     text = (
         "There is no plateau: no two neighbouring steps agree to 1 % (the closest pair "
-        f"differs by {spread:.1%}), so the differences say nothing."
+        f"only to {spread:.1%}), so the differences say nothing."
     )
     if rounding > 1e-6:
         return text + (
@@ -254,17 +259,17 @@ def _distance(a: Sequence[float], b: Sequence[float]) -> float:
     return math.hypot(*(x - y for x, y in zip(a, b, strict=True))) / scale
 
 
-def _spreads(measured, steps: Sequence[float], last_digit: float) -> list[float]:
+def _spreads(
+    measured, exact: Sequence[float], steps: Sequence[float], last_digit: float
+) -> list[float]:
     """For every step but the last, how far the next one's differences are from its own,
     and at least as far as rounding can have moved those."""
-    if not any(map(any, measured)):
-        return [0.0]
     spreads = []
     for (coarse, fine), step in zip(
         itertools.pairwise(measured), steps[1:], strict=True
     ):
-        size = math.hypot(*fine) / math.sqrt(len(fine))
-        rounded = last_digit / (step * size) if size > 0 else math.inf
+        size = max(math.hypot(*fine), math.hypot(*exact)) / math.sqrt(len(fine))
+        rounded = last_digit / (step * size) if size > 0 else 0.0
         spread = max(_distance(coarse, fine), rounded)
         spreads.append(math.inf if math.isnan(spread) else spread)
     return spreads

@@ -111,14 +111,18 @@ def unrolled(
         lambda_t = (what the optimiser passes on to w_t) + D_w^2 L_train(w_t, alpha) . c_t.
 
     Costs T + 1 gradient evaluations and T products, 3 T + 1 in all, with `remat` T more.
-    Keeps T copies of w and of the optimiser's state, with `remat` about 2 sqrt(T); the
-    intermediate values of one gradient at a time.
+    Keeps T copies of w, and of the optimiser's state if its derivative needs it (Adam's
+    does, momentum does not); with `remat` about 2 sqrt(T) of w and sqrt(T) of the state.
+    Of intermediate values those of one gradient at a time.
+
+    `objective` is differentiated in reverse first: jax.grad and jax.hessian work,
+    jax.jvp and jax.jacfwd raise TypeError. The estimator itself takes both modes.
 
     Args:
       train_loss, val_loss: (w, arch, batch) -> scalar.
       optimizer: anything with optax's init and update. `opt_state` is its live state;
         None starts it afresh.
-      steps: T. Above 1, the leaves of train_batch lead with [T].
+      steps: T. Above 1, the leaves of train_batch lead with [T], if it has any.
       remat: compute segments of about sqrt(T) steps again instead of keeping them.
 
     Raises:
@@ -134,21 +138,18 @@ def unrolled(
     >>> round(float(value), 6), round(float(grad), 6)
     (0.9, 0.1)
     """
-    inputs.number(steps, "steps", 1)
+    inputs.count(steps, "steps")
     val_loss = inputs.scalar(val_loss, "val_loss")
     train_gradient = gradient(inputs.scalar(train_loss, "train_loss"))
 
     def objective(w, arch, train_batch, val_batch, opt_state=None):
         w = jax.tree.map(jnp.asarray, w)
-        state = optimizer.init(w) if opt_state is None else opt_state
-        inputs.like(
-            state, jax.eval_shape(optimizer.init, w), "opt_state", "optimizer.init(w)"
-        )
+        state = live(optimizer, w, opt_state)
 
         def step(carry, batch):
             w, state = carry
             updates, state = optimizer.update(train_gradient(w, arch, batch), state, w)
-            return (jax.tree.map(_moved, w, updates), state), None
+            return (jax.tree.map(moved, w, updates), state), None
 
         if steps == 1:
             (w, _), _ = step((w, state), train_batch)
@@ -181,7 +182,7 @@ def implicit(
     Args:
       train_loss, val_loss: (w, arch, batch) -> scalar.
       inverse: (matvec, v) -> about H^-1 v, a pytree like w: `identity`, `amended`,
-        `neumann`, `cg`, or your own.
+        `neumann`, `cg`, or your own, which counts as one product.
       curvature: (loss, w, arch, batch, v) -> H v; `ggn(...)` where H is indefinite.
 
     >>> from nasjax.hypergrad import cg
@@ -215,27 +216,43 @@ def implicit(
         grad = jax.tree.map(jnp.subtract, direct, indirect)
         return Hypergradient(value, grad, report)
 
-    name = f"implicit_{getattr(inverse, 'name', getattr(inverse, '__name__', 'own'))}"
+    name = f"implicit_{_name(inverse)}"
     if curvature is not hvp:
-        name += f"_{curvature.__name__}"
+        name += f"_{_name(curvature)}"
     cost = 3 + 2 * getattr(inverse, "products", 1)
     return Estimator(name, objective, estimate, cost, solved=True)
 
 
-def _moved(p, update):
+def _name(function: Callable) -> str:
+    name = getattr(function, "name", getattr(function, "__name__", "own"))
+    return "own" if name == "<lambda>" else name
+
+
+def live(optimizer, w, opt_state, key: str = ""):
+    """opt_state, refused if it is not the optimiser's for w; None starts it afresh."""
+    if opt_state is None:
+        return optimizer.init(w)
+    fresh = jax.eval_shape(optimizer.init, w)
+    inputs.like(opt_state, fresh, f"opt_state{key}", f"optimizer.init(w{key})")
+    return opt_state
+
+
+def moved(p, update):
+    """p + update, in p's type."""
     return jnp.asarray(p + update, p.dtype)
 
 
 def _scan(step: Callable, carry, batches, steps: int, remat: bool):
     """lax.scan for its last carry; with `remat` in segments of about sqrt(steps)."""
-    through = lambda carry, batches: lax.scan(step, carry, batches)[0]
+    through = lambda n: lambda c, part: (lax.scan(step, c, part, n)[0], None)
     if not remat:
-        return through(carry, batches)
+        return through(steps)(carry, batches)[0]
     size = math.isqrt(steps - 1) + 1
-    whole = steps - steps % size
+    count, rest = divmod(steps, size)
+    whole = count * size
     parts = jax.tree.map(
-        lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), batches
+        lambda leaf: leaf[:whole].reshape(count, size, *leaf.shape[1:]), batches
     )
-    again = jax.checkpoint(through)
-    carry, _ = lax.scan(lambda c, part: (again(c, part), None), carry, parts)
-    return again(carry, jax.tree.map(lambda leaf: leaf[whole:], batches))
+    carry, _ = lax.scan(jax.checkpoint(through(size)), carry, parts, count)
+    last = jax.tree.map(lambda leaf: leaf[whole:], batches)
+    return jax.checkpoint(through(rest))(carry, last)[0]

@@ -33,9 +33,10 @@ def scalar(loss: Callable, name: str) -> Callable:
 
     def checked(*arguments):
         value = loss(*arguments)
-        if isinstance(value, tuple):
+        if not jax.tree_util.all_leaves([value]):
+            what = "None" if value is None else f"a {type(value).__name__}"
             raise TypeError(
-                f"{name} returned a tuple of {len(value)}; expected the scalar alone: "
+                f"{name} returned {what}; expected the scalar alone: "
                 "auxiliary results have no place in a hypergradient."
             )
         shape, dtype = jnp.shape(value), jnp.result_type(value)
@@ -59,7 +60,8 @@ def like(tree: Any, example: Any, name: str, expected: str) -> None:
     wanted: Any = jax.tree.structure(example)
     if given != wanted:
         raise ValueError(
-            f"{name} has the structure {given}; expected that of {expected}, {wanted}."
+            f"{name} has the structure {_short(given)}; expected that of {expected}, "
+            f"{_short(wanted)}{_first_difference(tree, example)}."
         )
     both = zip(
         jax.tree_util.tree_leaves_with_path(tree),
@@ -72,6 +74,21 @@ def like(tree: Any, example: Any, name: str, expected: str) -> None:
                 f"{name}{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}; "
                 f"expected {jnp.shape(other)}, as in {expected}."
             )
+
+
+def _short(structure: Any, length: int = 200) -> str:
+    text = str(structure)
+    return text if len(text) <= length else text[:length] + "..."
+
+
+def _first_difference(tree: Any, example: Any) -> str:
+    """Where the leaves first differ in words; empty if only the containers do."""
+    have, want = (
+        [jax.tree_util.keystr(path) for path, _ in pairs]
+        for pairs in map(jax.tree_util.tree_leaves_with_path, (tree, example))
+    )
+    odd = [path for path in (*have, *want) if (path in have) != (path in want)]
+    return f"; they differ at {odd[0]}" if odd and odd[0] else ""
 
 
 def leading(batch: Any, steps: int) -> None:
@@ -88,6 +105,16 @@ def leading(batch: Any, steps: int) -> None:
                 f"steps = {steps} every leaf of train_batch must lead with an axis of "
                 f"{steps}, one batch for each step."
             )
+
+
+def count(value: Any, name: str) -> None:
+    """Refuses what is not a whole number of at least 1.
+
+    Raises:
+      ValueError: it is not.
+    """
+    if not hasattr(value, "__index__") or value < 1:
+        raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
 
 
 def number(value: Any, name: str, least: float, above: bool = False) -> None:

@@ -76,7 +76,7 @@ def neumann(lr, terms: int) -> Inverse:
     >>> float(neumann(0.25, 2)(lambda v: 2.0 * v, 4.0))  # 0.25 (4 + 2)
     1.5
     """
-    inputs.number(terms, "terms", 1)
+    inputs.count(terms, "terms")
     inputs.number(lr, "lr", 0, above=True)
 
     def solve(matvec, v):
@@ -114,7 +114,7 @@ def cg(max_steps: int, damping=0.0, tol=1e-6) -> Inverse:
     >>> [round(x, 4) for x in cg(2)(matvec, jnp.ones(2)).tolist()]
     [1.0, 0.1]
     """
-    inputs.number(max_steps, "max_steps", 1)
+    inputs.count(max_steps, "max_steps")
     inputs.number(damping, "damping", 0)
     inputs.number(tol, "tol", 0)
 

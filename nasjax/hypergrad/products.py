@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from nasjax.hypergrad import inputs
 
@@ -23,14 +24,14 @@ def hvp(loss: Callable, w, arch, batch, v) -> Any:
       v: a pytree like w.
 
     Raises:
+      TypeError: a leaf of w is not floating point; the loss is no scalar.
       ValueError: v is not like w.
 
     >>> float(hvp(lambda w, a, batch: a * w**3, 2.0, 5.0, None, 1.0))  # 6 a w
     60.0
     """
-    inputs.like(v, w, "v", "w")
     gradient = jax.grad(inputs.scalar(loss, "loss"))
-    return jax.jvp(lambda w: gradient(w, arch, batch), (w,), (v,))[1]
+    return jax.jvp(lambda w: gradient(w, arch, batch), (w,), (_tangent(v, w),))[1]
 
 
 def mixed_vjp(loss: Callable, w, arch, batch, v) -> Any:
@@ -39,14 +40,15 @@ def mixed_vjp(loss: Callable, w, arch, batch, v) -> Any:
     Computed as the derivative of grad_arch loss along v, in w.
 
     Raises:
+      TypeError: a leaf of w or arch is not floating point; the loss is no scalar.
       ValueError: v is not like w.
 
     >>> float(mixed_vjp(lambda w, a, batch: a**2 * w, 2.0, 5.0, None, 1.0))  # 2 a
     10.0
     """
-    inputs.like(v, w, "v", "w")
+    inputs.floating(arch, "arch")
     gradient = jax.grad(inputs.scalar(loss, "loss"), 1)
-    return jax.jvp(lambda w: gradient(w, arch, batch), (w,), (v,))[1]
+    return jax.jvp(lambda w: gradient(w, arch, batch), (w,), (_tangent(v, w),))[1]
 
 
 def ggn(outputs: Callable, loss_of_outputs: Callable) -> Callable:
@@ -71,9 +73,9 @@ def ggn(outputs: Callable, loss_of_outputs: Callable) -> Callable:
 
     def curvature(loss, w, arch, batch, v):
         del loss
-        inputs.like(v, w, "v", "w")
-        out, pull = jax.vjp(lambda w: outputs(w, arch, batch), w)
-        _, d_out = jax.jvp(lambda w: outputs(w, arch, batch), (w,), (v,))
+        run = lambda w: outputs(w, arch, batch)
+        _, d_out = jax.jvp(run, (w,), (_tangent(v, w),))
+        out, pull = jax.vjp(run, w)
         of_outputs = jax.grad(inputs.scalar(loss_of_outputs, "loss_of_outputs"))
         _, pushed = jax.jvp(lambda z: of_outputs(z, batch), (out,), (d_out,))
         return pull(pushed)[0]
@@ -82,8 +84,15 @@ def ggn(outputs: Callable, loss_of_outputs: Callable) -> Callable:
     return curvature
 
 
+def _tangent(v, w):
+    """v in the types of w, which jvp insists on."""
+    inputs.floating(w, "w")
+    inputs.like(v, w, "v", "w")
+    return jax.tree.map(lambda v, w: jnp.asarray(v, jnp.result_type(w)), v, w)
+
+
 def gradient(loss: Callable) -> Callable:
-    """(x, others, batch) -> grad_x loss, made to be differentiated in x and others.
+    """(x, others, batch) -> grad_x loss, made to be differentiated in reverse.
 
     The Hessian is symmetric, so a cotangent c of the gradient is pulled back by
     pushing it forward: (D_x^2 loss . c, D_others D_x loss . c) is the derivative of
@@ -91,18 +100,26 @@ def gradient(loss: Callable) -> Callable:
     would keep all intermediate values of the gradient.
 
     Args:
-      loss: (x, others, batch) -> scalar. The batch counts as a constant; what the loss
-        closes over may be differentiated.
+      loss: (x, others, batch) -> scalar. What is not floating point travels in the
+        batch; the rest of it may be differentiated too, and what the loss closes over.
     """
 
     def grad_x(x, others, batch):
         converted, closed = jax.closure_convert(loss, x, others, batch)
+        leaves, structure = jax.tree.flatten(batch)
+        smooth = [
+            jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves
+        ]
+        fixed = [None if s else leaf for s, leaf in zip(smooth, leaves, strict=True)]
+        moving = [leaf if s else None for s, leaf in zip(smooth, leaves, strict=True)]
 
-        def explicit(x, others, batch):
-            others, closed = others
+        def explicit(x, others, fixed):
+            others, moving, closed = others
+            both = zip(smooth, moving, fixed, strict=True)
+            batch = jax.tree.unflatten(structure, [m if s else f for s, m, f in both])
             return converted(x, others, batch, *closed)
 
-        return _gradient(explicit, x, (others, closed), batch)
+        return _gradient(explicit, x, (others, moving, closed), fixed)
 
     return grad_x
 

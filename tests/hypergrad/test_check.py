@@ -9,11 +9,16 @@ from nasjax.hypergrad import (
     Estimator,
     Hypergradient,
     cg,
+    chain,
     check,
+    descend,
     finite_difference,
     first_order,
+    ggn,
+    hvp,
     identity,
     implicit,
+    mixed_vjp,
     unrolled,
 )
 
@@ -71,6 +76,20 @@ def test_without_a_plateau_it_says_so_and_advises_float64():
     assert wide.agrees and wide.step < 1e-4
 
 
+def test_a_derivative_below_the_last_digit_is_no_bias():
+    """All differences are exactly 0, and so would be those of any other slope."""
+    faint = lambda w, a, x: 1 + 1e-9 * w * a
+    report = check(first_order(faint), 1.0, 1.0, None, None)
+    assert report.step is None and "no plateau" in report.remarks[0]
+    with jax.enable_x64(True):
+        assert check(first_order(faint), 1.0, 1.0, None, None).agrees
+
+
+def test_python_numbers_are_checked_in_double_precision(float64):
+    report = check(first_order(lambda w, a, x: jnp.sin(w * a)), 1.0, 1.0, None, None)
+    assert report.agrees and report.error < 1e-8
+
+
 def named(estimator, *arguments, **more):
     return " ".join(check(estimator, *arguments, **more).remarks)
 
@@ -119,7 +138,7 @@ BAD = {
     "a tuple for a loss": (
         lambda f: unrolled(lambda w, a, x: (w, a), f, optax.sgd(0.1)),
         (1.0, 1.0, None, None),
-        "train_loss returned a tuple of 2",
+        "train_loss returned a tuple; expected the scalar alone",
     ),
     "no leading axis": (
         lambda f: unrolled(f, f, optax.sgd(0.1), steps=3),
@@ -146,6 +165,27 @@ BAD = {
         (1.0, 1.0, None, None),
         "what the inverse returned has the structure",
     ),
+    "another structure in the depths of a large one": (
+        lambda f: lambda w, v: hvp(f, w, 1.0, None, v),
+        ({"a": [1.0] * 99, "b": {"c": 1.0}}, {"a": [1.0] * 99, "b": {"d": 1.0}}),
+        r"v has the structure .{200}\.\.\.; expected that of w, .{200}\.\.\.; they "
+        r"differ at \['b'\]\['d'\]",
+    ),
+    "the twin with another optimiser's state": (
+        lambda f: finite_difference.unrolled(f, f, optax.sgd(0.1, 0.9)),
+        (1.0, 1.0, None, None, optax.adam(0.1).init(1.0)),
+        "opt_state has the structure .* expected that of optimizer.init",
+    ),
+    "an epsilon of 0": (
+        lambda f: finite_difference.amended(f, f, 0.1, epsilon=0.0),
+        (),
+        "epsilon is 0.0; expected a number above 0",
+    ),
+    "one step to check at": (
+        lambda f: lambda *at: check(first_order(f), *at, steps=(1e-3,)),
+        (1.0, 1.0, None, None),
+        r"steps is \(0.001,\); expected at least two",
+    ),
 }
 
 
@@ -157,6 +197,67 @@ def test_bad_input_is_one_sentence(case):
     assert "\n" not in str(caught.value)
 
 
-def test_steps_below_one():
-    with pytest.raises(ValueError, match="steps is 0; expected a number at least 1"):
-        unrolled(None, None, None, steps=0)
+SGD = optax.sgd(0.1)
+EVERY = {
+    "first_order": lambda f: first_order(f),
+    "unrolled": lambda f: unrolled(f, f, SGD),
+    "unrolled_2": lambda f: unrolled(f, f, SGD, 2),
+    "implicit": lambda f: implicit(f, f, cg(1)),
+    "twin of unrolled": lambda f: finite_difference.unrolled(f, f, SGD),
+    "twin of amended": lambda f: finite_difference.amended(f, f, 0.1),
+    "chain": lambda f: chain(
+        [descend("w", lambda s, a, x: f(s["w"], a, x), SGD)],
+        lambda s, a, x: f(s["w"], a, x),
+    ),
+}
+for name, product in {
+    "hvp": hvp, "mixed_vjp": mixed_vjp, "twin of hvp": finite_difference.hvp,
+    "twin of mixed_vjp": finite_difference.mixed_vjp,
+}.items():  # fmt: skip
+    EVERY[name] = lambda f, product=product: (
+        lambda w, a, x, v: product(f, w, a, x, jnp.ones(2))
+    )
+
+
+def called(name, loss, w, arch):
+    EVERY[name](loss)({"w": w} if name == "chain" else w, arch, None, None)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_estimator_and_product_says_what_a_loss_returned(name):
+    for returned, words in (
+        (jnp.ones(3), r"float32\[3\]; expected a floating-point scalar"),
+        (jnp.int32(3), r"int32\[\]; expected a floating-point scalar"),
+        ((1.0, 2.0), "a tuple; expected the scalar alone"),
+        ({"loss": 1.0}, "a dict; expected the scalar alone"),
+        (None, "None; expected the scalar alone"),
+    ):
+        with pytest.raises(TypeError, match=f"returned {words}"):
+            called(name, lambda *at, returned=returned: returned, jnp.ones(2), 1.0)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_estimator_and_product_refuses_integers(name):
+    loss = lambda w, a, x: jnp.sum(w * 1.0) * a
+    with pytest.raises(TypeError, match=r"^w.* is int32; expected floating point"):
+        called(name, loss, jnp.arange(2), 1.0)
+    if "hvp" not in name:
+        with pytest.raises(TypeError, match=r"^arch is int32; expected floating point"):
+            called(name, loss, jnp.ones(2), 1)
+
+
+def test_gauss_newton_refuses_the_same():
+    product = ggn(lambda w, a, x: w * a, lambda z, x: z)
+    with pytest.raises(TypeError, match=r"loss_of_outputs returned float32\[2\]"):
+        product(None, jnp.ones(2), 1.0, None, jnp.ones(2))
+    with pytest.raises(TypeError, match="w is int32"):
+        product(None, jnp.arange(2), 1.0, None, jnp.ones(2))
+    with pytest.raises(ValueError, match=r"v has shape \(3,\); expected \(2,\)"):
+        product(None, jnp.ones(2), 1.0, None, jnp.ones(3))
+
+
+@pytest.mark.parametrize("steps", [0, 2.0])
+def test_steps_are_a_whole_number(steps):
+    words = f"steps is {steps}; expected a whole number of at least 1"
+    with pytest.raises(ValueError, match=words):
+        unrolled(None, None, None, steps=steps)

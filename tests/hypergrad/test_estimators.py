@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,11 +121,40 @@ def test_unrolled_goes_through_clipping_and_maps_over_alpha(clip):
     assert np.abs(found.grad[0] - plain.grad).max() > 1e-3
 
 
-def estimators(loss):
-    curvature = ggn(lambda w, alpha, x: x @ w["a"], lambda z, x: jnp.mean(z**2))
+def three_steps(loss):
+    """On the same batch, in two segments."""
+    inner = unrolled(loss, loss, optim.sgd(0.1, 0.9, 0.1), 3, remat=True)
+
+    def estimate(w, alpha, train, val, state):
+        return inner.estimate(w, alpha, jnp.stack([train] * 3), val, state)
+
+    return dataclasses.replace(inner, estimate=estimate)
+
+
+def two_levels(loss):
+    """w steps, then its twin, which is pulled to it."""
+    apart = lambda s: sum(jnp.sum(jnp.square(s["u"][k] - s["w"][k])) for k in s["w"])
+    inner = hypergrad.chain(
+        [
+            hypergrad.descend("w", lambda s, a, x: loss(s["w"], a, x), optax.sgd(0.3)),
+            hypergrad.descend("u", lambda s, a, x: apart(s), optax.sgd(0.3)),
+        ],
+        lambda s, a, x: loss(s["u"], a, x),
+    )
+    twins = lambda w, *more: inner.estimate({"w": w, "u": w}, *more)
+    return dataclasses.replace(inner, estimate=twins)
+
+
+def estimators(loss, over_devices=lambda x: x):
+    curvature = ggn(
+        lambda w, alpha, x: x @ w["a"], lambda z, x: over_devices(jnp.mean(z**2))
+    )
     return {
         "first_order": hypergrad.first_order(loss),
         "unrolled": unrolled(loss, loss, optim.sgd(0.1, 0.9, 0.1)),
+        "unrolled_3": three_steps(loss),
+        "chain": two_levels(loss),
+        "implicit_identity": implicit(loss, loss, identity(0.1)),
         "implicit_amended": implicit(loss, loss, hypergrad.amended(0.1)),
         "implicit_neumann": implicit(loss, loss, neumann(0.1, 5)),
         "implicit_cg": implicit(loss, loss, cg(5, damping=2.0)),
@@ -146,7 +177,7 @@ def test_names_and_single_precision(name):
     p = smooth()
     estimator = estimators(p.loss)[name]
     assert estimator.name == name
-    exact = estimator(p.w, p.alpha, p.train, p.val).grad
+    exact = jax.jit(estimator)(p.w, p.alpha, p.train, p.val).grad
     single = jax.tree.map(lambda x: np.float32(x), (p.w, p.alpha, p.train, p.val))
     found = jax.jit(estimator)(*single)
     assert found.grad.dtype == jnp.float32
@@ -165,7 +196,7 @@ def test_bfloat16_losses(name):
 
     single = jax.tree.map(lambda x: np.float32(x), (p.w, p.alpha, p.train, p.val))
     found = jax.jit(estimators(loss)[name])(*single)
-    exact = estimators(p.loss)[name](p.w, p.alpha, p.train, p.val).grad
+    exact = jax.jit(estimators(p.loss)[name])(p.w, p.alpha, p.train, p.val).grad
     assert found.value.dtype == jnp.bfloat16 and found.grad.dtype == jnp.float32
     if "finite" not in name:  # these lose all digits here
         assert np.abs(found.grad - exact).max() < 0.1 * np.abs(exact).max()
@@ -176,8 +207,8 @@ def test_mapped_over_alpha_it_is_one_after_the_other(name):
     p = smooth()
     alphas = np.stack([p.alpha, 0.5 - p.alpha, p.alpha**2])
     each = lambda alpha: estimators(p.loss)[name](p.w, alpha, p.train, p.val).grad
-    found = jax.jit(jax.vmap(each))(alphas)
-    np.testing.assert_allclose(found, [each(alpha) for alpha in alphas], rtol=1e-7)
+    found, one = jax.jit(jax.vmap(each))(alphas), jax.jit(each)
+    np.testing.assert_allclose(found, [one(alpha) for alpha in alphas], rtol=1e-7)
 
 
 @names
@@ -189,6 +220,21 @@ def test_batches_split_over_devices_change_nothing(name):
     one = estimator(p.w, p.alpha, train, val)
     many = estimator(p.w, p.alpha, *jax.device_put((train, val), split))
     np.testing.assert_allclose(many.grad, one.grad, rtol=1e-9)
+
+
+@names
+def test_losses_that_average_over_devices_themselves(name):
+    """Each device has its part of the batches, and the loss a pmean."""
+    p, P = smooth(), PartitionSpec
+    train, val = np.tile(p.train, (4, 1))[:16], np.tile(p.val, (4, 1))[:16]
+    mean = lambda x: jax.lax.pmean(x, "d")
+    parts = estimators(lambda *at: mean(p.loss(*at)), mean)[name]
+    found = jax.shard_map(
+        lambda train, val: parts(p.w, p.alpha, train, val).grad,
+        mesh=Mesh(jax.devices(), "d"), in_specs=P("d"), out_specs=P(),
+    )  # fmt: skip
+    one = jax.jit(estimators(p.loss)[name])(p.w, p.alpha, train, val).grad
+    np.testing.assert_allclose(jax.jit(found)(train, val), one, rtol=1e-9)
 
 
 def test_estimators_take_python_scalars():
@@ -214,6 +260,44 @@ def test_an_inverse_of_the_users_own():
     assert estimator.name == "implicit_solve_it"
     found = estimator(q.solve(q.a), q.a, None, None)
     np.testing.assert_allclose(found.grad, q.hypergradient, rtol=1e-10)
+    assert implicit(None, None, lambda matvec, v: v).name == "implicit_own"
+
+
+def test_losses_without_batches():
+    """L = (w - a)^2 / 2 at rate r: w_T - a = (1 - r)^T (w - a)."""
+    loss = lambda w, a, batch: (w - a) ** 2 / 2
+    for remat in (False, True):
+        estimator = unrolled(loss, lambda w, a, batch: w, optax.sgd(0.1), 5, remat)
+        value, grad = estimator(1.0, 0.0, None, None)
+        np.testing.assert_allclose((value, grad), (0.9**5, 1 - 0.9**5), rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_objective_can_be_differentiated_in_whatever_is_floating(steps):
+    """In w and in batches that hold integers too; twice, but not forward first."""
+    draws = np.random.default_rng(0)
+    w, alpha, x = draws.normal(size=(3, 2))
+    loss = lambda w, a, batch: jnp.sum(jnp.sin(w * batch["x"] - a) ** 2) * batch["n"]
+    shape = (steps, 2) if steps > 1 else (2,)
+    batch = lambda x: {"x": jnp.broadcast_to(x, shape), "n": np.full(shape[:-1], 2)}
+    total = unrolled(loss, loss, optax.sgd(0.1, 0.9), steps).objective
+
+    def plain(w, alpha, x):
+        held_out, trace = {"x": x, "n": 1}, 0.0
+        for _ in range(steps):
+            trace = 0.9 * trace + jax.grad(loss)(w, alpha, {"x": x, "n": 2})
+            w = w - 0.1 * trace
+        return loss(w, alpha, held_out)
+
+    def ours(w, alpha, x):
+        return total(w, alpha, batch(x), {"x": x, "n": 1})
+
+    at = w, alpha, x
+    for derivative in (lambda f: jax.grad(f, (0, 1, 2)), lambda f: jax.hessian(f, 1)):
+        found, expected = (jax.jit(derivative(f))(*at) for f in (ours, plain))
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jacfwd(ours, 1)(*at)
 
 
 def test_hypergradients_can_be_differentiated_again():
@@ -239,5 +323,6 @@ def test_hypergradients_can_be_differentiated_again():
     for mode in (jax.jacfwd, jax.jacrev):
         for argument in (0, 1):
             at = jnp.float64(1.3), jnp.asarray(p.alpha)
-            found, expected = (mode(f, argument)(*at) for f in (ours, plain))
+            both = (jax.jit(mode(f, argument)) for f in (ours, plain))
+            found, expected = (f(*at) for f in both)
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)

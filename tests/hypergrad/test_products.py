@@ -25,8 +25,8 @@ def test_products_are_those_with_the_whole_matrices():
     flat, restore = ravel_pytree(p.w)
     v = np.random.default_rng(1).normal(size=flat.size)
     of_flat = lambda w, alpha: p.loss(restore(w), alpha, p.train)
-    hessian = jax.hessian(of_flat)(flat, p.alpha)
-    mixed = jax.jacobian(jax.grad(of_flat, 1))(flat, p.alpha)
+    hessian = jax.jit(jax.hessian(of_flat))(flat, p.alpha)
+    mixed = jax.jit(jax.jacobian(jax.grad(of_flat, 1)))(flat, p.alpha)
     found = hvp(p.loss, p.w, p.alpha, p.train, restore(v))
     np.testing.assert_allclose(ravel_pytree(found)[0], hessian @ v, rtol=1e-10)
     found = mixed_vjp(p.loss, p.w, p.alpha, p.train, restore(v))
@@ -46,20 +46,17 @@ def test_gauss_newton_is_the_matrix_and_positive_where_the_hessian_is_not():
         return optax.softmax_cross_entropy_with_integer_labels(z, label).mean()
 
     loss = lambda w, alpha, x: of_outputs(outputs(w, alpha, x), x)
-    jacobian = jax.jacobian(lambda f: outputs(restore(f), 2.0, x).ravel())(flat)
-    z = outputs(w, 2.0, x)
-    inner = jax.hessian(lambda z: of_outputs(z.reshape(7, 3), x))(z.ravel())
-    matrix = jacobian.T @ inner @ jacobian
+    of_flat = lambda f: outputs(restore(f), 2.0, x).ravel()
+    jacobian = jax.jit(jax.jacobian(of_flat))(flat)
+    of_z = lambda z: of_outputs(z.reshape(7, 3), x)
+    inner = jax.jit(jax.hessian(of_z))(of_flat(flat))
     product = ggn(outputs, of_outputs)
-    found = jax.vmap(lambda v: ravel_pytree(product(loss, w, 2.0, x, restore(v)))[0])(
-        jnp.eye(flat.size)
-    )
-    np.testing.assert_allclose(found, matrix, atol=1e-12)
+    column = lambda v: ravel_pytree(product(loss, w, 2.0, x, restore(v)))[0]
+    found = jax.jit(jax.vmap(column))(jnp.eye(flat.size))
+    np.testing.assert_allclose(found, jacobian.T @ inner @ jacobian, atol=1e-12)
     assert np.linalg.eigvalsh(found).min() > -1e-12
-    assert (
-        np.linalg.eigvalsh(jax.hessian(lambda f: loss(restore(f), 2.0, x))(flat)).min()
-        < -1e-3
-    )
+    hessian = jax.jit(jax.hessian(lambda f: loss(restore(f), 2.0, x)))(flat)
+    assert np.linalg.eigvalsh(hessian).min() < -1e-3
 
 
 def test_darts_finite_difference_is_the_papers_formula():
