@@ -36,13 +36,13 @@ class ZerothOrder(NamedTuple):
         example a gradient; a method that has no use for it ignores it.
       update: (state, x, proposal, losses [N]) -> (x, state, metrics); `summary` says
         which metrics. A loss that is not finite is left out; if all are, x stays.
-      samples: N, losses that one update needs; 0 where that is not said.
+      samples: N, losses that one update needs.
     """
 
     init: Callable
     propose: Callable
     update: Callable
-    samples: int = 0
+    samples: int
 
 
 class State(NamedTuple):
