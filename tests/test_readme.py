@@ -1,3 +1,4 @@
+import json
 import re
 import runpy
 import subprocess
@@ -15,11 +16,15 @@ from nasjax.genotype import Genotype
 from nasjax.nets.operations import OPERATIONS
 from nasjax.search import ALGORITHMS
 
+HYPERGRADIENTS = (ROOT / "docs" / "hypergradients.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FIRST = "pip install -e . && python -m nasjax.main --config=configs/zarts_mgs.py"
 SECOND = "pip install -e '.[test]' && pytest"
 SETUP = "python -m venv .venv && . .venv/bin/activate && "
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff")
+DOCUMENTS = (
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff",
+    "docs/hypergradients.md",
+)  # fmt: skip
 
 
 def blocks(language, text=README):
@@ -66,8 +71,10 @@ def test_what_is_named_exists_and_nothing_else_is(document):
     paths = re.findall(
         r"(?<![\w./-])((?:nasjax|configs|notebooks|tests|results)/[\w./-]*\w)", text
     )
-    for path in {*links, *paths} - {"configs/NAME.py"}:
+    for path in {*paths} - {"configs/NAME.py"}:
         assert (ROOT / path).exists(), path
+    for link in links:
+        assert ((ROOT / document).parent / link).exists(), link
     hosts = set(re.findall(r"https?://([^/)\s\"]+)", text))
     assert hosts <= {
         "arxiv.org", "colab.research.google.com", "github.com", "keepachangelog.com",
@@ -152,6 +159,34 @@ def test_hypergradients_of_ones_own(capsys):
     (block,) = (block for block in blocks("python") if "hypergrad.check" in block)
     exec(block, {})
     assert "implicit_cg agrees with central differences" in capsys.readouterr().out
+
+
+PRINTS = re.findall(
+    r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", HYPERGRADIENTS, re.M | re.S
+)
+
+
+@pytest.mark.parametrize("number", range(len(PRINTS)))
+def test_what_the_hypergradients_page_prints(capsys, number):
+    block, text = PRINTS[number]
+    try:
+        exec(block, {})
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    assert capsys.readouterr().out == text
+
+
+def test_its_table_is_what_was_measured():
+    measured = ROOT / "results" / "hypergradients" / "measured.json"
+    _, *costs = json.loads(measured.read_text())["costs"].values()
+    rows = re.findall(r"^\| (?:`|the same).*", HYPERGRADIENTS, re.M)
+    shown = [[float(cell) for cell in row.split(" | ")[2:5]] for row in rows]
+    exact = [[row[k] for k in ("stated", "measured", "planned_mb")] for row in costs]
+    np.testing.assert_allclose(shown, exact, rtol=0.04, atol=0.05)
+
+
+def test_every_snippet_of_that_page_is_followed_by_what_it_prints():
+    assert [block for block, _ in PRINTS] == blocks("python", HYPERGRADIENTS)
 
 
 @pytest.mark.slow

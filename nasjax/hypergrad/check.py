@@ -163,9 +163,10 @@ def _refused(estimator: Estimator, remarks: list[str]) -> Report:
 
 
 def _no_plateau(spread: float, rounding: float) -> str:
+    closest = f"only to {spread:.1%}" if spread < 1 else "not even to 100 %"
     text = (
         "There is no plateau: no two neighbouring steps agree to 1 % (the closest pair "
-        f"only to {spread:.1%}), so the differences say nothing."
+        f"{closest}), so the differences say nothing."
     )
     if rounding > 1e-6:
         return text + (

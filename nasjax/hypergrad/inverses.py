@@ -61,7 +61,7 @@ def amended(eta) -> Inverse:
 
 
 def neumann(lr, terms: int) -> Inverse:
-    """lr . sum_{k < terms} (I - lr H)^k v, which tends to H^-1 v for lr < 2 / |H|.
+    """lr . sum_{k < terms} (I - lr H)^k v, tending to H^-1 v if H > 0, lr < 2 / |H|.
 
     Equals differentiating `terms` gradient steps of rate lr that stay at an optimum.
     Takes terms - 1 products. Lorraine, Vicol, Duvenaud, "Optimizing Millions of
@@ -101,7 +101,8 @@ def cg(max_steps: int, damping=0.0, tol=1e-6) -> Inverse:
     Stops when the relative residual |v - (H + damping I) x| / |v| is at most tol, after
     max_steps, or where the curvature along the next direction is not positive: then
     with the last good iterate, which is 0 if that is the first direction. Takes
-    max_steps products at most.
+    max_steps products at most. The loop has no fixed length, so that reverse mode does
+    not go through it; forward mode does.
 
     Report: cg_steps; cg_residual, relative; cg_negative_curvature, whether that is why
     it stopped: raise the damping, or use the curvature `ggn`.

@@ -56,8 +56,9 @@ def ggn(outputs: Callable, loss_of_outputs: Callable) -> Callable:
 
     J is the Jacobian of the outputs in w and H_out the Hessian of the loss in the
     outputs. Where the loss is convex in them (cross-entropy, squares) the product is
-    positive semi-definite, also where the Hessian is not. Schraudolph, "Fast
-    Curvature Matrix-Vector Products for Second-Order Gradient Descent", 2002.
+    positive semi-definite, also where the Hessian is not. A product costs a little less
+    than one with the Hessian. Schraudolph, "Fast Curvature Matrix-Vector Products for
+    Second-Order Gradient Descent", 2002.
 
     Args:
       outputs: (w, arch, batch) -> pytree, such as logits.

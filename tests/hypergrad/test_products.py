@@ -73,6 +73,14 @@ def test_darts_finite_difference_is_the_papers_formula():
     np.testing.assert_allclose(found.grad, direct - xi * implicit_term, rtol=1e-10)
 
 
+def test_products_by_finite_differences_are_exact_on_quadratics():
+    """At w = 0 with epsilon = 1 nothing cancels: Hv and -M'v."""
+    q, v = quadratic(4), np.random.default_rng(0).normal(size=6)
+    at = q.train_loss, np.zeros(6), q.a, None, v, 1.0
+    np.testing.assert_allclose(finite_difference.hvp(*at), q.H @ v, rtol=1e-12)
+    np.testing.assert_allclose(finite_difference.mixed_vjp(*at), -q.M.T @ v, rtol=1e-12)
+
+
 def test_amended_finite_differences_are_exact_on_quadratics():
     q, w = quadratic(4), np.random.default_rng(0).normal(size=6)  # not at the optimum
     exact = implicit(q.train_loss, q.val_loss, amended(0.1))(w, q.a, None, None)
