@@ -21,9 +21,7 @@ def get_config(arg=None):
     config.algorithm = "amended"
     config.space.primitives = DARTS_8
     config.search.alpha_spread = 0.0
-    config.arch = arch = defaults.adam(arg)
-    arch.eta = 0.1  # amending coefficient: eta H stands for the inverse of H
-    arch.finite_difference = False  # True: eqs. 14, 15 in the place of exact products
+    config.arch = defaults.amended(arg)
     if arg is not None:
         config.search.update(batch=96, epochs=100)
         _space(config, space)

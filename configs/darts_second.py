@@ -15,6 +15,5 @@ def get_config(arg=None):
     config = defaults.settings(arg)
     config.algorithm = "darts_second"
     config.space.primitives = DARTS_8
-    config.arch = arch = defaults.adam(arg)
-    arch.finite_difference = False  # True: eq. 8 in the place of the exact product
+    config.arch = defaults.darts_second(arg)
     return config

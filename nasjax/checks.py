@@ -12,7 +12,7 @@ from nasjax.errors import UserError, unknown
 from nasjax.nets.lowering import SPELLINGS
 from nasjax.nets.operations import DTYPES, OPERATIONS, REMATS
 from nasjax.parallel import MODES, check_batch
-from nasjax.search import ALGORITHMS
+from nasjax.search import ALGORITHMS, BASES
 from nasjax.search.directions import SPLITS
 from nasjax.spaces import Macro
 from nasjax.stages import EDGES
@@ -22,6 +22,7 @@ from nasjax.stages import EDGES
 AT_LEAST: dict[str, int | float] = {
     "alpha_spread": 0.0,
     "auxiliary": 0.0,
+    "attack_steps": 1,
     "b1": 0.0,
     "b2": 0.0,
     "batch": 1,
@@ -37,6 +38,8 @@ AT_LEAST: dict[str, int | float] = {
     "devices": 0,
     "drop_path": 0.0,
     "epochs": 1,
+    "eps_end": 0.0,
+    "eps_start": 0.0,
     "eta": 0.0,
     "every": 1,
     "inner_rate": 0.0,
@@ -76,6 +79,8 @@ CHOICES = {
     "inner_part": ("weights", "arch"),
     "inverse": ("neumann", "cg"),
     "lowering": SPELLINGS,
+    "noise": ("uniform", "normal"),
+    "norm": ("linf", "l2"),
     "precision": DTYPES,
     "remat": REMATS,
     "parallel": MODES,
@@ -97,6 +102,7 @@ def config(given: ConfigDict) -> ConfigDict:
         )
     if given.get("algorithm") not in ALGORITHMS:
         raise unknown("algorithm", given.get("algorithm", ""), ALGORITHMS)
+    _base(given)
     known = defaults.settings()
     known.arch = given.get("arch")  # its fields are the algorithm's own
     _same_fields(given, known, "config")
@@ -109,6 +115,19 @@ def config(given: ConfigDict) -> ConfigDict:
     copy = ConfigDict(given.to_dict())
     copy.lock()
     return copy
+
+
+def _base(given: ConfigDict) -> None:
+    base = given.get("base", "")
+    if given.algorithm not in BASES:
+        offered = [name for name in BASES if name in given.get("arch", {})]
+        if base not in offered:
+            raise unknown("config.base", base, offered)
+    elif base:
+        raise UserError(
+            f"config.base is {base!r}, but {given.algorithm} wraps no other search; "
+            "leave it empty."
+        )
 
 
 def primitives(given: Iterable[str]) -> tuple[str, ...]:

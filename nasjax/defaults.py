@@ -16,6 +16,7 @@ PAPER = ("cifar10", "cifar100", "svhn", "imagenet")
 # How a run is computed, shown and kept, not what: it may go on with other values.
 HOW = (
     "arch.chunk",
+    "arch.zarts_mgs.chunk",
     "checkpoint_every",
     "compile_cache",
     "log_every",
@@ -37,6 +38,7 @@ def settings(arg: str | None = None) -> ConfigDict:
         raise unknown("config variant", arg, PAPER)
     config = ConfigDict()
     config.algorithm = ""  # a row of nasjax.search.ALGORITHMS; `nasjax list` shows them
+    config.base = ""  # the search that a wrapper such as SmoothDARTS wraps
     config.seed = 0  # governs initial values, data order, augmentation, proposals
     config.parallel = "jit"  # how steps are split over devices: "jit" or "pmap"
     config.devices = 0  # how many devices to use; 0 for all
@@ -110,6 +112,35 @@ def adam(arg: str | None = None) -> ConfigDict:
     arch.b2 = 0.999  # Adam's second moment
     arch.weight_decay = 1e-3  # L2, inside Adam as in PyTorch
     return arch
+
+
+def darts_second(arg: str | None = None) -> ConfigDict:
+    """The part `arch` of DARTS of second order."""
+    arch = adam(arg)
+    arch.finite_difference = False  # True: eq. 8 in the place of the exact product
+    return arch
+
+
+def amended(arg: str | None = None) -> ConfigDict:
+    """The part `arch` of Amended-DARTS."""
+    arch = adam(arg)
+    arch.eta = 0.1  # amending coefficient: eta H stands for the inverse of H
+    arch.finite_difference = False  # True: eqs. 14, 15 in the place of exact products
+    return arch
+
+
+def sdarts(arg: str | None = None) -> ConfigDict:
+    """The settings of a search that is smoothed by perturbations."""
+    config = settings(arg)
+    config.base = "darts_first"  # what is smoothed, a part of `arch` below
+    config.arch = arch = ConfigDict()
+    arch.eps_start = 0.03  # size of the perturbation in the first epoch ...
+    arch.eps_end = 0.3  # ... and towards the end, linear by epoch
+    arch.darts_first = adam(arg)  # the settings of each base
+    arch.darts_second = darts_second(arg)
+    arch.amended = amended(arg)
+    arch.zarts_mgs = zarts_mgs(arg).arch
+    return config
 
 
 def zarts(arg: str | None = None) -> ConfigDict:

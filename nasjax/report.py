@@ -55,7 +55,8 @@ def estimate(experiment: Experiment) -> tuple[float, float]:
     classes = len(experiment.data.classes)
     steps = problem.epochs * problem.steps_per_epoch
     moves = max(steps - cadence.warmup, 0) // cadence.every
-    passes = len(experiment.stages) * (steps + moves * experiment.search.direction.cost)
+    each, move = experiment.search.weight_cost, experiment.search.direction.cost
+    passes = len(experiment.stages) * (steps * each + moves * move)
     macro = Macro.of_images(search.channels, search.cells, side, search=True)
     supernet = nets.count_supernet(
         problem.space,

@@ -90,6 +90,11 @@ def stages(
     return (last,)
 
 
+def arch_settings(config: ConfigDict) -> ConfigDict:
+    """How alpha moves: `config.arch`, of a wrapper its part for the base."""
+    return config.arch.get(config.base) if config.base else config.arch
+
+
 def has_head(weight: float, macro: Macro, image_shape: tuple[int, ...]) -> bool:
     """Whether there is an auxiliary head: it is asked for, and its map is 2x2."""
     side = macro.map_sizes(min(image_shape[:2]))[2 * macro.cells // 3]
@@ -144,6 +149,7 @@ def _problem(
         auxiliary=settings.auxiliary,
         candidates=parallel.over_candidates(where, config.parallel),
         price=_price(config, space, data, relaxation),
+        base=config.base,
     )
     if axis is None:
         return problem
@@ -152,7 +158,7 @@ def _problem(
 
 def _price(config: ConfigDict, space: CellSpace, data: Splits, relaxation):
     """What architectures cost in the network that is retrained, if that is asked for."""
-    settings = config.arch
+    settings = arch_settings(config)
     if not settings.get("budget", 0.0):
         return None
     image_shape = data.weights.image.shape[1:]

@@ -4,19 +4,23 @@ A builder takes (Problem, settings) and returns a `Search`; `settings` is the pa
 `config.arch` of the configuration.
 """
 
+import functools
+
 from nasjax.search import (
     amended,
     darts_first,
     darts_second,
     implicit,
     random_search,
+    sdarts_adv,
+    sdarts_rs,
     zarts_gld,
     zarts_mgs,
     zarts_rs,
 )
 from nasjax.search.base import Cadence, Problem, Search, SearchState
 
-ALGORITHMS = {
+BASES = {  # what wrappers may wrap
     "amended": amended.build,
     "darts_first": darts_first.build,
     "darts_second": darts_second.build,
@@ -26,5 +30,9 @@ ALGORITHMS = {
     "zarts_mgs": zarts_mgs.build,
     "zarts_rs": zarts_rs.build,
 }
+ALGORITHMS = BASES | {
+    "sdarts_adv": functools.partial(sdarts_adv.build, bases=BASES),
+    "sdarts_rs": functools.partial(sdarts_rs.build, bases=BASES),
+}
 
-__all__ = ["ALGORITHMS", "Cadence", "Problem", "Search", "SearchState"]
+__all__ = ["ALGORITHMS", "BASES", "Cadence", "Problem", "Search", "SearchState"]

@@ -19,7 +19,7 @@ from nasjax import parallel
 from nasjax.keys import derive
 from nasjax.nets import Model
 from nasjax.price import Price
-from nasjax.relax import Arch, Relaxation, initial_alpha, softmax
+from nasjax.relax import Arch, Relaxation, identity, initial_alpha, softmax
 from nasjax.spaces import CellSpace
 
 
@@ -71,6 +71,7 @@ class Search(NamedTuple):
       cadence: when arch_step is due.
       mix: arch -> mixing weights; what is evaluated, drawn and discretised.
       direction: how alpha moves, and what an architecture step takes and costs.
+      weight_cost: of a weight step, in evaluations of one batch's gradient.
     """
 
     init: Callable
@@ -79,6 +80,21 @@ class Search(NamedTuple):
     cadence: Cadence
     mix: Callable
     direction: Direction
+    weight_cost: float = 1.0
+
+
+class Smoothing(NamedTuple):
+    """A perturbation of the mixing weights in every weight step, see `nasjax.perturb`.
+
+    Attributes:
+      perturbation: (loss_of_mix, mix, key, eps) -> mix.
+      eps: epoch -> eps.
+      cost: of a weight step more, in evaluations of one batch's gradient.
+    """
+
+    perturbation: Callable
+    eps: Callable
+    cost: float
 
 
 class Problem(NamedTuple):
@@ -104,6 +120,9 @@ class Problem(NamedTuple):
       whole: the same problem for steps that take whole batches on every device; None
         where there is no mapped axis, and so no difference.
       price: of alpha's architecture, where that is part of the search.
+      smoothing: of the weight step; every direction of alpha and every look-ahead uses
+        the clean mixing weights.
+      base: name of the search that is wrapped, where the algorithm is a wrapper.
     """
 
     space: CellSpace
@@ -122,6 +141,8 @@ class Problem(NamedTuple):
     candidates: Callable = parallel.in_chunks
     whole: Problem | None = None
     price: Price | None = None
+    smoothing: Smoothing | None = None
+    base: str = ""
 
     def split(self, split: str) -> Problem:
         """The problem of a step whose "candidates", or whose "batch", is split over
@@ -144,6 +165,7 @@ class Losses(NamedTuple):
       train: the training loss, with that of an auxiliary head.
       val: the validation loss, of the classifier alone.
       with_aux: `train` with (batch_stats, accuracy), for the weight step.
+      still: of the classifier in evaluation mode, so with the running moments.
       outputs: what `train` is a convex function of, for `hypergrad.ggn`: logits.
       of_outputs: (outputs, batch) -> `train`.
     """
@@ -151,6 +173,7 @@ class Losses(NamedTuple):
     train: Callable
     val: Callable
     with_aux: Callable
+    still: Callable
     outputs: Callable
     of_outputs: Callable
 
@@ -210,12 +233,19 @@ def losses(problem: Problem, relaxation: Relaxation | None = None) -> Losses:
     def val(w, arch, batch):
         return cross_entropy(run(w, arch, batch)[0].logits, batch["label"])
 
+    def still(w, arch, batch):
+        variables = {"params": w, "batch_stats": batch["batch_stats"]}
+        mix = relaxation(arch, batch["mix_key"])
+        out, _ = problem.model.apply(variables, mix, batch["image"], train=False)
+        return cross_entropy(out.logits, batch["label"])
+
     axis = problem.axis
     averaged = parallel.averaged(with_aux, axis)
     return Losses(
         train=lambda w, arch, batch: averaged(w, arch, batch)[0],
         val=parallel.averaged(val, axis),
         with_aux=averaged,
+        still=parallel.averaged(still, axis),
         outputs=parallel.shared(lambda *at: run(*at)[0], axis),
         of_outputs=lambda out, batch: parallel.mean(of_outputs(out, batch), axis),
     )
@@ -225,7 +255,7 @@ def bilevel(
     problem: Problem,
     direction: Direction,
     cadence: Cadence,
-    weight_losses: Losses | None = None,
+    weight_relaxation: Relaxation | None = None,
     relaxation: Relaxation | None = None,
     init_arch: Callable | None = None,
 ) -> Search:
@@ -235,12 +265,14 @@ def bilevel(
       problem: space, supernet, images and weight optimiser.
       direction: of alpha.
       cadence: when alpha moves.
-      weight_losses: descended by w, where they are not those of the problem
-        (perturbed, or sampled).
+      weight_relaxation: of the weight step, in the place of the problem's.
       relaxation: as evaluated and discretised, in the place of the problem's.
       init_arch: key -> arch, in the place of the problem's.
     """
-    weight_losses = weight_losses or losses(problem)
+    weight_relaxation = weight_relaxation or problem.relaxation
+    smoothing = problem.smoothing
+    # Perturbed mixing weights are given as they are.
+    weight_losses = losses(problem, identity if smoothing else weight_relaxation)
     relaxation = relaxation or problem.relaxation
     init_arch = init_arch or problem.init_arch or initial_alpha(problem.space, 1e-3)
     weight_optimizer = problem.sgd(problem.rate)
@@ -271,8 +303,16 @@ def bilevel(
 
     def weight_step(state: SearchState, batch):
         batch = with_state(batch, state, derive(state.key, "weight mix", state.step))
+        arch = state.arch
+        if smoothing:
+            arch = smoothing.perturbation(
+                lambda mix: weight_losses.still(state.w, mix, batch),
+                weight_relaxation(state.arch, batch["mix_key"]),
+                derive(state.key, "perturbation", state.step),
+                smoothing.eps(state.step // problem.steps_per_epoch),
+            )
         descend = jax.value_and_grad(weight_losses.with_aux, has_aux=True)
-        (loss, (stats, hits)), grads = descend(state.w, state.arch, batch)
+        (loss, (stats, hits)), grads = descend(state.w, arch, batch)
         updates, opt = weight_optimizer.update(grads, state.weight_opt, state.w)
         state = state._replace(
             step=state.step + 1,
@@ -302,6 +342,7 @@ def bilevel(
         cadence,
         lambda arch: relaxation(arch, None),
         direction,
+        1 + (smoothing.cost if smoothing else 0),
     )
 
 

@@ -46,7 +46,7 @@ def build(problem: Problem, settings) -> Search:
         problem,
         direction,
         problem.cadence(settings.every),
-        losses(problem, sample),
+        sample,
         relax.identity,
         init_arch=lambda key: sample(None, key),
     )

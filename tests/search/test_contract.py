@@ -23,6 +23,7 @@ from nasjax.loop import run_phase
 from nasjax.progress import Progress
 from nasjax.search import ALGORITHMS, Problem, SearchState
 from nasjax.spaces import Macro, darts
+from nasjax.stages import arch_settings
 
 # All tests share programs by algorithm: under xdist give `--dist loadfile`.
 pytestmark = [
@@ -47,7 +48,8 @@ def config_of(name):
     config = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]()
     assert config.algorithm == name
     small = {"every": 2, "samples": 4, "inner_steps": 2}
-    config.arch.update({k: v for k, v in small.items() if k in config.arch})
+    arch = arch_settings(config)
+    arch.update({k: v for k, v in small.items() if k in arch})
     return config
 
 
@@ -92,6 +94,7 @@ def case(name, mode):
         warmup_epochs=1,
         axis=axis,
         candidates=parallel.over_candidates(where, way),
+        base=config_of(name).base,
     )
     if axis:
         whole = problem._replace(model=supernet(None), axis=None)
@@ -213,7 +216,7 @@ def test_structure_shapes_and_dtypes_are_kept(algorithm):
 
 
 def config_kinds(name):
-    every = config_of(name).arch.every
+    every = arch_settings(config_of(name)).every
     due = [s >= WARMUP and s % every == 0 for s in range(STEPS)]
     return "".join("aw" if d else "w" for d in due)
 

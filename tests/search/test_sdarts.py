@@ -1,0 +1,127 @@
+"""SmoothDARTS around any search: only the weight step sees the perturbation."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from nasjax import nets, optim, relax
+from nasjax.search import ALGORITHMS, BASES, Problem
+from nasjax.search.base import losses
+from nasjax.spaces import Macro, darts
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+SPACE = darts(("max_pool_3x3", "skip_connect", "dil_conv_3x3"))
+ADAM = {"every": 1, "rate": 0.1, "b1": 0.5, "b2": 0.999, "weight_decay": 1e-3}
+ZARTS = {
+    "every": 1, "samples": 2, "inner_steps": 1, "inner_rate": 0.0, "chunk": 0,
+    "inner_part": "weights", "split": "candidates", "spread": 0.1, "temperature": 1.0,
+    "mixture": 0.0, "proposal": "mixture", "weights": "likelihood",
+}  # fmt: skip
+SETTINGS = {
+    "darts_first": ADAM,
+    "darts_second": ADAM | {"finite_difference": False},
+    "amended": ADAM | {"finite_difference": False, "eta": 0.1},
+    "zarts_mgs": ZARTS,
+}
+OWN = {
+    "sdarts_rs": {"noise": "uniform"},
+    "sdarts_adv": {"attack_steps": 3, "norm": "linf", "steepest": True},
+}
+
+
+def problem(base=""):
+    return Problem(
+        space=SPACE,
+        model=nets.supernet(SPACE, Macro(2, 2), 3, "shift"),
+        image_shape=(8, 8, 1),
+        sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
+        rate=optim.cosine(0.1, 0.01, 4, 2),
+        steps_per_epoch=2,
+        epochs=4,
+        warmup_epochs=0,
+        base=base,
+    )
+
+
+def smoothed(name, base, start, end):
+    own = {"eps_start": start, "eps_end": end, **OWN[name], **SETTINGS}
+    return ALGORITHMS[name](problem(base), ConfigDict(own))
+
+
+def batch(size=6):
+    draws = np.random.default_rng(0)
+    return {
+        "image": jnp.asarray(draws.normal(size=(size, 8, 8, 1)), jnp.float32),
+        "label": jnp.asarray(draws.integers(0, 3, size)),
+        "key": jax.random.split(jax.random.key(1), size),
+    }
+
+
+def same(a, b, exactly=True):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = map(jax.random.key_data, (x, y))
+        np.testing.assert_allclose(x, y, rtol=0 if exactly else 1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("base", ["darts_first", "zarts_mgs"])
+def test_without_a_perturbation_it_is_the_base(name, base):
+    plain = BASES[base](problem(), SimpleNamespace(**SETTINGS[base]))
+    search = smoothed(name, base, 0.0, 0.0)
+    state = plain.init(jax.random.key(0))
+    same(search.init(jax.random.key(0)), state)
+    one, _ = jax.jit(plain.weight_step)(state, batch())
+    other, _ = jax.jit(search.weight_step)(state, batch())
+    same(one, other, exactly=False)
+
+
+@pytest.mark.parametrize("base", SETTINGS)
+def test_alpha_moves_as_in_the_base_whatever_eps_is(base):
+    """Algorithm 1: the perturbation is not in the step of alpha."""
+    plain = BASES[base](problem(), SimpleNamespace(**SETTINGS[base]))
+    search = smoothed("sdarts_adv", base, 0.3, 0.3)
+    assert search.direction.name == f"{plain.direction.name}_pgd"
+    state = plain.init(jax.random.key(0))
+    many = jax.tree.map(lambda leaf: leaf[None], batch())
+    one, _ = jax.jit(plain.arch_step)(state, many, batch())
+    other, _ = jax.jit(search.arch_step)(state, many, batch())
+    same(one, other)
+
+
+def test_the_weights_descend_the_loss_at_the_perturbed_point():
+    """The training loss that the step reports is that of weights eps from uniform, and
+    an attack makes it larger than a draw of the same size does."""
+    state = smoothed("sdarts_rs", "darts_first", 0.2, 0.2).init(jax.random.key(0))
+    at = batch() | {
+        "batch_stats": state.batch_stats, "mix_key": jax.random.key(0), "drop_path": 0.0
+    }  # fmt: skip
+    clean = float(losses(problem()).train(state.w, state.arch, at))
+    seen = {}
+    for name in OWN:
+        step = jax.jit(smoothed(name, "darts_first", 0.2, 0.2).weight_step)
+        after, metrics = step(state, batch())
+        seen[name] = float(metrics["loss"])
+        same(after.arch, state.arch)
+    assert abs(seen["sdarts_rs"] - clean) > 1e-5
+    still = losses(problem(), relax.identity).still
+    mix = relax.softmax(state.arch)
+    value = float(still(state.w, mix, at))
+    assert np.isfinite(value) and value != clean, "evaluation mode, running moments"
+
+
+def test_eps_follows_the_epoch():
+    """From 0 in the first epoch, where the step is the base's, to 0.3 later."""
+    plain = BASES["darts_first"](problem(), SimpleNamespace(**ADAM))
+    search = smoothed("sdarts_rs", "darts_first", 0.0, 0.4)
+    state = plain.init(jax.random.key(0))
+    steps = jax.jit(plain.weight_step), jax.jit(search.weight_step)
+    for at, differs in ((0, False), (1, False), (2, True)):
+        now = state._replace(step=jnp.int32(at))
+        one, other = (step(now, batch())[1]["loss"] for step in steps)
+        assert (abs(float(one - other)) > 1e-6) == differs
