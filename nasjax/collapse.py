@@ -22,7 +22,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from nasjax.zeroth.inputs import count, positive
+from nasjax.inputs import count, positive
 
 Pairs = Sequence[tuple[str, int]]  # (operation, source), as a genotype lists them
 

@@ -25,8 +25,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from nasjax.hypergrad import hvp
+from nasjax.inputs import count
 from nasjax.zeroth.base import ravel
-from nasjax.zeroth.inputs import count
 
 DENSE = 400  # entries up to which `spectrum` takes the whole Hessian
 

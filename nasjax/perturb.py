@@ -35,7 +35,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from nasjax.zeroth import inputs
+from nasjax import inputs
 from nasjax.zeroth.base import ravel
 
 Perturbation = Callable[[Callable, Any, Array, Any], Any]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nasjax.hypergrad import inputs
+from nasjax import inputs
 from nasjax.hypergrad.estimators import Estimator, Hypergradient, live, moved
 from nasjax.hypergrad.products import gradient
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nasjax.hypergrad import inputs
+from nasjax import inputs
 from nasjax.hypergrad.estimators import Estimator
 
 STEPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from nasjax.hypergrad import inputs
+from nasjax import inputs
 from nasjax.hypergrad.products import gradient, hvp, mixed_vjp
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nasjax.hypergrad import estimators, inputs
+from nasjax import inputs
+from nasjax.hypergrad import estimators
 from nasjax.hypergrad.estimators import Estimator, Hypergradient
 
 EPSILON = 0.01  # of both papers: the distance |w+ - w| in parameter space

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from nasjax.hypergrad import inputs
+from nasjax import inputs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nasjax.hypergrad import inputs
+from nasjax import inputs
 
 
 def hvp(loss: Callable, w, arch, batch, v) -> Any:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from nasjax.zeroth import inputs
+from nasjax import inputs
 
 Schedule = float | Callable[[Array], Array]  # a number, or updates so far -> number
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from nasjax.zeroth import inputs
+from nasjax import inputs
 
 
 def lookahead(train_loss: Callable, val_loss: Callable, optimizer) -> Callable:

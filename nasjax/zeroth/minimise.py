@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nasjax.zeroth import inputs
+from nasjax import inputs
 from nasjax.zeroth.base import ZerothOrder
 
 

@@ -32,7 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nasjax.zeroth import inputs, sampling
+from nasjax import inputs
+from nasjax.zeroth import sampling
 from nasjax.zeroth.base import (
     Proposal,
     Schedule,

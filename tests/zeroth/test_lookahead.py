@@ -121,5 +121,5 @@ def test_half_precision_weights_stay_so():
 def test_a_state_of_another_optimiser_is_refused():
     objective = lookahead(train_loss, val_loss, OPTIMIZERS["momentum"])
     other = optax.adam(0.1).init(W)
-    with pytest.raises(ValueError, match="opt_state has the shapes .*; expected"):
+    with pytest.raises(ValueError, match="opt_state has the structure .*; expected"):
         objective(ARCH, W, jnp.zeros((1, 1)), WEIGHTS, other)

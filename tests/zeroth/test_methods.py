@@ -206,5 +206,5 @@ def test_what_is_wrong_is_said(name):
     "guide", [{"a": jnp.zeros((2, 2))}, {"a": X["b"], "b": X["a"]}]
 )
 def test_a_guide_unlike_x_is_refused(guide):
-    with pytest.raises(ValueError, match=r"guide has the shapes .*; expected .* of x"):
+    with pytest.raises(ValueError, match=r"guide.* has .*; expected .* x"):
         proposed("mgs", guide=guide)

@@ -1,7 +1,11 @@
-"""What can be wrong with losses and pytrees, said in a sentence while they are traced."""
+"""What can be wrong with losses, settings and pytrees, said in a sentence.
+
+For the libraries that need jax alone; what is traced is checked while it is.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +14,7 @@ import jax.numpy as jnp
 
 
 def floating(tree: Any, name: str) -> None:
-    """Refuses leaves that have no derivative.
+    """Refuses leaves that cannot move by a real number.
 
     Raises:
       TypeError: a leaf is not real floating point.
@@ -19,8 +23,7 @@ def floating(tree: Any, name: str) -> None:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise TypeError(
                 f"{name}{jax.tree_util.keystr(path)} is {jnp.result_type(leaf)}; "
-                "expected floating point, because it is differentiated: convert it, or "
-                "let it travel in the batch."
+                "expected floating point: convert it, or let it travel in the batch."
             )
 
 
@@ -126,3 +129,24 @@ def number(value: Any, name: str, least: float, above: bool = False) -> None:
     if isinstance(value, int | float) and (value < least or (above and value == least)):
         bound = "above" if above else "at least"
         raise ValueError(f"{name} is {value!r}; expected a number {bound} {least}.")
+
+
+def positive(value: Any, name: str) -> None:
+    """Refuses a Python number that is not above 0; schedules and arrays pass.
+
+    Raises:
+      ValueError: it is 0, negative, infinite or nan.
+    """
+    if isinstance(value, int | float) and not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value!r}; expected a finite number above 0.")
+
+
+def choice(value: Any, name: str, *allowed: str) -> None:
+    """Refuses a word that means nothing here.
+
+    Raises:
+      ValueError: it is none of those allowed.
+    """
+    if value not in allowed:
+        words = " or ".join(map(repr, allowed))
+        raise ValueError(f"{name} is {value!r}; expected {words}.")
