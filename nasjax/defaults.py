@@ -136,10 +136,10 @@ def sdarts(arg: str | None = None) -> ConfigDict:
     config.arch = arch = ConfigDict()
     arch.eps_start = 0.03  # size of the perturbation in the first epoch ...
     arch.eps_end = 0.3  # ... and towards the end, linear by epoch
-    arch.darts_first = adam(arg)  # the settings of each base
-    arch.darts_second = darts_second(arg)
-    arch.amended = amended(arg)
-    arch.zarts_mgs = zarts_mgs(arg).arch
+    arch.darts_first = adam(arg)  # settings of each base: of first-order DARTS,
+    arch.darts_second = darts_second(arg)  # of second order,
+    arch.amended = amended(arg)  # of Amended-DARTS,
+    arch.zarts_mgs = zarts_mgs(arg).arch  # and of ZARTS-MGS
     return config
 
 

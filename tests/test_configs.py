@@ -30,7 +30,7 @@ def test_every_algorithm_has_its_config():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_loads_and_passes_the_checks(path, variant):
     config = load(path, variant)
-    assert config.algorithm == path.stem.replace("budget", "mgs")
+    assert config.algorithm == path.stem.replace("budget", "gld")
     assert checks.config(config).is_locked
     assert config.data.name == (variant or "digits")
 
@@ -123,13 +123,13 @@ def test_zarts(method, variant):
     assert (arch.inner_steps, arch.every) == (10, 10)
     assert config.search.warmup_epochs == (20 if variant == "imagenet" else 10)
     assert tuple(config.space.primitives) == DARTS_7
-    if method in ("mgs", "budget"):
+    if method == "mgs":
         assert (arch.samples, arch.spread) == (4, 0.025)
         assert (arch.temperature, arch.mixture) == (0.01, 1e-3)
     if method == "rs":
         assert (arch.samples, arch.radius, arch.rate) == (8, 0.1, 1e-4)
         assert (arch.distribution, arch.antithetic) == ("sphere", True)
-    if method == "gld":
+    if method in ("gld", "budget"):
         made = zeroth.gld(arch.max_radius, arch.min_radius, arch.distribution)
         assert (arch.max_radius, made.samples) == (0.13, 16)  # 15 radii and alpha
     assert (arch.budget > 0) == (method == "budget")
