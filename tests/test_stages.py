@@ -193,7 +193,7 @@ def test_stages_hand_on_what_they_found():
     data = Splits(part, part, part, ("0", "1", "2"))
     full = darts(tuple(config.space.primitives))
     config.space.edges = "searched"
-    first, second = stages(config, full, data, None)
+    first, second = stages(config, full, data, jax.devices()[:1])
     assert [(s.name, s.outcome) for s in (first, second)] == [
         ("edges", "edges"), ("search", "genotype"),
     ]  # fmt: skip
@@ -214,7 +214,7 @@ def test_stages_hand_on_what_they_found():
     assert reads == set(problem.space.edges_of("normal"))
     for edges in ("pruned", "fixed"):
         config.space.edges = edges
-        (only,) = stages(config, full, data, None)
+        (only,) = stages(config, full, data, jax.devices()[:1])
         count = 14 if edges == "pruned" else 8
         assert only.begin(None)[0].space.alpha_shape("reduce") == (count, 2)
 
