@@ -189,6 +189,15 @@ def differ(a, b):
     return any((x != y).any() for x, y in pairs)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_algorithm_at_a_time(algorithm):
+    """A process that keeps the programs of all algorithms runs out of memory maps."""
+    yield
+    for cached in (case, first_state, trajectory):
+        cached.cache_clear()
+    jax.clear_caches()
+
+
 def test_it_has_a_config_and_names_its_estimator(algorithm):
     search = case(algorithm, "one").search
     assert search.direction.name
