@@ -1,0 +1,231 @@
+"""What the command lines of the studies share: arguments, errors, files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nasjax.analysis import runs
+from nasjax.compiling import compiled_programs
+from nasjax.errors import UserError
+from nasjax.folder import read_json, write_text
+from nasjax.loop import Interrupted
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def parser(name: str, about: str) -> argparse.ArgumentParser:
+    """A parser with RUN, --json and --plot, which are RUN/`name`.* if left out.
+
+    Args:
+      name: of the module.
+      about: what it does: its docstring.
+    """
+    made = argparse.ArgumentParser(
+        prog=f"python -m nasjax.analysis.{name}",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("run", metavar="RUN", help="folder of a run, its search finished")
+    for flag, ending in (("--json", ".json"), ("--plot", ".png")):
+        help = f"file to write (default: RUN/{name}{ending})"
+        made.add_argument(flag, metavar="FILE", type=Path, help=help)
+    return made
+
+
+def lookahead_arguments(made: argparse.ArgumentParser) -> None:
+    """--steps, --rate, --images, --seed and --chunk: the objective, and how."""
+    help = "learning rate of the inner steps (default: the last of the run's w)"
+    made.add_argument("--rate", type=above_zero, metavar="X", help=help)
+    for flag, kind, default, about in (
+        ("--steps", positive, 10, "M, inner steps of the longest look-ahead"),
+        ("--images", positive, 1024, "validation images, at most all there are"),
+        ("--seed", natural, 0, "of directions, batches and draws"),
+        ("--chunk", positive, 1, "points at once; more are faster on a GPU"),
+    ):
+        help = f"{about} (default: {default})"
+        made.add_argument(flag, type=kind, default=default, metavar="N", help=help)
+
+
+def inner_rate(run: runs.Run, arguments: argparse.Namespace) -> float:
+    """--rate, or the floor of the run's schedule: 0.001 in the papers' setting, which is
+    also that of ZARTS' released landscapes.
+
+    Raises:
+      UserError: the schedule ends at 0.
+    """
+    rate = arguments.rate or run.experiment.config.search.rate_min
+    if not rate:
+        raise UserError(
+            "The learning rate of this run ends at 0, with which no inner step moves; "
+            "give one with --rate=0.001."
+        )
+    return rate
+
+
+def described(run: runs.Run, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a JSON file says of its run, and of the look-ahead."""
+    config, manifest = run.experiment.config, run.folder.manifest
+    norms = {k: float(np.linalg.norm(v)) for k, v in run.state.arch.items()}
+    return {
+        "run": {
+            "command": manifest.get("command"),
+            "algorithm": config.algorithm,
+            "dataset": run.experiment.data_name,
+            "alpha_norm": norms,
+        },
+        "look_ahead": {
+            "rate": inner_rate(run, arguments),
+            "images": min(arguments.images, len(run.experiment.data.arch.label)),
+            "seed": arguments.seed,
+        },
+    }
+
+
+def execute(
+    study: Callable[[argparse.Namespace], str],
+    made: argparse.ArgumentParser,
+    name: str,
+    argv: Sequence[str] | None,
+) -> int:
+    """Runs a study; returns the exit code.
+
+    Returns:
+      0; 2 after the sentence of a `UserError` on stderr; 128 + its number after a
+      signal.
+
+    Raises:
+      SystemExit: 2 for arguments that do not parse, 0 for --help.
+    """
+    arguments = made.parse_args(argv)
+    try:
+        for field, ending in (("json", ".json"), ("plot", ".png")):
+            default = Path(arguments.run) / f"{name}{ending}"
+            path = getattr(arguments, field) or default
+            setattr(arguments, field, path)
+        # Refused now, not after minutes of work.
+        folder = runs.open_folder(arguments.run)
+        writable(arguments.json, (".json",))
+        writable(arguments.plot, PICTURES)
+        config = read_json(folder.path / "config.json") or {}
+        with compiled_programs(config.get("compile_cache", "auto")):
+            text = study(arguments)
+    except UserError as error:
+        sys.stderr.write(f"{made.prog}: {error}\n")
+        return 2
+    except Interrupted as stop:
+        sys.stderr.write(f"{made.prog}: {stop}\n")
+        return 128 + stop.signum
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def finite(losses: np.ndarray) -> np.ndarray:
+    """The losses, or what is made of them.
+
+    Raises:
+      UserError: one is not finite.
+    """
+    if not np.isfinite(losses).all():
+        raise UserError(
+            "A loss is not finite after the inner steps; try a lower --rate, or a "
+            "smaller --extent, --norm or --spread."
+        )
+    return losses
+
+
+def writable(path: Path, endings: Sequence[str]) -> None:
+    """Refuses a file of another kind, or in a folder that is not there.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    if path.suffix.lower() not in endings:
+        raise UserError(
+            f"Cannot write {path}: the name must end in {' or '.join(endings)}."
+        )
+    if not path.absolute().parent.is_dir():
+        raise UserError(
+            f"Cannot write {path}: there is no folder {path.absolute().parent}; make "
+            "it, or give another file."
+        )
+
+
+def write(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes JSON with a line for each list of numbers, of 6 digits each."""
+    text = json.dumps(_plain(value), indent=1, allow_nan=False)
+    inner = re.compile(r"\[[^\[\]{}]*\]")
+    write_text(path, inner.sub(lambda m: " ".join(m[0].split()), text) + "\n")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Columns of text, numbers to the right, of 4 digits.
+
+    >>> print(table(["M", "Q"], [[0, 0.5], [10, 0.123456]]))
+     M       Q
+     0     0.5
+    10  0.1235
+    """
+    text = [[_cell(value) for value in row] for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*text, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in text
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def say(text: str) -> None:
+    """A line about the progress, so that minutes do not pass in silence."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and tuples as lists, floats with 6 digits."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    return _number(text, int, 1, "a whole number, at least 1")
+
+
+def natural(text: str) -> int:
+    """A whole number, 0 allowed."""
+    return _number(text, int, 0, "a whole number, at least 0")
+
+
+def above_zero(text: str) -> float:
+    """A finite number above 0."""
+    return _number(text, float, math.ulp(0.0), "a number above 0")
+
+
+def _number(text: str, kind: type, least: float, expected: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"give {expected}, not {text!r}")
+    return value

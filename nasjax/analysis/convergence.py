@@ -1,0 +1,152 @@
+"""Whether a longer search finds better: the architecture of every k-th epoch, retrained.
+
+Each is what alpha would have been discretised to after that epoch, retrained with the
+run's own settings and measured on the test part; equal ones are retrained once (ZARTS,
+section 5.1; Bi et al., arXiv 1910.11831, figure 1). Stop it whenever you like: the same
+command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from nasjax import experiment as experiments
+from nasjax import nets
+from nasjax.analysis import commands, plots, runs
+from nasjax.defaults import HOW
+from nasjax.errors import UserError
+from nasjax.experiment import Experiment
+from nasjax.folder import RunFolder
+from nasjax.genotype import Genotype, discretise
+from nasjax.keys import derive
+from nasjax.loop import signals
+from nasjax.phases import test_accuracy
+from nasjax.progress import Progress
+from nasjax.spaces import CellSpace
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    made = commands.parser("convergence", __doc__ or "")
+    made.add_argument(
+        "--every", type=commands.positive, default=1, metavar="K",
+        help="epochs from one architecture to the next; the last is always one "
+        "(default: 1)",
+    )  # fmt: skip
+    help = "folder of the retrainings (default: RUN/convergence)"
+    made.add_argument("--workdir", type=Path, metavar="FOLDER", help=help)
+    return commands.execute(_study, made, "convergence", argv)
+
+
+def architectures(
+    lines: Sequence[Mapping[str, Any]],
+    space: CellSpace,
+    steps_per_epoch: int,
+    every: int,
+) -> dict[int, Genotype]:
+    """epoch -> what alpha would be discretised to after it.
+
+    Args:
+      lines: of metrics.jsonl; those of the phase "search" with a "mix" count.
+      space: of the search.
+      steps_per_epoch: of the search.
+      every: k; the last epoch is always there.
+    """
+    seen = [line for line in lines if line["phase"] == "search" and "mix" in line]
+    mixes = {line["step"] // steps_per_epoch: line["mix"] for line in seen}
+    return {
+        epoch: discretise({k: np.asarray(v) for k, v in mix.items()}, space)
+        for epoch, mix in mixes.items()
+        if epoch % every == 0 or epoch == max(mixes)
+    }
+
+
+def _study(arguments: argparse.Namespace) -> str:
+    run = runs.load(arguments.run)
+    made, config = run.experiment, run.experiment.config
+    found = architectures(
+        run.folder.metrics(), run.problem.space, run.problem.steps_per_epoch,
+        arguments.every,
+    )  # fmt: skip
+    if not found:
+        raise UserError(
+            f"{run.folder.path} has no mixing weights in its metrics.jsonl; give a run "
+            "whose file is whole."
+        )
+    first = {cell: epoch for epoch, cell in reversed(found.items())}
+    names = {epoch: f"epoch_{first[cell]}" for epoch, cell in found.items()}
+    cells = {names[epoch]: found[epoch] for epoch in found}
+    identity = {
+        "run": config.to_dict(),
+        "architectures": {name: cell.to_json() for name, cell in cells.items()},
+    }
+    free = [f"run.{name}" for name in HOW]
+    manifest = {"command": shlex.join(sys.argv)}
+    workdir = arguments.workdir or run.folder.path / "convergence"
+    commands.say(f"{len(cells)} architectures in {len(found)} epochs, in {workdir}")
+    with signals(), RunFolder.open(workdir, identity, manifest, free) as folder:
+        with Progress(sys.stderr) as progress:
+            results = {
+                name: _retrained(made, name, cell, folder, progress)
+                for name, cell in cells.items()
+            }
+        rows = [
+            {"epoch": e, "architecture": name, **results[name]}
+            for e, name in names.items()
+        ]
+        random = (run.folder.read_outcome("result") or {}).get("random_test_accuracy")
+        report = {
+            "run": {
+                "command": run.folder.manifest.get("command"),
+                "algorithm": config.algorithm,
+                "dataset": made.data_name,
+            },
+            "random_test_accuracy": random,
+            "test_images": len(made.data.test.label),
+            "epochs": rows,
+            "architectures": identity["architectures"],
+        }
+        folder.write_outcome("result", report)
+    commands.write(arguments.json, report)
+    plots.convergence(report, arguments.plot)
+    return "\n".join(
+        [
+            commands.table(list(rows[0]), [list(row.values()) for row in rows]),
+            f"written: {arguments.json}, {arguments.plot}",
+        ]
+    )
+
+
+def _retrained(
+    made: Experiment, name: str, cell: Genotype, folder: RunFolder, progress: Progress
+) -> dict[str, Any]:
+    """Test accuracy and size of one architecture; read where it is there."""
+    known = folder.read_outcome(name)
+    if known is not None:
+        return known
+    key = derive(jax.random.key(made.config.seed), "retrain")  # the run's own
+    model, outcome = experiments._retrain(made, name, cell, key, folder, progress)
+    accuracy = test_accuracy(
+        model, outcome.state, made.data.test, made.retrain_augment,
+        made.config.retrain.batch,
+    )  # fmt: skip
+    macro = made.retrain_macro
+    counted = nets.count_genotype(
+        cell, macro.channels, macro.cells, len(made.data.classes),
+        made.image_shape[:2], made.image_shape[2], macro.stem,
+    )  # fmt: skip
+    result = {"test_accuracy": accuracy, **counted}
+    folder.write_outcome(name, result)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""A run's folder as objects: its experiment, its newest search state, its objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from ml_collections import ConfigDict
+
+from nasjax import defaults, phases
+from nasjax.checkpoint import Checkpoints
+from nasjax.data.augment import prepare, random_indices
+from nasjax.errors import UserError
+from nasjax.experiment import Experiment, build
+from nasjax.folder import RunFolder, read_json
+from nasjax.keys import derive, per_example
+from nasjax.search import Problem, Search, SearchState
+from nasjax.search.base import losses
+from nasjax.zeroth import lookahead
+
+
+class Run(NamedTuple):
+    """A search as it stands in its folder.
+
+    Attributes:
+      experiment: rebuilt from config.json, on one device.
+      problem: of the stage that `state` belongs to.
+      search: likewise.
+      state: of the newest checkpoint.
+      folder: for reading; it is not locked.
+      stage: name of that stage; "search" for the last one.
+    """
+
+    experiment: Experiment
+    problem: Problem
+    search: Search
+    state: SearchState
+    folder: RunFolder
+    stage: str
+
+
+def load(workdir: str | Path, finished: bool = True) -> Run:
+    """Reads the folder of a run; nothing is written.
+
+    Args:
+      workdir: the folder.
+      finished: refuse a search that has not ended. Otherwise the newest checkpoint is
+        taken, whatever writes beside it.
+
+    Raises:
+      UserError: there is no run, it cannot be rebuilt from its config, or its search
+        has no checkpoint or not the last one.
+    """
+    folder = open_folder(workdir)
+    experiment = _experiment(folder)
+    previous, newest = None, None
+    for stage in experiment.stages:
+        problem, search = stage.begin(previous)
+        checkpoints = Checkpoints(folder.path / "checkpoints" / stage.name)
+        if checkpoints.latest() is None:
+            break
+        newest = (problem, search, checkpoints, stage.name)
+        previous = folder.read_outcome(stage.outcome)
+        if previous is None:
+            break
+    if newest is None:
+        raise UserError(
+            f"The search in {folder.path} has no checkpoint yet; let the command that "
+            "started it go on."
+        )
+    if (
+        finished
+        and not (folder.path / f"{experiment.stages[-1].outcome}.json").exists()
+    ):
+        raise UserError(
+            f"The search in {folder.path} is not finished; the command that started it "
+            f"goes on with it: {folder.manifest.get('command')}"
+        )
+    problem, search, checkpoints, name = newest
+    abstract = jax.eval_shape(search.init, jax.random.key(0))
+    _, state, _ = checkpoints.restore(abstract)
+    return Run(experiment, problem, search, state, folder, name)
+
+
+def open_folder(workdir: str | Path) -> RunFolder:
+    """The folder of a run, for reading.
+
+    Raises:
+      UserError: it is not there, or is not that of a run.
+    """
+    path = Path(workdir).expanduser().absolute()
+    if not path.is_dir():
+        raise UserError(f"There is no folder {path}; give the folder of a run.")
+    if not (path / "config.json").exists():
+        raise UserError(
+            f"{path} is not a run: it holds no config.json; give a folder that "
+            "`python -m nasjax.main` wrote."
+        )
+    return RunFolder(path, read_json(path / "manifest.json") or {}, None)
+
+
+def _experiment(folder: RunFolder) -> Experiment:
+    given = read_json(folder.path / "config.json") or {}
+    # A run of an older version lacks the fields that came later.
+    config = ConfigDict(_filled(given, defaults.settings().to_dict()))
+    try:
+        # How the run was spread over devices is no part of what it found.
+        config.update(devices=1, parallel="jit")
+        return build(config)
+    except UserError as error:
+        raise UserError(f"{folder.path} cannot be rebuilt: {error}") from error
+
+
+def _filled(given: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """`given`, with the fields of `known` that it lacks."""
+    inner = {k: v for k, v in given.items() if isinstance(v, dict) and k in known}
+    return known | given | {k: _filled(v, known[k]) for k, v in inner.items()}
+
+
+def objective(run: Run, rate: float) -> Callable:
+    """L(alpha) after any number of inner steps: what ZARTS minimises.
+
+    Args:
+      run: whose supernet, losses and optimiser are taken.
+      rate: learning rate of the inner steps. Momentum, weight decay and clipping are
+        those of the run; the optimiser starts afresh.
+
+    Returns:
+      (alpha, w, train_batches [M, ...], val_batch) -> scalar; see
+      `nasjax.zeroth.lookahead`.
+    """
+    supernet = losses(run.problem)
+    return lookahead(supernet.train, supernet.val, run.problem.sgd(rate))
+
+
+def batches(run: Run, key: Array, steps: int, images: int) -> tuple[Any, Any]:
+    """Training batches [steps, ...] and one validation batch, for `objective`.
+
+    Training batches are the search's own (size, augmentation), from the half that w
+    trains on; the validation images are neither cropped nor flipped.
+
+    Args:
+      run: whose data are taken.
+      key: of all draws.
+      steps: M.
+      images: size of the validation batch, at most all there are.
+    """
+    data, config = run.experiment.data, run.experiment.config
+    weights = {"image": data.weights.image, "label": data.weights.label}
+    count, size = len(data.weights.label), config.search.batch
+
+    def train(own: Array):
+        index = random_indices(derive(own, "index"), size, count)
+        batch = phases._draw(
+            jax.tree.map(jnp.asarray, weights),
+            index,
+            own,
+            run.experiment.search_augment,
+        )
+        return _with_state(run, batch, derive(own, "mix"))
+
+    total = len(data.arch.label)
+    index = random_indices(derive(key, "validation"), min(images, total), total)
+    val = {
+        "image": prepare(
+            jnp.asarray(data.arch.image)[index], None, run.experiment.search_augment
+        ),
+        "label": jnp.asarray(data.arch.label)[index],
+        "key": per_example(derive(key, "network"), len(index)),
+    }
+    keys = jax.random.split(derive(key, "look-ahead batches"), steps)
+    return jax.vmap(train)(keys), _with_state(run, val, derive(key, "val mix"))
+
+
+def _with_state(run: Run, batch: dict, mix_key: Array) -> dict:
+    problem, state = run.problem, run.state
+    epoch = state.step // problem.steps_per_epoch
+    return {
+        **batch,
+        "batch_stats": state.batch_stats,
+        "mix_key": mix_key,
+        "drop_path": problem.drop_path * epoch / problem.epochs,
+    }

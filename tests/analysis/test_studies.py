@@ -1,0 +1,175 @@
+"""The four studies of a real, tiny search, from the command line to their files."""
+
+import json
+import os
+import runpy
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT
+from matplotlib.image import imread
+from tiny import shrink
+
+import nasjax
+from nasjax.analysis import condition, convergence, importance, landscape, runs
+from nasjax.checkpoint import Checkpoints
+from nasjax.errors import UserError
+from nasjax.experiment import build
+from nasjax.folder import RunFolder
+from nasjax.progress import Progress
+from nasjax.search.base import losses
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+SMALL = ("--steps=2", "--images=32")
+
+
+def tiny():
+    path = ROOT / "configs" / "zarts_mgs.py"
+    config = shrink(runpy.run_path(str(path))["get_config"]())
+    config.arch.update(samples=2, inner_steps=1, every=1)
+    return config
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, compiled_quickly):
+    """(folder, state) of a search that ends where it begins."""
+    path = tmp_path_factory.mktemp("runs") / "searched"
+    made = build(tiny())
+    state = jax.jit(made.search.init)(jax.random.key(0))
+    with RunFolder.open(path, made.config.to_dict(), {"command": "c"}) as folder:
+        Checkpoints(path / "checkpoints" / "search").save(3, state, {})
+        arch = jax.device_get(state.arch)
+        genotype = made.stages[-1].finish(made.search, made.problem.space, arch)
+        folder.write_outcome("genotype", genotype)
+    return path, state
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, compiled_quickly):
+    """The folder of a whole run."""
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    nasjax.run(tiny(), path, Progress(quiet=True))
+    return path
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_load(searched):
+    path, state = searched
+    run = runs.load(path)
+    assert run.stage == "search" and run.experiment.config.algorithm == "zarts_mgs"
+    same = jax.tree.map(lambda a, b: bool((a == b).all()), run.state, state)
+    assert all(jax.tree.leaves(same))
+
+
+def test_running_search(searched, tmp_path):
+    shutil.copytree(searched[0], tmp_path / "running")
+    (tmp_path / "running" / "genotype.json").unlink()
+    assert int(runs.load(tmp_path / "running", finished=False).state.step) == 0
+    with pytest.raises(UserError, match="is not finished; the command .* with it: c"):
+        runs.load(tmp_path / "running")
+
+
+def test_objective_without_inner_steps_is_the_validation_loss(searched):
+    run = runs.load(searched[0])
+    train, val = runs.batches(run, jax.random.key(1), 3, 16)
+    assert train["image"].shape == (3, 32, 8, 8, 1) and val["label"].shape == (16,)
+    none = jax.tree.map(lambda leaf: leaf[:0], train)
+    w, arch = run.state.w, run.state.arch
+    loss = jax.jit(runs.objective(run, 0.1))(arch, w, none, val)
+    expected = jax.jit(losses(run.problem).val)(w, arch, val)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    again, _ = runs.batches(run, jax.random.key(1), 3, 16)
+    assert bool(jnp.array_equal(train["image"], again["image"]))
+
+
+@pytest.mark.slow
+def test_condition(searched, capsys):
+    path, _ = searched
+    assert condition.main([str(path), *SMALL, "--directions=3"]) == 0
+    report = read(path / "condition.json")
+    assert [panel["inner_steps"] for panel in report["panels"]] == [0, 1, 2]
+    for panel in report["panels"]:
+        assert len(panel["ratios"]) == 3 and panel["number"] == max(panel["ratios"])
+    assert report["look_ahead"] == {"rate": 0.005, "images": 32, "seed": 0}
+    assert imread(path / "condition.png")[..., :3].std() > 0.01
+    assert "M   loss" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_landscape(searched, capsys):
+    path, state = searched
+    assert landscape.main([str(path), *SMALL, "--points=5"]) == 0
+    report = read(path / "landscape.json")
+    first, *_, last = report["panels"]
+    assert np.shape(last["losses"]) == (5, 5) and report["axis"] == [
+        -1,
+        -0.5,
+        0,
+        0.5,
+        1,
+    ]
+    assert last["minimum"] == np.min(last["losses"])
+    assert last["correlation_with_last"] == 1
+    run = runs.load(path)
+    key = runs.derive(jax.random.key(0), "landscape")
+    _, val = runs.batches(run, key, 2, 32)
+    centre = jax.jit(losses(run.problem).val)(state.w, state.arch, val)
+    np.testing.assert_allclose(first["losses"][2][2], centre, rtol=1e-5)
+    found = {each["method"]: np.array(each["places"]) for each in report["paths"]}
+    assert list(found) == ["DARTS 1st", "DARTS 2nd", "RS", "MGS", "GLD"]
+    for path_of in found.values():
+        assert path_of.shape == (11, 2) and path_of[0].tolist() == [-0.5, 0.5]
+    assert imread(path / "landscape.png")[..., :3].std() > 0.01
+    assert "DARTS 1st" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_importance(searched):
+    path, state = searched
+    arguments = ["--samples=6", "--temperatures", "1", "0.1"]
+    assert importance.main([str(path), *SMALL, *arguments]) == 0
+    report = read(path / "importance.json")
+    assert report["dimensions"] == sum(a.size for a in state.arch.values())
+    assert report["spread"] == 0.025 and len(report["losses"]) == 6
+    assert len(report["weighed"]) == 4 and report["guide_norm"] > 0
+    for each in report["weighed"]:
+        assert abs(sum(each["report"]["weights"]) - 1) < 1e-4
+    assert imread(path / "importance.png")[..., :3].std() > 0.01
+
+
+@pytest.mark.slow
+def test_convergence(finished, capsys):
+    assert convergence.main([str(finished)]) == 0
+    report, result = read(finished / "convergence.json"), read(finished / "result.json")
+    assert [row["epoch"] for row in report["epochs"]] == [1, 2]
+    last = report["epochs"][-1]
+    # The run's own settings, data and key: the same network to the bit.
+    assert abs(last["test_accuracy"] - result["test_accuracy"]) < 1e-6
+    assert (last["params"], last["macs"]) == (result["params"], result["macs"])
+    assert report["architectures"][last["architecture"]] == result["genotype"]
+    assert report["random_test_accuracy"] == pytest.approx(
+        result["random_test_accuracy"], abs=1e-6
+    )
+    folder = finished / "convergence"
+    retrained = {p: os.stat(p).st_mtime_ns for p in folder.rglob("checkpoints/**/*")}
+    shown = capsys.readouterr().out
+    (folder / "result.json").unlink()  # killed before its last moment
+    assert convergence.main([str(finished)]) == 0
+    assert capsys.readouterr().out == shown
+    assert {p: os.stat(p).st_mtime_ns for p in retrained} == retrained
+    assert read(finished / "convergence.json") == report
+
+
+@pytest.mark.slow
+def test_convergence_of_something_else_is_refused(finished, tmp_path, capsys):
+    arguments = [str(finished), "--every=2", f"--workdir={tmp_path}"]
+    (tmp_path / "config.json").write_text(json.dumps({"run": {}}))
+    assert convergence.main(arguments) == 2
+    assert "holds a run of another config" in capsys.readouterr().err
