@@ -5,10 +5,10 @@ Candidates are drawn around alpha from the proposal of ZARTS-MGS and measured af
 `importance`, exp(-L / tau) / q (ZARTS, eq. 8), for several temperatures tau. The
 proposal's spread and share around 0 are those of the run, if it has them.
 
-The step of MGS is sum c_i u_i. Its part that the losses decide is the `pull`, the length
-of sum (c_i - 1 / N) u_i; the rest is the mean of the draws, the proposal's own. For
-`likelihood`, many draws and a smooth loss the pull tends to spread^2 / tau times the
-gradient of the loss, beside a whole first-order gradient that the proposal brings.
+The step of MGS is sum c_i u_i. Its part that the losses decide is the `pull`, the
+length of sum (c_i - 1 / N) u_i; the rest is the mean of the draws, the proposal's own.
+For `likelihood`, many draws and a smooth loss the pull tends to spread^2 / tau times
+the gradient of the loss, beside a whole first-order gradient from the proposal.
 """
 
 from __future__ import annotations

@@ -151,13 +151,17 @@ def importance(report: Mapping[str, Any], path: Path) -> None:
 
 
 def convergence(report: Mapping[str, Any], path: Path) -> None:
-    """Test accuracy and parameters of the architecture of every epoch."""
+    """Test accuracy, with its binomial standard error, and parameters, over the epochs."""
     figure = viz._figure((8.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     rows = report["epochs"]
     epochs = [row["epoch"] for row in rows]
-    accuracy = [100 * row["test_accuracy"] for row in rows]
-    left.plot(epochs, accuracy, "o-", color=BLUE, label="found by then")
+    p = np.array([row["test_accuracy"] for row in rows])
+    error = 100 * np.sqrt(p * (1 - p) / report["test_images"])
+    left.errorbar(
+        epochs, 100 * p, error, fmt="o-", color=BLUE, elinewidth=1, capsize=3,
+        label="found by then",
+    )  # fmt: skip
     if report["random_test_accuracy"] is not None:
         random = 100 * report["random_test_accuracy"]
         left.axhline(random, color=GREY, ls="--", lw=1.2, label="a random one")
