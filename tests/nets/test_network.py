@@ -167,8 +167,8 @@ def test_scanned_cells_are_the_cells_one_by_one(light):
         {"params": variables["params"]["stem_conv"]}, to_map(images)
     )
     s0 = s1 = call(BatchNorm(FIXED, affine=True), "stem_bn", ..., x)[0]
-    for index, (plan, where) in enumerate(zip(MACRO.plan(), names, strict=True)):
-        y, stats = call(cell(plan, FIXED), *where, s0, s1, None, paths[index])
+    for index, (made, where) in enumerate(zip(cells, names, strict=True)):
+        y, stats = call(cell(made, FIXED), *where, s0, s1, None, None, paths[index])
         s0, s1 = s1, y
         name, row = where
         mine = jax.tree.map(lambda x: x[row], after["batch_stats"][name])
