@@ -14,7 +14,7 @@ from nasjax.nets.operations import DTYPES, OPERATIONS, REMATS
 from nasjax.parallel import MODES, check_batch
 from nasjax.search import ALGORITHMS, BASES
 from nasjax.search.directions import SPLITS
-from nasjax.spaces import Macro
+from nasjax.spaces import SPACES, CellSpace, Macro, darts
 from nasjax.stages import EDGES
 
 # Smallest value of a number, by its name anywhere in the config. A bound that is an
@@ -130,9 +130,14 @@ def _base(given: ConfigDict) -> None:
         )
 
 
-def primitives(given: Iterable[str]) -> tuple[str, ...]:
-    """The operation list of a space: known, distinct, and at least one to keep."""
-    names = tuple(given)
+def space(name: str, primitives: Iterable[str]) -> CellSpace:
+    """A named space, or that over a list of operations: known, distinct, and at least
+    one to keep."""
+    if name:
+        if name not in SPACES:
+            raise unknown("space", name, SPACES)
+        return SPACES[name]
+    names = tuple(primitives)
     for name in names:
         if name not in OPERATIONS:
             raise unknown("primitive", name, OPERATIONS)
@@ -141,7 +146,7 @@ def primitives(given: Iterable[str]) -> tuple[str, ...]:
             f"The primitives are {list(names)}; expected distinct names, at least one "
             "of them other than 'none', in --config.space.primitives."
         )
-    return names
+    return darts(names)
 
 
 def sizes(config: ConfigDict, data: Splits, devices: int) -> None:

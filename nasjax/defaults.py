@@ -12,6 +12,8 @@ from nasjax.errors import unknown
 from nasjax.spaces import DARTS_7
 
 PAPER = ("cifar10", "cifar100", "svhn", "imagenet")
+HARD = ("s1", "s2", "s3", "s4")  # spaces in which searches collapse
+VARIANTS = (*PAPER, *(f"{data}-{space}" for data in PAPER[:3] for space in HARD))
 
 # How a run is computed, shown and kept, not what: it may go on with other values.
 HOW = (
@@ -29,13 +31,14 @@ def settings(arg: str | None = None) -> ConfigDict:
 
     Args:
       arg: None for the embedded default; "cifar10", "cifar100", "svhn" or "imagenet"
-        for the setting of the DARTS and ZARTS papers on that data set.
+        for the setting of the DARTS and ZARTS papers on that data set; "cifar10-s1" and
+        so on for that of R-DARTS and SmoothDARTS in the spaces S1 to S4.
 
     Raises:
       UserError: another arg.
     """
-    if arg is not None and arg not in PAPER:
-        raise unknown("config variant", arg, PAPER)
+    if arg is not None and arg not in VARIANTS:
+        raise unknown("config variant", arg, VARIANTS)
     config = ConfigDict()
     config.algorithm = ""  # a row of nasjax.search.ALGORITHMS; `nasjax list` shows them
     config.base = ""  # the search that a wrapper such as SmoothDARTS wraps
@@ -61,7 +64,8 @@ def settings(arg: str | None = None) -> ConfigDict:
     data.flip = False  # random horizontal flip
 
     config.space = space = ConfigDict()
-    space.primitives = DARTS_7  # the operations on every edge; `none` may be added
+    space.name = ""  # a space of `nasjax list`, such as "s1", or
+    space.primitives = DARTS_7  # the operations on every edge, where there is no name
     space.edges = "pruned"  # after the search; or "fixed", or "searched" before it
     space.share = True  # cells of a type share alpha; False: each cell has its own
 
@@ -151,7 +155,7 @@ def zarts(arg: str | None = None) -> ConfigDict:
     arch.inner_steps = 4  # M, weight steps each candidate trains for
     arch.inner_rate = 0.0  # learning rate of those; 0: the weights' current one
     arch.inner_part = "weights"  # part their batches come from; or "arch"
-    arch.chunk = 0  # candidates a device evaluates at once; 0: all. Fewer: less memory
+    arch.chunk = 0  # candidates a device evaluates at once; 0: one on a CPU, else all
     arch.split = "candidates"  # what several devices share out; or "batch"
     arch.price = "macs"  # multiply-adds, or a JSON file {operation: cost of one use}
     arch.budget = 0.0  # price that costs nothing; 0: no price is looked at
@@ -176,12 +180,16 @@ def zarts_mgs(arg: str | None = None) -> ConfigDict:
     return config
 
 
-def _paper(config: ConfigDict, name: str) -> None:
+def _paper(config: ConfigDict, arg: str) -> None:
     """DARTS' and ZARTS' setting: half of the training set for each level.
+
+    In S1 to S4 the nets retrained on CIFAR-100 and SVHN are smaller (SmoothDARTS,
+    section 5.5).
 
     On ImageNet the search's data is a quarter of the training set, of one image size;
     retraining crops by padding, where the papers crop and resize at random.
     """
+    name, _, config.space.name = arg.partition("-")
     config.data.name = name
     config.data.pad, config.data.flip = 4, True
     config.search.update(
@@ -192,6 +200,8 @@ def _paper(config: ConfigDict, name: str) -> None:
         channels=36, cells=20, epochs=600, batch=96, rate=0.025, cutout=16,
         drop_path=0.2,
     )  # fmt: skip
+    if config.space.name and name != "cifar10":
+        config.retrain.update(channels=16, cells=8)
     if name == "imagenet":
         config.search.batch = 256
         config.retrain.update(

@@ -30,7 +30,7 @@ from nasjax.phases import retrain_phase, search_phase, test_accuracy
 from nasjax.progress import Progress
 from nasjax.retrain import training
 from nasjax.search import Problem, Search
-from nasjax.spaces import CellSpace, Macro, darts
+from nasjax.spaces import CellSpace, Macro
 from nasjax.stages import Stage, has_head, stages
 
 
@@ -72,7 +72,7 @@ def build(config: ConfigDict) -> Experiment:
       UserError: anything in the config or the data that cannot work.
     """
     config = checks.config(config)
-    space = darts(checks.primitives(config.space.primitives))
+    space = checks.space(config.space.name, config.space.primitives)
     if not config.space.share:
         space = space.separate(config.search.cells)
     train, test, data_name = sources.load(
@@ -221,7 +221,7 @@ def _run(
             },
             "interrupted": folder.interrupted,
         }
-        report.pictures(folder, genotype, experiment.space.primitives)
+        report.pictures(folder, genotype, experiment.space)
         folder.write_outcome("result", result)
         progress.line(report.closing(result, folder.path))
         return result

@@ -158,8 +158,6 @@ def check(genotype: Genotype, space: CellSpace) -> None:
             )
         for index, (op, source) in enumerate(pairs):
             node = space.inputs + index // space.picks
-            if op not in space.primitives:
-                raise unknown("primitive", op, space.primitives)
             known = [s for s, target in space.edges_of(name) if target == node]
             if source not in known:
                 some = f"nodes 0 to {node - 1}"
@@ -169,6 +167,9 @@ def check(genotype: Genotype, space: CellSpace) -> None:
                     f"Node {node} of cell {name!r} reads from node {source}, but it "
                     f"can only read from {some}."
                 )
+            offered = space.operations(name, (source, node))
+            if op not in offered:
+                raise unknown("primitive", op, offered)
     if genotype.concat != space.concat:
         raise UserError(
             f"The genotype concatenates the nodes {list(genotype.concat)}, but space "
@@ -217,9 +218,9 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
             f"{path} is not a JSON file ({error}); a genotype looks like {_EXAMPLE}."
         ) from None
     config = read_json(path.with_name("config.json")) if space is None else None
-    own = (config or {}).get("space", {}).get("primitives")
-    if own:  # a run may have had operations of its own
-        space = darts(tuple(own))
+    own = (config or {}).get("space", {})
+    if own.get("primitives") and not own.get("name"):
+        space = darts(tuple(own["primitives"]))  # maybe operations of the user's
     try:
         return Genotype.from_json(data, space)
     except UserError as error:
@@ -240,10 +241,10 @@ def discretise(mix: Mapping[str, np.ndarray], space: CellSpace) -> Genotype:
     Raises:
       UserError: weights are missing, of another shape or not finite.
     """
-    real = _choices(space)
     cells = {}
     for name in space.types:
         edges, shape = space.edges_of(name), space.alpha_shape(name)
+        real = _real(space, name)
         if name not in mix:
             raise unknown("cell type in the mixing weights", name, mix)
         weights = np.asarray(mix[name])
@@ -257,12 +258,12 @@ def discretise(mix: Mapping[str, np.ndarray], space: CellSpace) -> Genotype:
                 f"The mixing weights of cell {name!r} are not finite, so they give no "
                 "architecture; lower the architecture learning rate and search again."
             )
-        weights, pairs = weights[:, real], []
+        weights, pairs = np.where(real, weights, -np.inf), []
         for node in space.concat:
             rows = np.array([e for e, (_, t) in enumerate(edges) if t == node])
             strength = weights[rows].max(axis=1)
             for row in rows[np.argsort(-strength, kind="stable")[: space.picks]]:
-                op = space.primitives[real[int(weights[row].argmax())]]
+                op = space.operations(name, edges[row])[int(weights[row].argmax())]
                 pairs.append((op, edges[row][0]))
         cells[name] = tuple(pairs)
     return Genotype(space.name, cells, space.concat)
@@ -274,17 +275,15 @@ def random_genotype(seed: int, space: CellSpace) -> Genotype:
     The same seed gives the same genotype. Li, Talwalkar, "Random Search and
     Reproducibility for Neural Architecture Search", UAI 2019, arXiv 1902.07638.
     """
-    real, random = _choices(space), np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     cells = {}
     for name in space.types:
-        pairs = []
+        pairs, edges, real = [], space.edges_of(name), _real(space, name)
         for node in space.concat:
-            known = [s for s, target in space.edges_of(name) if target == node]
-            sources = np.sort(random.choice(known, space.picks, replace=False))
-            ops = random.choice(real, space.picks)
-            pairs += [
-                (space.primitives[o], int(s)) for o, s in zip(ops, sources, strict=True)
-            ]
+            into = [row for row, (_, target) in enumerate(edges) if target == node]
+            for row in np.sort(random.choice(into, space.picks, replace=False)):
+                op = random.choice(np.flatnonzero(real[row]))
+                pairs.append((space.operations(name, edges[row])[op], edges[row][0]))
         cells[name] = tuple(pairs)
     return Genotype(space.name, cells, space.concat)
 
@@ -307,27 +306,28 @@ def one_hot(genotype: Genotype, space: CellSpace) -> dict[str, np.ndarray]:
         for index, (op, source) in enumerate(genotype.cells[name]):
             node = space.inputs + index // space.picks
             edge = space.edges_of(name).index((source, node))
-            weights[edge, space.primitives.index(op)] += 1
+            weights[edge, space.operations(name, (source, node)).index(op)] += 1
         mix[name] = weights
     return mix
 
 
-def _choices(space: CellSpace) -> list[int]:
-    """Indices of the primitives that a genotype may hold: all but `none`."""
-    real = [o for o, name in enumerate(space.primitives) if name != "none"]
-    if not real:
+def _real(space: CellSpace, kind: str) -> np.ndarray:
+    """Which choices [E, O] a genotype may hold: all but `none`."""
+    real = np.array(space.real(kind))
+    if not real.any(1).all():
         raise UserError(
-            f"Space {space.name!r} has no primitive besides 'none' (it lists "
-            f"{_list(space.primitives)}); give at least one, such as 'skip_connect'."
+            f"Space {space.name!r} has an edge with no primitive besides 'none' (it "
+            f"lists {_list(space.primitives)}); give at least one, such as "
+            "'skip_connect'."
         )
     return real
 
 
 def _known_space(name: object) -> CellSpace:
-    for space in SPACES.values():
-        if space.name == name:
-            return space
-    raise unknown("space", name, {space.name for space in SPACES.values()})
+    own = [space.primitives for space in SPACES.values() if space.name == name]
+    if not own:
+        raise unknown("space", name, {space.name for space in SPACES.values()})
+    return darts(tuple(dict.fromkeys(op for names in own for op in names)))
 
 
 def _check_pairs(name: str, pairs: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -11,6 +12,7 @@ from jax import Array, lax
 
 from nasjax.data.augment import Augment, prepare
 from nasjax.genotype import discretise
+from nasjax.keys import derive
 from nasjax.nets import Model
 from nasjax.nets.operations import is_parametric
 from nasjax.search.base import cross_entropy
@@ -22,8 +24,10 @@ def evaluation(model: Model, augment: Augment, batch: int) -> Callable:
 
     Returns:
       (variables, mix, part) -> {"loss", "accuracy"}; part holds "image" uint8
-      [N, H, W, C] and "label" [N]; every example counts once.
+      [N, H, W, C] and "label" [N]; every example counts once, with the noise that is
+      its own in every evaluation.
     """
+    noise = derive(jax.random.key(0), "evaluation")
 
     def evaluate(variables, mix, part) -> dict[str, Array]:
         n = part["label"].shape[0]
@@ -33,7 +37,8 @@ def evaluation(model: Model, augment: Augment, batch: int) -> Callable:
         def one(total, row):
             index, real = jnp.minimum(row, n - 1), row < n
             images = prepare(part["image"][index], None, augment)
-            out, _ = model.apply(variables, mix, images, train=False)
+            keys = jax.vmap(functools.partial(jax.random.fold_in, noise))(index)
+            out, _ = model.apply(variables, mix, images, train=False, key=keys)
             label = part["label"][index]
             each = jax.vmap(lambda lo, la: cross_entropy(lo[None], la[None]))
             hits = out.logits.argmax(-1) == label
@@ -77,9 +82,10 @@ def mixing(mix: Mapping[str, np.ndarray], space: CellSpace) -> dict[str, float]:
     for kind in space.types:
         p = np.asarray(mix[kind], np.float64)
         note("entropy", kind, -(p * np.log(np.maximum(p, 1e-30))).sum(-1).mean())
+        names = np.array(space.choices(kind))
         for word, name in (("skip", "skip_connect"), ("none", "none")):
             if name in space.primitives:
-                note(word, kind, p[:, space.primitives.index(name)].mean())
+                note(word, kind, np.where(names == name, p, 0).sum(-1).mean())
         kept = [name for name, _ in genotype.cells[kind]]
         note("kept_skips", kind, kept.count("skip_connect") / len(kept))
         note("parametric", kind, sum(name in learns for name in kept))

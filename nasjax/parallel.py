@@ -159,10 +159,13 @@ def in_chunks(evaluate: Callable, candidates: Any, shared: Any, chunk: int = 0) 
     """evaluate(candidate, shared) for candidates [N, ...] under vmap, on one device.
 
     Args:
-      chunk: how many at once; 0 for all. Fewer take less memory.
+      chunk: how many at once. 0: one on a CPU, which is busy with one and needs the memory of
+        one; all elsewhere.
     """
     each = lambda candidate: evaluate(candidate, shared)
-    if not 0 < chunk < _count(candidates):
+    if not chunk:
+        chunk = 1 if jax.default_backend() == "cpu" else _count(candidates)
+    if chunk >= _count(candidates):
         return jax.vmap(each)(candidates)
     if chunk == 1:
         return lax.map(each, candidates)

@@ -94,7 +94,7 @@ def table(space: CellSpace, macro: Macro, path: str) -> tuple[dict, float]:
     """
     try:
         given = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-        row = np.array([float(given[name]) for name in space.primitives])
+        cost = {name: float(given[name]) for name in space.primitives}
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"The table of costs {path!r} cannot be read ({error}); give a JSON file "
@@ -106,5 +106,8 @@ def table(space: CellSpace, macro: Macro, path: str) -> tuple[dict, float]:
             f"{', '.join(space.primitives)}."
         ) from None
     uses = [space.kind(i, plan.type) for i, plan in enumerate(macro.plan())]
-    shape = {kind: (len(space.edges_of(kind)), 1) for kind in space.types}
-    return {k: np.tile(uses.count(k) * row, shape[k]) for k in space.types}, 0.0
+    each = {
+        kind: np.array([[cost[op] for op in own] for own in space.choices(kind)])
+        for kind in space.types
+    }
+    return {kind: uses.count(kind) * own for kind, own in each.items()}, 0.0

@@ -130,15 +130,14 @@ def discretised(space: CellSpace) -> Relaxation:
     >>> discretised(space)({"a": jnp.array([[0.9, 0.1], [0.5, 0.5]])})["a"].tolist()
     [[0.0, 0.0], [0.0, 1.0]]
     """
-    allowed = np.array([name != "none" for name in space.primitives])
 
     def relaxation(mix: Mix, key: Array | None = None) -> Mix:
         del key
         chosen = {}
         for kind in space.types:
-            weights = jnp.where(allowed[None], mix[kind], -jnp.inf)
+            weights = jnp.where(np.array(space.real(kind)), mix[kind], -jnp.inf)
             kept = _strongest(weights.max(1), space, kind)
-            best = jax.nn.one_hot(weights.argmax(1), len(allowed))
+            best = jax.nn.one_hot(weights.argmax(1), weights.shape[1])
             chosen[kind] = kept[:, None] * best
         return chosen
 
@@ -151,15 +150,15 @@ def uniform_architecture(space: CellSpace) -> Relaxation:
     Every node keeps `picks` distinct incoming edges, every kept edge one primitive
     other than `none` (random search of the DARTS space).
     """
-    allowed = np.array([name != "none" for name in space.primitives])
 
     def sample(kind: str, key: Array) -> Array:
         edge_key, op_key = jax.random.split(key)
-        shape = (len(space.edges_of(kind)),)
-        kept = _strongest(jax.random.uniform(edge_key, shape), space, kind)
+        allowed = np.array(space.real(kind))
+        edges, operations = allowed.shape
+        kept = _strongest(jax.random.uniform(edge_key, (edges,)), space, kind)
         logits = jnp.where(allowed, 0.0, -jnp.inf)
-        ops = jax.random.categorical(op_key, logits, shape=shape)
-        return kept[:, None] * jax.nn.one_hot(ops, len(space.primitives))
+        ops = jax.random.categorical(op_key, logits)
+        return kept[:, None] * jax.nn.one_hot(ops, operations)
 
     def relaxation(arch: Arch | None, key: Array) -> Mix:
         del arch

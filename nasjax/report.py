@@ -29,12 +29,13 @@ def opening(experiment: Experiment, path: Path) -> list[str]:
     height, width, channels = experiment.image_shape
     parts = " / ".join(str(len(part.label)) for part in data[:3])
     compiling, running = estimate(experiment)
+    operations = problem.space.alpha_shape(problem.space.types[0])[1]
     lines = [
         f"{config.algorithm} ({experiment.search.direction.name}) on {experiment.data_name}: "
         f"{height}x{width}x{channels} images, {len(data.classes)} classes, "
         f"{parts} for weights / architecture / test",
         f"supernet: {config.search.cells} cells, C = {config.search.channels}, "
-        f"{len(problem.space.primitives)} operations on an edge; {len(experiment.where)} "
+        f"{operations} operations on an edge; {len(experiment.where)} "
         f"{experiment.where[0].platform} device(s); seed {config.seed}",
         f"estimated from measurements on two CPU cores: {_minutes(compiling)} compiling, "
         f"{_minutes(running)} running",
@@ -117,9 +118,7 @@ def closing(result: dict[str, Any], path: Path) -> str:
     )
 
 
-def pictures(
-    folder: RunFolder, genotype: Genotype, primitives: tuple[str, ...]
-) -> None:
+def pictures(folder: RunFolder, genotype: Genotype, space: CellSpace) -> None:
     """cells.png, alpha.png of the last stage, edges.png of one before, curves.png."""
     lines = folder.metrics()
     viz.draw(genotype, folder.path / "cells.png")
@@ -130,9 +129,11 @@ def pictures(
         seen = [line for line in lines if "mix" in line and line["phase"] == phase]
         if not seen:
             continue
-        kinds, steps = seen[0]["mix"], np.array([line["step"] for line in seen])
-        history = {k: np.array([line["mix"][k] for line in seen]) for k in kinds}
-        viz.plot_alpha(history, steps, primitives, seen[0]["edges"], folder.path / name)
+        steps = np.array([line["step"] for line in seen])
+        edges = {k: [(s, t) for s, t in own] for k, own in seen[0]["edges"].items()}
+        history = {k: np.array([line["mix"][k] for line in seen]) for k in edges}
+        names = {k: [space.operations(k, e) for e in own] for k, own in edges.items()}
+        viz.plot_alpha(history, steps, names, edges, folder.path / name)
 
 
 def _found(data: dict[str, Any]) -> Genotype:

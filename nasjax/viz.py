@@ -27,6 +27,7 @@ _COLOURS = {
     "max_pool_3x3": "#CC79A7",
     "avg_pool_3x3": "#E69F00",
     "skip_connect": "#000000",
+    "noise": "#F0C000",
     "sep_conv_3x3": "#0072B2",
     "sep_conv_5x5": "#56B4E9",
     "dil_conv_3x3": "#009E73",
@@ -205,7 +206,7 @@ def _covered(spots: np.ndarray, points: np.ndarray, half: np.ndarray) -> np.ndar
 def plot_alpha(
     history: Mapping[str, np.ndarray],
     steps: np.ndarray,
-    primitives: Sequence[str],
+    operations: Mapping[str, Sequence[Sequence[str]]],
     edges: Mapping[str, Sequence[tuple[int, int]]],
     path: str | os.PathLike[str],
 ) -> None:
@@ -216,7 +217,7 @@ def plot_alpha(
     Args:
       history: cell type -> mixing weights [T, E, O].
       steps: their search steps [T].
-      primitives: the O operations.
+      operations: cell type -> the O operations of each edge.
       edges: cell type -> its E edges as (source, node).
       path: the picture to write; its ending says the format: .png, .svg or .pdf.
 
@@ -224,7 +225,7 @@ def plot_alpha(
       UserError: another ending, or the file cannot be written.
     """
     if len(history) > len(_TITLES):
-        _save(_means(history, steps, primitives), path)
+        _save(_means(history, steps, operations), path)
         return
     every = [edge for own in edges.values() for edge in own]
     nodes = sorted({node for _, node in every})
@@ -239,52 +240,60 @@ def plot_alpha(
         grid = block.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes in grid.flat:
             axes.set_visible(False)
-        lines = []
+        lines: dict[str, Any] = {}
         for edge, (source, node) in enumerate(edges[name]):
             axes = grid[nodes.index(node), source]
             axes.set_visible(True)
-            lines = _over_time(axes, steps, weights[:, edge], primitives)
+            own = dict(zip(operations[name][edge], weights[:, edge].T, strict=True))
+            lines |= _over_time(axes, steps, own)
             label = f"{_source(source, nodes[0], math=True)} → {node}"
             axes.set_title(label, size=9, pad=3)
             axes.set_ylim(0, top)
-        block.legend(lines, map(_pretty, primitives), loc="upper right", fontsize=8)
+        names = map(_pretty, lines)
+        block.legend(lines.values(), names, loc="upper right", fontsize=8)
         block.supxlabel("step", size=9)
         block.supylabel("mixing weight", size=9)
     _save(figure, path)
 
 
-def _means(history: Mapping[str, np.ndarray], steps, primitives) -> Figure:
-    """One panel for every cell: mixing weights, averaged over the edges."""
+def _means(history: Mapping[str, np.ndarray], steps, operations) -> Figure:
+    """One panel for every cell: mixing weights, averaged over the edges that hold an
+    operation."""
     columns = 4
     rows = -(-len(history) // columns)
     figure = _figure((2.6 * columns, 1.7 * rows + 0.6), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(history) :]:
         axes.set_visible(False)
-    means = {name: weights.mean(1) for name, weights in history.items()}
-    top = 1.05 * max(float(np.max(weights)) for weights in means.values())
-    lines = []
-    for axes, (name, weights) in zip(grid.flat, means.items(), strict=False):
-        lines = _over_time(axes, steps, weights, primitives)
+    means = {}
+    for name, weights in history.items():
+        held = np.array(operations[name])
+        means[name] = {
+            str(op): weights[:, held == op].mean(1) for op in dict.fromkeys(held.flat)
+        }
+    top = 1.05 * max(float(np.max(w)) for own in means.values() for w in own.values())
+    lines: dict[str, Any] = {}
+    for axes, (name, own) in zip(grid.flat, means.items(), strict=False):
+        lines |= _over_time(axes, steps, own)
         axes.set_title(_pretty(name), size=9, pad=3)
         axes.set_ylim(0, top)
-    names = list(map(_pretty, primitives))
+    names = list(map(_pretty, lines))
     figure.legend(
-        lines, names, loc="outside upper center", ncols=len(names), fontsize=8
+        lines.values(), names, loc="outside upper center", ncols=len(names), fontsize=8
     )
     figure.supxlabel("step", size=9)
     figure.supylabel("mixing weight, mean over the edges", size=9)
     return figure
 
 
-def _over_time(axes: Axes, steps, weights: np.ndarray, primitives) -> list:
-    """A line for each operation; weights [T, O]."""
+def _over_time(axes: Axes, steps, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A line for each operation -> its weights [T]."""
     axes.tick_params(labelsize=7)
     _clean(axes)
-    return [
-        axes.plot(steps, weights[:, o], color=_colour(op), lw=1.3)[0]
-        for o, op in enumerate(primitives)
-    ]
+    return {
+        op: axes.plot(steps, own, color=_colour(op), lw=1.3)[0]
+        for op, own in weights.items()
+    }
 
 
 def plot_curves(

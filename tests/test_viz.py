@@ -110,7 +110,7 @@ def test_alpha_has_a_panel_for_every_edge(figures):
     viz.plot_alpha(
         history,
         steps,
-        DARTS.primitives,
+        {kind: DARTS.choices(kind) for kind in DARTS.types},
         dict.fromkeys(DARTS.types, DARTS.edges),
         "unused.png",
     )
@@ -154,7 +154,7 @@ def test_curves(tmp_path, figures):
 
 def test_real_files(tmp_path):
     history = {name: np.full((2, 14, 7), 1 / 7) for name in DARTS.types}
-    primitives = SPACES["darts7"].primitives
+    primitives = {kind: SPACES["darts7"].choices(kind) for kind in DARTS.types}
     edges = dict.fromkeys(history, DARTS.edges)
     viz.plot_alpha(history, np.arange(2), primitives, edges, tmp_path / "a.png")
     lines = [{"phase": "search", "step": 1, "loss": 2.0}]

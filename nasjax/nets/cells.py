@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,12 +14,15 @@ from jax import Array
 
 from nasjax.nets.edges import along
 from nasjax.nets.operations import (
+    NO_DRAWS,
     OPERATIONS,
     FactorizedReduce,
     ReLUConvBN,
     Style,
+    dropped,
+    output,
 )
-from nasjax.spaces import CellPlan, CellSpace, Edge
+from nasjax.spaces import CellPlan, CellSpace
 
 
 class MixedEdge(nn.Module):
@@ -30,13 +34,14 @@ class MixedEdge(nn.Module):
     style: Style
 
     @nn.compact
-    def __call__(self, x: Array, weights: Array, train: bool) -> Array:
+    def __call__(self, x: Array, weights: Array, train: bool, draws=NO_DRAWS) -> Array:
         total = jnp.zeros((), x.dtype)
         weights = weights.astype(x.dtype)
         for index, name in enumerate(self.primitives):
             if name != "none":
                 op = OPERATIONS[name](self.channels, self.stride, self.style)
-                total = total + weights[index] * op(x, train).astype(x.dtype)
+                y = output(op, x, train, draws)
+                total = total + weights[index] * y.astype(x.dtype)
         if total.ndim == 0:  # `none` is all there is
             total = jnp.zeros_like(x[:: self.stride, :, :: self.stride])
         return total
@@ -46,57 +51,115 @@ def edge_function(edge: MixedEdge, train: bool) -> Callable:
     """An edge as a pure function that is traced once for each shape."""
 
     @jax.jit
-    def apply(params, stats, x, weights, path):
+    def apply(params, stats, x, weights, draws):
         variables = {"params": params, "batch_stats": stats}
+        run = functools.partial(edge.apply, variables, x, weights, train, draws)
         if train:
-            y, updated = edge.apply(variables, x, weights, True, mutable="batch_stats")
+            y, updated = run(mutable="batch_stats")
             stats = updated.get("batch_stats", stats)
         else:
-            y = edge.apply(variables, x, weights, False)
-        return y if path is None else y * path[None, None, None].astype(y.dtype), stats
+            y = run()
+        return dropped(y, draws), stats
 
     return apply
 
 
-class MixedCell(nn.Module):
-    """A supernet cell. Its edges are alike, so one compiled body serves all of them.
+class Run(NamedTuple):
+    """Edges of a cell that are alike, in an order in which they can be computed.
 
-    A reduction cell has to know its edges beforehand: those that leave an input stride
-    by 2. A normal cell gets them with its weights: cells with other edges are alike.
+    Attributes:
+      name: of their parameters.
+      stride: 2 for those that leave an input of a reduction cell.
+      operations: on each of them.
+      rows: which of the cell's edges.
+    """
+
+    name: str
+    stride: int
+    operations: tuple[str, ...]
+    rows: tuple[int, ...]
+
+
+def runs(space: CellSpace, kind: str, reduces: bool) -> tuple[Run, ...]:
+    """The edges of a cell as few runs: each has a compiled body of its own.
+
+    The longest is taken again and again from the edges that are left. An edge can be
+    computed when all edges into its source are.
+
+    >>> from nasjax.spaces import SPACES
+    >>> [len(run.rows) for run in runs(SPACES["darts"], "reduce", True)]
+    [8, 6]
+    >>> len(runs(SPACES["s1"], "normal", False))
+    9
+    """
+    edges, choices = space.edges_of(kind), space.choices(kind)
+    alike = [
+        (2 if reduces and source < space.inputs else 1, names)
+        for (source, _), names in zip(edges, choices, strict=True)
+    ]
+    left, found = set(range(len(edges))), []
+    while left:
+        options: list[tuple[tuple, tuple[int, ...]]] = []
+        for key in dict.fromkeys(alike[row] for row in sorted(left)):
+            rest, taken = set(left), []
+            for row in sorted(left):
+                waiting = any(edges[other][1] == edges[row][0] for other in rest)
+                if alike[row] == key and not waiting:
+                    rest.remove(row)
+                    taken.append(row)
+            options.append((key, tuple(taken)))
+        key, rows = max(options, key=lambda option: len(option[1]))
+        left -= set(rows)
+        found.append((key, rows))
+    named: list[Run] = []
+    for (stride, names), rows in found:
+        name = "strided" if stride == 2 else "edges"
+        if sum(key[0] == stride for key, _ in found) > 1:
+            name += f"_{len(named)}"
+        named.append(Run(name, stride, names, rows))
+    return tuple(named)
+
+
+class MixedCell(nn.Module):
+    """A supernet cell. One compiled body serves all edges of a run.
+
+    It gets its edges with its weights: cells with other edges but the same runs are
+    alike.
     """
 
     space: CellSpace
     plan: CellPlan
-    edges: tuple[Edge, ...] | None
+    runs: tuple[Run, ...]
     style: Style
     function: Callable = edge_function  # a cached one lets cells share what is traced
 
     @nn.compact
-    def __call__(self, s0: Array, s1: Array, weights, edges, paths, train: bool):
-        """weights [E, O]; edges [E, 2]; paths [E, B] scales each edge's output, or
-        None."""
+    def __call__(self, s0: Array, s1: Array, weights, edges, draws, train: bool):
+        """weights [E, O]; edges [E, 2]; draws [E, B]."""
         inputs = jnp.stack(_preprocess(self.plan, self.style, s0, s1, train))
-        add = functools.partial(self._along, weights, edges, paths, train)
-        if self.edges is None:
-            nodes = jnp.pad(inputs, ((0, self.space.nodes), *[(0, 0)] * 4))
-            nodes = add("edges", slice(None), 1, nodes, None)
-        else:
-            early = np.array(self.edges)[:, 0] < self.space.inputs
+        if self.plan.type == "reduce":
             _, height, channels, width, batch = inputs.shape
             halved = (-(-height // 2), channels, -(-width // 2), batch)
             count = self.space.inputs + self.space.nodes
             nodes = jnp.zeros((count, *halved), inputs.dtype)
-            nodes = add("strided", np.flatnonzero(early), 2, nodes, inputs)
-            if not early.all():
-                nodes = add("edges", np.flatnonzero(~early), 1, nodes, None)
+        else:
+            nodes = jnp.pad(inputs, ((0, self.space.nodes), *[(0, 0)] * 4))
+        given = weights, edges, draws
+        for run in self.runs:
+            rows = np.array(run.rows)
+            own = given
+            if len(self.runs) > 1:
+                own = jax.tree.map(lambda leaf, rows=rows: leaf[rows], given)
+            source = inputs if run.stride == 2 else None
+            nodes = self._along(run, nodes, source, *own, train)
         return jnp.concatenate([nodes[i] for i in self.space.concat], 1)
 
-    def _along(self, weights, edges, paths, train, name, which, stride, nodes, inputs):
-        """Add what some of the edges bring to their targets in nodes [V, H, C, W, B]."""
-        weights, edges = weights[which], edges[which]
+    def _along(self, run: Run, nodes, inputs, weights, edges, draws, train: bool):
+        """Add what a run of edges brings to their targets in nodes [V, H, C, W, B]."""
         edge = MixedEdge(
-            self.space.primitives, self.plan.channels, stride, self.style, parent=None
+            run.operations, self.plan.channels, run.stride, self.style, parent=None
         )
+        name = run.name
         if self.is_initializing():
             x = (nodes if inputs is None else inputs)[0]
             keys = jax.random.split(self.make_rng("params"), len(weights))
@@ -111,7 +174,7 @@ class MixedCell(nn.Module):
             self.get_variable("params", name, {}),
             weights,
             self.get_variable("batch_stats", name, {}),
-            None if paths is None else paths[which],
+            draws,
             edges,
         )
         if train and stats:
@@ -129,20 +192,21 @@ class FixedCell(nn.Module):
     style: Style
 
     @nn.compact
-    def __call__(self, s0: Array, s1: Array, weights, edges, paths, train: bool):
-        """weights, edges: unused; paths [pairs, B] scales each operation's output."""
+    def __call__(self, s0: Array, s1: Array, weights, edges, draws, train: bool):
+        """weights, edges: unused; draws [pairs, B]."""
         states = _preprocess(self.plan, self.style, s0, s1, train)
         picks = len(self.pairs) // self.nodes
         for node in range(self.nodes):
-            total = 0.0
+            total: Any = 0.0
             for index in range(node * picks, (node + 1) * picks):
                 name, source = self.pairs[index]
                 stride = 2 if self.plan.type == "reduce" and source < 2 else 1
                 op = OPERATIONS[name](self.plan.channels, stride, self.style)
-                y = op(states[source], train)
-                if paths is not None and not (name == "skip_connect" and stride == 1):
-                    y = y * paths[index][None, None, None].astype(y.dtype)
-                total = total + y
+                own = jax.tree.map(lambda leaf, index=index: leaf[index], draws)
+                y = output(op, states[source], train, own)
+                if not (name == "skip_connect" and stride == 1):
+                    y = dropped(y, own)
+                total += y
             states.append(total)
         return jnp.concatenate([states[i] for i in self.concat], 1)
 

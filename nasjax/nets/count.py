@@ -106,12 +106,13 @@ def choice_macs(
     total = {kind: np.zeros(space.alpha_shape(kind)) for kind in space.types}
     for index, plan in enumerate(macro.plan()):
         kind = space.kind(index, plan.type)
+        choices = space.choices(kind)
         before, after = ((sides[0][i], sides[1][i]) for i in (index, index + 1))
         for e, (source, _) in enumerate(space.edges_of(kind)):
             strided = plan.type == "reduce" and source < space.inputs
             stride, size = (2, before) if strided else (1, after)
             total[kind][e] += [
-                one(name, plan.channels, stride, size) for name in space.primitives
+                one(name, plan.channels, stride, size) for name in choices[e]
             ]
     return total
 

@@ -17,27 +17,27 @@ def along(edge: Callable, keep: bool) -> Callable:
     """A function that lets every edge add its output to its target.
 
     Args:
-      edge: (params, stats, x, weights [O], path [B] or None) -> (y, stats), what all of
-        them compute, each with its own params, stats and weights.
+      edge: (params, stats, x, weights [O], draws) -> (y, stats), what all of them
+        compute, each with its own params, stats, weights and draws.
       keep: keep what the gradient needs. Otherwise an edge is computed again for its
         gradient, from its source as the last edge leaves it: nothing is stored.
 
     Returns:
-      (nodes [V, ...], inputs, params, weights [E, O], stats, paths [E, B] or None,
-      edges [E, 2]) -> (nodes, stats), where the leaves of params and stats lead with
-      [E]. edges: source and target; every source is complete before it is read. It is
-      a row of `inputs`, or of `nodes` where that is None. Differentiable in the first
-      four; stats and paths count as constants unless `keep`.
+      (nodes [V, ...], inputs, params, weights [E, O], stats, draws, edges [E, 2]) ->
+      (nodes, stats), where the leaves of params, stats and draws lead with [E]. edges:
+      source and target; every source is complete before it is read. It is a row of
+      `inputs`, or of `nodes` where that is None. Differentiable in the first
+      four; stats and draws count as constants unless `keep`.
     """
 
-    def add_all(nodes, inputs, params, weights, stats, paths, edges):
+    def add_all(nodes, inputs, params, weights, stats, draws, edges):
         def body(states, each):
-            params, weights, stats, path, (source, target) = each
+            params, weights, stats, draws, (source, target) = each
             states, x = _read(states, source)
-            y, stats = edge(params, stats, x, weights, path)
+            y, stats = edge(params, stats, x, weights, draws)
             return (buffer.add(states[0], target, y), states[1]), stats
 
-        each = params, weights, stats, paths, (edges[:, 0], edges[:, 1])
+        each = params, weights, stats, draws, (edges[:, 0], edges[:, 1])
         (nodes, _), stats = lax.scan(body, (nodes, inputs), each)
         return nodes, stats
 
@@ -47,20 +47,20 @@ def along(edge: Callable, keep: bool) -> Callable:
 
     def jvp(primals, tangents):
         out, still = recomputed(*primals)
-        nodes, inputs, params, weights, stats, paths, edges = primals
+        nodes, inputs, params, weights, stats, draws, edges = primals
         seen = out if inputs is None else inputs
         moved = zip(("params", "weights"), primals[2:4], tangents[2:4], strict=True)
         d_each = {name: _dense(*pair) for name, *pair in moved if not _zero(pair[1])}
 
         @functools.partial(jax.checkpoint, prevent_cse=False)
         def product(seen, dx, each, d_each):
-            params, weights, stats, path, (source, _) = each
+            params, weights, stats, draws, (source, _) = each
             given = {"x": seen[source], "params": params, "weights": weights}
             moving = {"x": dx, **d_each}
 
             def at(moving):
                 now = given | moving
-                return edge(now["params"], stats, now["x"], now["weights"], path)[0]
+                return edge(now["params"], stats, now["x"], now["weights"], draws)[0]
 
             return jax.jvp(at, ({k: given[k] for k in moving},), (moving,))[1]
 
@@ -74,7 +74,7 @@ def along(edge: Callable, keep: bool) -> Callable:
         start = tuple(
             _dense(*pair) for pair in zip(primals, tangents[:2], strict=False)
         )
-        each = params, weights, stats, paths, (edges[:, 0], edges[:, 1])
+        each = params, weights, stats, draws, (edges[:, 0], edges[:, 1])
         (d_nodes, _), _ = lax.scan(body, start, (each, d_each))
         return (out, still), (d_nodes, jax.tree.map(jnp.zeros_like, still))
 

@@ -19,13 +19,16 @@ from jax import Array
 
 from nasjax.errors import UserError, unknown
 from nasjax.genotype import Genotype
+from nasjax.keys import derive
 from nasjax.nets import lowering
-from nasjax.nets.cells import FixedCell, MixedCell, edge_function
+from nasjax.nets.cells import FixedCell, MixedCell, edge_function, runs
 from nasjax.nets.operations import (
     DTYPES,
+    NO_DRAWS,
     REMATS,
     BatchNorm,
     Conv,
+    Draws,
     Style,
     drawn,
     uniform_fan_in,
@@ -51,9 +54,10 @@ class Model(NamedTuple):
       init: (key, images [B, H, W, C]) -> variables {"params", "batch_stats"}.
       apply: (variables, mix, images, *, train, key=None, drop_path=0.) -> (Output,
         batch_stats). mix: cell type -> mixing weights [E, O] (a genotype's network
-        ignores it: pass {}). key: typed keys [B], one per example; used for drop path
-        only. drop_path: probability, may be traced. Batch statistics that come back
-        are the given ones where train is False.
+        ignores it: pass {}). key: typed keys [B], one per example, of drop path and of
+        noise operations; without it both do nothing, noise being 0. drop_path:
+        probability in training, may be traced. Batch statistics that come back are the
+        given ones where train is False.
       auxiliary: whether the training output has a second head.
     """
 
@@ -96,12 +100,13 @@ def supernet(
     cells = []
     for index, plan in enumerate(macro.plan()):
         kind = space.kind(index, plan.type)
-        edges = space.edges_of(kind)
-        cells.append(Cell(plan, kind, edges if plan.type == "reduce" else None, edges))
+        body = runs(space, kind, plan.type == "reduce")
+        cells.append(Cell(plan, kind, body, space.edges_of(kind)))
     style = _style(True, spelling, axis_name, remat, dtype)
     mix = {k: jnp.zeros(space.alpha_shape(k)) for k in space.types}
     network = Network(macro, classes, tuple(cells), cell, style, auxiliary)
-    return _model(network, max(len(each.edges or ()) for each in cells), mix)
+    most = max(len(each.edges or ()) for each in cells)
+    return _model(network, most, "noise" in space.primitives, mix)
 
 
 def genotype_network(
@@ -140,7 +145,9 @@ def genotype_network(
         cells.append(Cell(plan, kind, tuple(genotype.cells[kind]), None))
     style = _style(False, spelling, axis_name, remat, dtype)
     network = Network(macro, classes, tuple(cells), cell, style, auxiliary)
-    return _model(network, max(len(pairs) for pairs in genotype.cells.values()), {})
+    pairs = [pair for own in genotype.cells.values() for pair in own]
+    most = max(map(len, genotype.cells.values()))
+    return _model(network, most, "noise" in dict(pairs), {})
 
 
 def _style(search: bool, spelling: str, axis_name, remat: str, dtype) -> Style:
@@ -159,20 +166,24 @@ def _layer(cell: Any, style: Style) -> Any:
     return nn.remat(cell, static_argnums=(6,)) if style.remat == "cell" else cell
 
 
-def _model(network: Network, paths: int, any_mix: Mix) -> Model:
+def _model(network: Network, edges: int, noise: bool, any_mix: Mix) -> Model:
     def init(key: Array, images: Array):
         own, drawing = jax.random.split(key)
-        return drawn(network.init(own, any_mix, images, None, True), drawing)
+        return drawn(network.init(own, any_mix, images, NO_DRAWS, True), drawing)
 
     def apply(variables, mix: Mix, images, *, train, key=None, drop_path=0.0):
-        keep = None
+        shape = (network.macro.cells, edges)
+        keep = seeds = None
         if train and key is not None and not _is_zero(drop_path):
-            shape = (network.macro.cells, paths)
-            draws = jax.vmap(lambda k: jax.random.uniform(k, shape))(key)
-            keep = (draws >= drop_path) / (1 - drop_path)
-            keep = jnp.moveaxis(keep, 0, -1)  # [cells, paths, B]
+            chance = jax.vmap(lambda k: jax.random.uniform(k, shape))(key)
+            keep = (chance >= drop_path) / (1 - drop_path)
+            keep = jnp.moveaxis(keep, 0, -1)  # [cells, edges, B]
+        if noise and key is not None:
+            draw = lambda k: jax.random.bits(derive(k, "noise"), shape)
+            seeds = jax.vmap(draw, out_axes=-1)(key)
         mutable = ["batch_stats"] if train else False
-        out = network.apply(variables, mix, images, keep, train, mutable=mutable)
+        draws = Draws(keep, seeds)
+        out = network.apply(variables, mix, images, draws, train, mutable=mutable)
         if not train:
             return out, variables["batch_stats"]
         return out[0], out[1]["batch_stats"]
@@ -190,14 +201,13 @@ class Cell(NamedTuple):
     Attributes:
       plan: its size and place.
       kind: whose mixing weights it takes.
-      body: what it is made of, beyond its plan: a genotype's pairs; the edges of a
-        supernet's reduction cell.
+      body: what it is made of, beyond its plan: a genotype's pairs; a supernet's runs.
       edges: of a supernet's cell.
     """
 
     plan: CellPlan
     kind: str
-    body: tuple | None
+    body: tuple
     edges: tuple[Edge, ...] | None
 
 
@@ -212,23 +222,24 @@ class Network(nn.Module):
     auxiliary: bool
 
     @nn.compact
-    def __call__(self, mix: Mix, images: Array, paths, train: bool) -> Output:
+    def __call__(self, mix: Mix, images: Array, draws, train: bool) -> Output:
         x = lowering.to_map(images)
         s0, s1 = self._stem(x.astype(self.style.dtype or x.dtype), train)
         auxiliary, index = None, 0
-        alike = lambda c: (c.plan, c.body, len(c.edges or ()))
+        alike = lambda c: (c.plan, c.body)
         for _, cells in itertools.groupby(self.cells, alike):
             group = list(cells)
-            keep = None if paths is None else paths[index : index + len(group)]
-            s0, s1 = self._cells(group, index, s0, s1, mix, keep, train)
-            index += len(group)
+            end = index + len(group)
+            own = jax.tree.map(lambda leaf, a=index, b=end: leaf[a:b], draws)
+            s0, s1 = self._cells(group, index, s0, s1, mix, own, train)
+            index = end
             if self.auxiliary and train and index - 1 == 2 * self.macro.cells // 3:
                 head = AuxiliaryHead(self.classes, self.macro.stem, self.style)
                 auxiliary = head(s1, train)
         features = wide(s1).mean((0, 2)).T
         return Output(Linear(self.classes, name="classifier")(features), auxiliary)
 
-    def _cells(self, group: list[Cell], index: int, s0, s1, mix: Mix, paths, train):
+    def _cells(self, group: list[Cell], index: int, s0, s1, mix: Mix, draws, train):
         last = index + len(group) - 1
         name = f"cell_{index}" if index == last else f"cells_{index}_{last}"
         cell = self.cell(group[0], self.style, name)
@@ -236,7 +247,7 @@ class Network(nn.Module):
         if group[0].edges is not None:
             weights = jnp.stack([mix[each.kind] for each in group])
             edges = jnp.array([each.edges for each in group], jnp.int32)
-        own = weights, edges, paths  # of every cell in turn
+        own = weights, edges, draws  # of every cell in turn
         if len(group) == 1:
             return s1, cell(s0, s1, *jax.tree.map(lambda leaf: leaf[0], own), train)
 

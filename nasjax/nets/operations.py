@@ -270,6 +270,23 @@ class Identity(nn.Module):
         return x
 
 
+class Noise(nn.Module):
+    """Standard normal noise in the place of its input, in training and evaluation
+    (S4 of R-DARTS, arXiv 1909.09656)."""
+
+    stride: int
+
+    def __call__(self, x: Array, train: bool, seeds: Array | None = None) -> Array:
+        """seeds: uint32 [B], one per example; None: the mean of the noise, 0."""
+        x = x[:: self.stride, :, :: self.stride]
+        if seeds is None:
+            return jnp.zeros_like(x)
+        draw = lambda seed: jax.random.normal(
+            jax.random.key(seed), x.shape[:3], x.dtype
+        )
+        return jax.vmap(draw, out_axes=-1)(seeds)
+
+
 class Zero(nn.Module):
     """`none`: contributes nothing, but takes its share of the softmax."""
 
@@ -298,11 +315,39 @@ OPERATIONS: dict[str, Callable[[int, int, Style], nn.Module]] = {
         lowering.avg_pool, stride, style
     ),
     "skip_connect": _skip,
+    "noise": lambda channels, stride, style: Noise(stride),
     "sep_conv_3x3": _conv(3, 1),
     "sep_conv_5x5": _conv(5, 1),
     "dil_conv_3x3": _conv(3, 2),
     "dil_conv_5x5": _conv(5, 2),
 }
+
+
+class Draws(NamedTuple):
+    """What chance decides in every cell, beside the data.
+
+    Attributes:
+      keep: [cells, E, B], what drop path scales each edge's output by; or None.
+      seeds: uint32 [cells, E, B] of noise operations; or None.
+    """
+
+    keep: Array | None = None
+    seeds: Array | None = None
+
+
+NO_DRAWS = Draws()
+
+
+def output(op: nn.Module, x: Array, train: bool, draws: Draws) -> Array:
+    """What an operation computes, given its own draws [B]."""
+    return op(x, train, draws.seeds) if isinstance(op, Noise) else op(x, train)
+
+
+def dropped(y: Array, draws: Draws) -> Array:
+    """y [H, C, W, B] after drop path."""
+    if draws.keep is None:
+        return y
+    return y * draws.keep[None, None, None].astype(y.dtype)
 
 
 def is_parametric(name: str) -> bool:

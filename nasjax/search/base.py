@@ -213,11 +213,11 @@ def losses(problem: Problem, relaxation: Relaxation | None = None) -> Losses:
     def run(w, arch, batch):
         variables = {"params": w, "batch_stats": batch["batch_stats"]}
         mix = relaxation(arch, batch["mix_key"])
-        drop = ("key", "drop_path") if problem.drop_path else ()
-        options = {name: batch[name] for name in drop}
+        drop_path = batch["drop_path"] if problem.drop_path else 0.0
         return problem.model.apply(
-            variables, mix, batch["image"], train=True, **options
-        )
+            variables, mix, batch["image"], train=True, key=batch["key"],
+            drop_path=drop_path,
+        )  # fmt: skip
 
     def of_outputs(out, batch):
         loss = cross_entropy(out.logits, batch["label"])
@@ -236,7 +236,9 @@ def losses(problem: Problem, relaxation: Relaxation | None = None) -> Losses:
     def still(w, arch, batch):
         variables = {"params": w, "batch_stats": batch["batch_stats"]}
         mix = relaxation(arch, batch["mix_key"])
-        out, _ = problem.model.apply(variables, mix, batch["image"], train=False)
+        out, _ = problem.model.apply(
+            variables, mix, batch["image"], train=False, key=batch["key"]
+        )
         return cross_entropy(out.logits, batch["label"])
 
     axis = problem.axis

@@ -63,8 +63,7 @@ def zero_order(
       inner_steps: M, training batches that the objective takes.
       inner_part: the part of the data that these are drawn from.
       guide: its gradient is handed to the method.
-      chunk: how many candidates a device evaluates at once; 0 for all of its own. Fewer
-        take less memory, and no longer on a CPU.
+      chunk: how many candidates a device evaluates at once, see `parallel.in_chunks`.
       split: "candidates", each device takes some of them and whole batches; "batch",
         each takes all of them and a part of every batch, which can employ more devices
         than there are candidates.

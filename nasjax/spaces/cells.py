@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from nasjax.spaces.macro import Macro
+
 DARTS_8 = (
     "none",
     "max_pool_3x3",
@@ -34,13 +36,16 @@ class CellSpace(NamedTuple):
 
     Attributes:
       name: what genotype files say under "space".
-      primitives: the O operations every edge may hold, in the order of alpha's axis.
+      primitives: the O operations every edge may hold, in the order of alpha's axis;
+        with `lists` all that occur.
       nodes: number of intermediate nodes.
       types: cell types; each has its own alpha of shape [E, O]: "normal" and "reduce",
         which all cells of a kind share, or "cell_0", "cell_1", ... (see `separate`).
       inputs: number of cell inputs.
       picks: incoming edges that a node keeps in a genotype.
       kept: the edges of every type in turn; None: all that `edges` has.
+      lists: of every type in turn, O operations for each of `edges`; None: `primitives`
+        on all of them.
     """
 
     name: str
@@ -50,6 +55,7 @@ class CellSpace(NamedTuple):
     inputs: int = 2
     picks: int = 2
     kept: tuple[tuple[Edge, ...], ...] | None = None
+    lists: tuple[tuple[tuple[str, ...], ...], ...] | None = None
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -65,9 +71,28 @@ class CellSpace(NamedTuple):
         """The E edges of a cell type, in the order of alpha's rows."""
         return self.edges if self.kept is None else self.kept[self.types.index(kind)]
 
+    def operations(self, kind: str, edge: Edge) -> tuple[str, ...]:
+        """What an edge of a cell type may hold, in the order of alpha's columns.
+
+        >>> SPACES["s1"].operations("normal", (0, 4))
+        ('max_pool_3x3', 'skip_connect')
+        """
+        if self.lists is None:
+            return self.primitives
+        return self.lists[self.types.index(kind)][self.edges.index(edge)]
+
+    def choices(self, kind: str) -> tuple[tuple[str, ...], ...]:
+        """`operations` of the E edges of a cell type: names as alpha has entries."""
+        return tuple(self.operations(kind, edge) for edge in self.edges_of(kind))
+
+    def real(self, kind: str) -> tuple[tuple[bool, ...], ...]:
+        """Which of `choices` a genotype may hold: all but `none`."""
+        return tuple(tuple(op != "none" for op in own) for own in self.choices(kind))
+
     def alpha_shape(self, kind: str) -> tuple[int, int]:
         """(E, O) of a cell type."""
-        return len(self.edges_of(kind)), len(self.primitives)
+        edges = self.edges_of(kind)
+        return len(edges), len(self.operations(kind, edges[0]))
 
     @property
     def concat(self) -> tuple[int, ...]:
@@ -83,7 +108,12 @@ class CellSpace(NamedTuple):
 
         Space S2 of Amended-DARTS (arXiv 1910.11831, section 3.1.2).
         """
-        return self._replace(types=tuple(f"cell_{i}" for i in range(cells)))
+        lists, reductions = self.lists, Macro(2, cells).reductions
+        if lists is not None:
+            roles = ("reduce" if i in reductions else "normal" for i in range(cells))
+            lists = tuple(lists[self.types.index(role)] for role in roles)
+        types = tuple(f"cell_{i}" for i in range(cells))
+        return self._replace(types=types, lists=lists)
 
     def keep(self, kept: Mapping[str, Iterable[Edge]]) -> CellSpace:
         """The same space with only these edges, cell type -> (source, target)."""
@@ -107,9 +137,35 @@ def darts(primitives: tuple[str, ...] = DARTS_8) -> CellSpace:
     return CellSpace("darts", tuple(primitives))
 
 
+def _s1() -> CellSpace:
+    """S1 of R-DARTS: two operations on each edge, the best ones of a search in stages."""
+    short = {
+        "skip": "skip_connect", "max": "max_pool_3x3", "avg": "avg_pool_3x3",
+        "sep3": "sep_conv_3x3", "dil3": "dil_conv_3x3", "dil5": "dil_conv_5x5",
+    }  # fmt: skip
+    cells = (
+        "skip dil3, skip dil5, skip dil5, skip sep3, skip dil3, max skip, skip sep3, "
+        "skip sep3, skip dil3, skip sep3, max skip, skip dil3, dil3 dil5, dil3 dil5",
+        "max avg, max dil3, max avg, max avg, skip dil5, max avg, max sep3, "
+        "skip dil3, skip dil5, max avg, max avg, skip dil5, skip dil5, skip dil5",
+    )
+    lists = tuple(
+        tuple(tuple(short[op] for op in edge.split()) for edge in cell.split(", "))
+        for cell in cells
+    )
+    union = tuple(op for op in DARTS_8 if op in {*sum(lists[0] + lists[1], ())})
+    return CellSpace("darts", union, lists=lists)
+
+
+# s1 to s4: Zela et al., "Understanding and Robustifying Differentiable Architecture
+# Search", ICLR 2020, arXiv 1909.09656, in whose code searches collapse.
 SPACES = {
     "darts": darts(),
     "darts7": darts(DARTS_7),
     "amended_s2": darts(AMENDED_S2),
     "amended_s3": darts(AMENDED_S3),
+    "s1": _s1(),
+    "s2": darts(("skip_connect", "sep_conv_3x3")),
+    "s3": darts(("none", "skip_connect", "sep_conv_3x3")),
+    "s4": darts(("noise", "sep_conv_3x3")),
 }

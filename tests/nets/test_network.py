@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,13 +7,15 @@ import pytest
 
 from nasjax.genotype import Genotype
 from nasjax.nets import genotype_network, supernet
-from nasjax.nets.cells import FixedCell, MixedCell, MixedEdge
+from nasjax.nets.cells import FixedCell, MixedCell, MixedEdge, runs
 from nasjax.nets.lowering import to_map
 from nasjax.nets.network import AuxiliaryHead, Cell, Network, auxiliary_bins
 from nasjax.nets.operations import (
+    NO_DRAWS,
     OPERATIONS,
     BatchNorm,
     Conv,
+    Draws,
     FactorizedReduce,
     ReLUConvBN,
     Style,
@@ -30,6 +34,7 @@ NORMAL = (
 REDUCE = (("max_pool_3x3", 0), ("skip_connect", 1)) + (("avg_pool_3x3", 0),) * 6
 LIGHT = Genotype("darts", {"normal": NORMAL, "reduce": REDUCE}, (2, 3, 4, 5))
 MACRO = Macro(2, 6, stem_channels=8)
+SOME = darts(("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3"))
 
 
 def close(found, expected, atol=2e-5):
@@ -144,7 +149,9 @@ def test_scanned_cells_are_the_cells_one_by_one(light):
     network = Network(MACRO, 3, tuple(cells), cell, FIXED, False)
     paths = jax.random.uniform(KEY, (6, 8, 4))
     run = jax.jit(
-        lambda v: network.apply(v, {}, images, paths, True, mutable=["batch_stats"])
+        lambda v: network.apply(
+            v, {}, images, Draws(paths), True, mutable=["batch_stats"]
+        )
     )
     out, after = run(variables)
     assert same_bits(run(variables), (out, after))
@@ -168,7 +175,9 @@ def test_scanned_cells_are_the_cells_one_by_one(light):
     )
     s0 = s1 = call(BatchNorm(FIXED, affine=True), "stem_bn", ..., x)[0]
     for index, (made, where) in enumerate(zip(cells, names, strict=True)):
-        y, stats = call(cell(made, FIXED), *where, s0, s1, None, None, paths[index])
+        y, stats = call(
+            cell(made, FIXED), *where, s0, s1, None, None, Draws(paths[index])
+        )
         s0, s1 = s1, y
         name, row = where
         mine = jax.tree.map(lambda x: x[row], after["batch_stats"][name])
@@ -233,41 +242,43 @@ def test_none_alone():
 
 
 @pytest.mark.parametrize("kind", ["normal", "reduce"])
-def test_scanned_edges_are_the_edges_one_by_one(kind):
+@pytest.mark.parametrize("space", [SOME, SPACES["s1"]], ids=["uniform", "lists"])
+def test_scanned_edges_are_the_edges_one_by_one(space, kind):
     """A node is the plain sum of what its edges bring; after a reduction, on odd maps."""
-    space = darts(("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3"))
-    known = space.edges if kind == "reduce" else None
-    cell = MixedCell(space, CellPlan(kind, 2, (2, 1), (3, 5)), known, SEARCH)
+    passes = runs(space, kind, kind == "reduce")
+    cell = MixedCell(space, CellPlan(kind, 2, (2, 1), (3, 5)), passes, SEARCH)
     s0 = jax.random.normal(KEY, (9, 3, 9, 3))
     s1 = jax.random.normal(jax.random.key(1), (5, 5, 5, 3))
-    weights = jax.random.uniform(KEY, (14, 4))
+    weights = jax.random.uniform(KEY, space.alpha_shape(kind))
     paths = jax.random.uniform(KEY, (14, 3))
     rows = jnp.array(space.edges)
-    variables = drawn(lambda *a: cell.init(*a, None, True), s0, s1, weights, rows)
+    variables = drawn(lambda *a: cell.init(*a, NO_DRAWS, True), s0, s1, weights, rows)
     train = {"mutable": ["batch_stats"]}
-    inputs = s0, s1, weights, rows, paths
+    inputs = s0, s1, weights, rows, Draws(paths)
     run = jax.jit(lambda v: cell.apply(v, *inputs, True, **train)[0])
 
     def part(name, row=...):
         take = lambda tree: jax.tree.map(lambda x: x[row], tree)
-        return {kind: take(tree[name]) for kind, tree in variables.items()}
+        return {k: take(tree[name]) for k, tree in variables.items() if name in tree}
 
-    def edge(stride):
-        module = MixedEdge(space.primitives, 2, stride, SEARCH)
+    @functools.cache
+    def edge(names, stride):
+        module = MixedEdge(names, 2, stride, SEARCH)
         return jax.jit(lambda v, x, w: module.apply(v, x, w, True, **train)[0])
 
-    edges = {stride: edge(stride) for stride in (1, 2)}
     before = [
         layer(2, SEARCH).apply(part(f"preprocess_{i}"), s, True, **train)[0]
         for i, (layer, s) in enumerate(((FactorizedReduce, s0), (ReLUConvBN, s1)))
     ]
-    nodes, rows = [*before, 0, 0, 0, 0], {"strided": 0, "edges": 0}
+    nodes = [*before, 0, 0, 0, 0]
+    where = {row: (p.name, i) for p in passes for i, row in enumerate(p.rows)}
+    assert sorted(where) == list(range(14))
     for index, (source, target) in enumerate(space.edges):
-        strided = kind == "reduce" and source < 2
-        name = "strided" if strided else "edges"
-        mine = part(name, rows[name])
-        rows[name] += 1
-        y = edges[1 + strided](mine, nodes[source], weights[index])
+        stride = 2 if kind == "reduce" and source < 2 else 1
+        one = edge(space.operations(kind, (source, target)), stride)
+        name, row = where[index]
+        mine = part(name, row)
+        y = one(mine, nodes[source], weights[index])
         nodes[target] = nodes[target] + y * paths[index][None, None, None]
     side = 3 if kind == "reduce" else 5
     expected = jnp.concatenate(nodes[2:], 1)
@@ -324,9 +335,9 @@ def test_drop_path_spares_the_identity():
         plan = CellPlan(kind, 2, (1, 1), (8, 8))
         cell = FixedCell(pairs, (2, 3, 4, 5), 4, plan, FIXED)
         variables = drawn(
-            lambda key, x: cell.init(key, x, x, None, None, None, True), s0
+            lambda key, x: cell.init(key, x, x, None, None, NO_DRAWS, True), s0
         )
-        apply = jax.jit(lambda v, p: cell.apply(v, s0, s0, None, None, p, False))
+        apply = jax.jit(lambda v, p: cell.apply(v, s0, s0, None, None, Draws(p), False))
         whole, dropped = (
             apply(variables, jnp.full((8, 2), keep)) for keep in (1.0, 0.0)
         )

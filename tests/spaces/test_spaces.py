@@ -17,12 +17,16 @@ def test_primitives_are_in_the_order_of_the_darts_code():
         "dil_conv_5x5",
     )
     assert "none" not in DARTS_7 and len(DARTS_7) == 7
-    assert set(DARTS_8) == set(OPERATIONS)
+    assert {*DARTS_8, "noise"} == set(OPERATIONS)
     assert {name: len(space.primitives) for name, space in SPACES.items()} == {
         "darts": 8,
         "darts7": 7,
         "amended_s2": 2,
         "amended_s3": 3,
+        "s1": 6,
+        "s2": 2,
+        "s3": 3,
+        "s4": 2,
     }
 
 

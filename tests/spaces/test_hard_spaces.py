@@ -1,0 +1,135 @@
+"""S1 to S4: operator lists by edge, counts, and what chance puts on an edge."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasjax.genotype import UserError, check, discretise, one_hot, random_genotype
+from nasjax.metrics import mixing
+from nasjax.nets import count_genotype, count_supernet, supernet
+from nasjax.nets.operations import Noise
+from nasjax.published import PUBLISHED
+from nasjax.relax import discretised, initial_alpha, softmax, uniform_architecture
+from nasjax.spaces import SPACES, Macro
+
+KEY = jax.random.key(0)
+HARD = ("s1", "s2", "s3", "s4")
+
+
+@pytest.mark.parametrize(
+    "name, classes, params",
+    [
+        ("s1", 10, 405_146),
+        ("s1", 100, 428_276),
+        ("s2", 10, 665_466),
+        ("s3", 100, 688_596),
+        ("s4", 10, 624_506),
+        ("s4", 100, 647_636),
+    ],
+)
+def test_supernets_have_the_published_number_of_parameters(name, classes, params):
+    assert count_supernet(SPACES[name], 16, 8, classes, 32)["params"] == params
+
+
+COUNTS = {  # retrained: CIFAR-10 with C = 36 and 20 cells, the others with 16 and 8
+    "adv_c10": (3_377_206, 4_281_382, 4_341_862, 4_701_718),
+    "rs_c10": (3_405_502, 3_622_150, 4_311_622, 4_701_718),
+    "adv_c100": (322_196, 407_700, 427_092, 434_132),
+    "rs_c100": (266_612, 427_092, 434_132, 434_132),
+    "adv_svhn": (270_042, 292_922, 331_706, 411_002),
+    "rs_svhn": (160_730, 324_666, 403_962, 411_002),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_cells_of_smoothdarts_lie_in_their_spaces_and_have_its_parameters(name):
+    data = name.split("_")[1]
+    macro = (36, 20) if data == "c10" else (16, 8)
+    for space, params in zip(HARD, COUNTS[name], strict=True):
+        cell = PUBLISHED[f"sdarts_{name}_{space}"]
+        check(cell, SPACES[space])
+        classes = 100 if data == "c100" else 10
+        assert count_genotype(cell, *macro, classes, 32)["params"] == params
+
+
+def test_s1_is_the_table():
+    """Some rows of it, written out."""
+    s1 = SPACES["s1"]
+    assert s1.alpha_shape("normal") == s1.alpha_shape("reduce") == (14, 2)
+    assert s1.operations("normal", (2, 4)) == ("skip_connect", "sep_conv_3x3")
+    assert s1.operations("normal", (4, 5)) == ("dil_conv_3x3", "dil_conv_5x5")
+    assert s1.operations("reduce", (1, 2)) == ("max_pool_3x3", "dil_conv_3x3")
+    assert s1.operations("reduce", (1, 4)) == ("max_pool_3x3", "sep_conv_3x3")
+    assert s1.operations("reduce", (0, 5)) == ("max_pool_3x3", "avg_pool_3x3")
+    own = s1.separate(8)
+    assert own.choices("cell_2") == own.choices("cell_5") == s1.choices("reduce")
+    assert own.choices("cell_7") == s1.choices("normal")
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_programs_discretise_as_genotypes_do(name):
+    space = SPACES[name]
+    mix = softmax(initial_alpha(space, 1.0)(KEY))
+    genotype = discretise(mix, space)
+    check(genotype, space)
+    chosen, expected = discretised(space)(mix), one_hot(genotype, space)
+    for kind in space.types:
+        np.testing.assert_array_equal(chosen[kind], expected[kind])
+        sampled = uniform_architecture(space)(None, KEY)[kind]
+        assert sampled.sum() == 8 and not sampled[~np.array(space.real(kind))].any()
+    check(random_genotype(3, space), space)
+    assert mixing(mix, space)["entropy_normal"] > 0
+
+
+def test_an_operation_of_another_edge_is_refused():
+    cell = PUBLISHED["sdarts_adv_c10_s2"]  # sep_conv_3x3 from node 0 to node 3
+    with pytest.raises(UserError, match="did you mean|expected|known|skip_connect"):
+        check(cell, SPACES["s1"])
+
+
+def test_a_one_hot_supernet_of_s1_computes_its_cells():
+    """Runs of edges reorder them; a cell written edge by edge is the reference."""
+    space, macro = SPACES["s1"], Macro(4, 3)
+    model = supernet(space, macro, 3, spelling="shift")
+    images = jax.random.normal(KEY, (2, 8, 8, 3))
+    variables = jax.jit(model.init)(KEY, images)
+    mix = softmax(initial_alpha(space, 1.0)(KEY))
+    loss = lambda mix: (
+        model.apply(variables, mix, images, train=True)[0].logits[:, 0].sum()
+    )
+    value, grads = jax.jit(jax.value_and_grad(loss))(mix)
+    assert jnp.isfinite(value)
+    for kind in space.types:  # every choice reaches the output
+        assert (jnp.abs(grads[kind]) > 0).all()
+    for kind, row in (("normal", 4), ("reduce", 12)):
+        moved = mix | {kind: mix[kind].at[row, 1].add(1e-3)}
+        change = (loss(moved) - value) / 1e-3
+        np.testing.assert_allclose(change, grads[kind][row, 1], rtol=0.05, atol=1e-3)
+
+
+def test_noise_is_standard_normal_its_own_for_every_example_and_repeats():
+    x, seeds = jnp.ones((64, 3, 64, 4)), jnp.arange(4, dtype=jnp.uint32)
+    y = Noise(2).apply({}, x, True, seeds)
+    assert y.shape == (32, 3, 32, 4)
+    assert abs(y.mean()) < 0.03 and abs(y.std() - 1) < 0.03
+    alone = Noise(2).apply({}, x[..., 2:3], False, seeds[2:3])
+    np.testing.assert_array_equal(alone[..., 0], y[..., 2])
+    assert abs(jnp.vdot(y[..., 0], y[..., 1])) / y[..., 0].size < 0.1
+
+
+def test_a_supernet_of_s4_draws_noise_for_every_example_from_its_key():
+    space, macro = SPACES["s4"], Macro(4, 3)
+    model = supernet(space, macro, 3, spelling="shift")
+    images = jnp.tile(jax.random.normal(KEY, (1, 8, 8, 3)), (3, 1, 1, 1))
+    variables = jax.jit(model.init)(KEY, images)
+    mix = {kind: jnp.full(space.alpha_shape(kind), 0.5) for kind in space.types}
+    run = jax.jit(
+        lambda key: model.apply(variables, mix, images, train=False, key=key)[0].logits
+    )
+    keys = jax.random.split(KEY, 3)
+    one, other = run(keys), run(keys[::-1])
+    assert (one[0] != one[1]).all()
+    np.testing.assert_allclose(one, other[::-1], rtol=1e-5)
+    silent = model.apply(variables, mix, images, train=False)[0].logits
+    np.testing.assert_allclose(silent[0], silent[1], rtol=1e-5)
