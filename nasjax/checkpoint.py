@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,16 @@ class Checkpoints:
     nothing is deleted and no older one is taken silently in its place.
     """
 
-    def __init__(self, directory: Path, keep: int = 2):
+    def __init__(
+        self,
+        directory: Path,
+        keep: int = 2,
+        also: Callable[[int, int], bool] = lambda step, newest: False,
+    ):
+        """keep: of the newest; also: (step, newest step) -> keep this one as well."""
         self.directory = Path(directory).absolute()
         self.keep = keep
+        self.also = also
 
     def steps(self) -> list[int]:
         """The steps with a finished checkpoint, ascending."""
@@ -53,7 +60,7 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Writes `state` and `meta`, then deletes all but the newest `keep`.
+        """Writes `state` and `meta`, then deletes those that are not to be kept.
 
         Args:
             step: steps done; there must be no checkpoint of this step yet.
@@ -78,7 +85,6 @@ class Checkpoints:
             record=ocp.args.JsonSave(record),
         )
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=self.keep,
             enable_async_checkpointing=False,
             cleanup_tmp_directories=True,
         )
@@ -89,6 +95,9 @@ class Checkpoints:
                 ocp.CheckpointManager(self.directory, options=options) as manager,
             ):
                 manager.save(step, args=args)
+                for old in self.steps()[: -self.keep]:
+                    if not self.also(old, step):
+                        manager.delete(old)
         except ValueError as error:
             # How tensorstore reports what the operating system refused.
             code = re.search(r"os_error_code='(\d+)'", str(error))
@@ -97,8 +106,10 @@ class Checkpoints:
             with writing(self.directory):
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
-    def restore(self, abstract_state: Any) -> tuple[int, Any, dict[str, Any]]:
-        """Reads the latest checkpoint.
+    def restore(
+        self, abstract_state: Any, step: int | None = None
+    ) -> tuple[int, Any, dict[str, Any]]:
+        """Reads a checkpoint, the latest by default.
 
         Args:
             abstract_state: what `jax.eval_shape` gives for the state; a leaf's
@@ -111,7 +122,8 @@ class Checkpoints:
             UserError: the checkpoint is torn or damaged, or is of another structure.
             FileNotFoundError: there is none; ask `latest` first.
         """
-        step = self.latest()
+        if step is None:
+            step = self.latest()
         if step is None:
             raise FileNotFoundError(f"no checkpoint in {self.directory}")
         try:

@@ -12,6 +12,7 @@ from nasjax.errors import UserError, unknown
 from nasjax.nets.lowering import SPELLINGS
 from nasjax.nets.operations import DTYPES, OPERATIONS, REMATS
 from nasjax.parallel import MODES, check_batch
+from nasjax.rollback import REMEDIES
 from nasjax.search import ALGORITHMS, BASES
 from nasjax.search.directions import SPLITS
 from nasjax.spaces import SPACES, CellSpace, Macro, darts
@@ -46,13 +47,19 @@ AT_LEAST: dict[str, int | float] = {
     "inner_steps": 0,
     "label_smoothing": 0.0,
     "log_every": 1,
+    "images": 1,
+    "interval": 0,
     "max_radius": 0.0,
     "max_steps": 1,
     "min_radius": 0.0,
     "mixture": 0.0,
+    "most_skips": 0,
     "momentum": 0.0,
     "neumann_rate": 0.0,
     "pad": 0,
+    "penalty": 0.0,
+    "probes": 0,
+    "products": 1,
     "radius": 0.0,
     "rate": 0.0,
     "rate_min": 0.0,
@@ -85,6 +92,7 @@ CHOICES = {
     "remat": REMATS,
     "parallel": MODES,
     "proposal": ("mixture", "sum"),
+    "remedy": REMEDIES,
     "schedule": ("cosine", "linear"),
     "split": SPLITS,
     "weights": ("importance", "likelihood"),
@@ -111,6 +119,11 @@ def config(given: ConfigDict) -> ConfigDict:
         raise UserError(
             f"config.seed is {given.seed}; expected an integer below {2**32}, because "
             "keys hold 32 bits of it."
+        )
+    if given.collapse.remedy != "none" and not given.collapse.interval:
+        raise UserError(
+            f"config.collapse.remedy is {given.collapse.remedy!r}, but the eigenvalues "
+            "it looks at are not measured; set --config.collapse.interval=2."
         )
     copy = ConfigDict(given.to_dict())
     copy.lock()

@@ -160,11 +160,37 @@ def dominant(f: Callable, x: Any, key: Array, steps: int = 40) -> Extremes:
     >>> [round(float(value)) for value in found]
     [160, -300, 0]
     """
+    return glance(f, x, key, steps, probes=0)[0]
+
+
+def glance(
+    f: Callable, x: Any, key: Array, steps: int = 40, probes: int = 8
+) -> tuple[Extremes, Estimate]:
+    """`dominant` and `hutchinson` in one loop, so that the product is compiled once.
+
+    Takes min(steps, n) + probes products. The error of the trace is 0 for one probe, its
+    mean for none.
+
+    Args:
+      f, x, key, steps: see `dominant`.
+      probes: samples of the trace.
+
+    Raises:
+      TypeError, ValueError: as `dominant`; probes is negative or no integer.
+
+    >>> ends, trace = glance(lambda x: (x**2).sum(), jnp.ones(3), jax.random.key(0))
+    >>> round(float(ends.largest), 4), round(float(trace.mean), 4)
+    (2.0, 6.0)
+    """
     count(steps, "steps")
+    if probes:
+        count(probes, "probes")
     product, vector = _product(f, x)
     n, dtype = vector.size, vector.dtype
     steps = min(steps, n)
     rounding = 10 * n**0.5 * jnp.finfo(dtype).eps
+    key, trace_key = jax.random.split(key)
+    signs = jax.random.rademacher(trace_key, (probes, n), dtype)
 
     def apart(v: Array, basis: Array) -> Array:
         """v without its part in the span of the basis; once is not enough."""
@@ -173,10 +199,9 @@ def dominant(f: Callable, x: Any, key: Array, steps: int = 40) -> Extremes:
             v = v - dot(dot(basis, v), basis)
         return v
 
-    def step(i, state):
+    def lanczos(i, state, image):
         basis, diagonal, beside, v, scale = state
         basis = basis.at[i].set(v)
-        image = product(v)
         diagonal = diagonal.at[i].set(jnp.vdot(v, image))
         scale = jnp.maximum(scale, jnp.linalg.norm(image))
         rest = apart(image, basis)
@@ -187,14 +212,29 @@ def dominant(f: Callable, x: Any, key: Array, steps: int = 40) -> Extremes:
         v = _unit(jnp.where(closed, apart(new, basis), rest))
         return basis, diagonal, beside, v, scale
 
+    def step(i, carried):
+        state, traces = carried
+        if not probes:
+            return lanczos(i, state, product(state[3])), traces
+        probe = jnp.maximum(i - steps, 0)
+        v = jnp.where(i < steps, state[3], signs[probe])
+        image = product(v)
+        state = lax.cond(i < steps, lambda: lanczos(i, state, image), lambda: state)
+        return state, traces.at[probe].set(jnp.vdot(v, image))
+
     first = _unit(jax.random.normal(jax.random.fold_in(key, steps), (n,), dtype))
     zeros = jnp.zeros(steps, dtype)
     start = (jnp.zeros((steps, n), dtype), zeros, zeros, first, jnp.zeros((), dtype))
-    _, diagonal, beside, _, _ = lax.fori_loop(0, steps, step, start)
+    (_, diagonal, beside, _, _), traces = lax.fori_loop(
+        0, steps + probes, step, (start, jnp.zeros(probes, dtype))
+    )
     off = jnp.diag(beside[:-1], 1)
     values, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + off + off.T)
     error = beside[-1] * jnp.abs(vectors[-1, jnp.array([0, -1])]).max()
-    return Extremes(values[-1], _strongest(values), error)
+    spread = traces.std(ddof=min(probes - 1, 1)) if probes else jnp.zeros((), dtype)
+    mean = traces.sum() / max(probes, 1)
+    trace = Estimate(mean, spread / max(probes, 1) ** 0.5)
+    return Extremes(values[-1], _strongest(values), error), trace
 
 
 def spectrum(
@@ -232,9 +272,8 @@ def spectrum(
             f"x has {n} entries and no key was given; expected one, because beyond "
             f"{DENSE} entries the curvature is estimated by random vectors."
         )
-    key, trace_key = jax.random.split(key)
-    ends = dominant(f, x, key, steps)
-    return Spectrum(*ends, *hutchinson(f, x, trace_key, samples, chunk))
+    ends, trace = glance(f, x, key, steps, samples)
+    return Spectrum(*ends, *trace)
 
 
 def _product(f: Callable, x: Any) -> tuple[Callable, Array]:

@@ -82,8 +82,18 @@ def settings(arg: str | None = None) -> ConfigDict:
     search.clip = 5.0  # largest global norm of the gradient; 0 does not clip
     search.alpha_spread = 1e-3  # of alpha's normal initial values; 0: all equal
     search.cutout = 0  # side of the square cut out of each image; 0 for none
+    search.cutout_ramp = False  # True: its probability grows from 0 to 1
     search.drop_path = 0.0  # the last epoch's probability, ramped up from 0
     search.auxiliary = 0.0  # weight of an auxiliary head's training loss; 0: no head
+
+    config.collapse = collapse = ConfigDict()
+    collapse.interval = 0  # epochs between measurements of the curvature; 0: none
+    collapse.images = 16  # validation images of a measurement
+    collapse.products = 8  # Hessian-vector products for the dominant eigenvalue
+    collapse.probes = 2  # and for the trace; 0: no trace
+    collapse.remedy = "none"  # or "stop" (DARTS-ES), "adapt" (DARTS-ADA)
+    collapse.penalty = 0.0  # weight of the Hessian's norm in alpha's loss
+    collapse.most_skips = 8  # skip connections that a normal cell keeps; 8: any number
 
     config.retrain = retrain = ConfigDict()
     retrain.channels = 16  # C of the first cell
@@ -200,6 +210,9 @@ def _paper(config: ConfigDict, arg: str) -> None:
         channels=36, cells=20, epochs=600, batch=96, rate=0.025, cutout=16,
         drop_path=0.2,
     )  # fmt: skip
+    config.collapse.update(
+        interval=2, images=config.search.batch, products=16, probes=4
+    )
     if config.space.name and name != "cifar10":
         config.retrain.update(channels=16, cells=8)
     if name == "imagenet":

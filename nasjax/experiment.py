@@ -5,6 +5,7 @@ search -> discretise -> retrain (and a random architecture beside it) -> test
 
 from __future__ import annotations
 
+import functools
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from nasjax import checks, nets, parallel, report
+from nasjax import checks, nets, parallel, report, rollback
 from nasjax.compiling import compiled_programs
 from nasjax.data import augment as augmentation
 from nasjax.data import sources, splits
@@ -194,6 +195,7 @@ def _run(
             for name, (model, outcome) in trained.items()
         }
         retrained = [outcome for _, outcome in trained.values()]
+        passed = [outcome for stage in searched for outcome in stage.outcomes]
         macro = experiment.retrain_macro
         count = nets.count_genotype(
             genotype,
@@ -213,10 +215,11 @@ def _run(
             "test_accuracy": accuracy["retrain"],
             "random_test_accuracy": accuracy.get("retrain_random"),
             **count,
-            "supernet_valid_accuracy": searched[-1].metrics["valid_accuracy"],
+            "supernet_valid_accuracy": passed[-1].metrics["valid_accuracy"],
+            "stops": [stop._asdict() for stage in searched for stop in stage.stops],
             "seconds": {
-                "compile": sum(o.seconds["compile"] for o in searched + retrained),
-                "search": sum(o.seconds["run"] for o in searched),
+                "compile": sum(o.seconds["compile"] for o in passed + retrained),
+                "search": sum(o.seconds["run"] for o in passed),
                 "retrain": sum(o.seconds["run"] for o in retrained),
             },
             "interrupted": folder.interrupted,
@@ -228,31 +231,26 @@ def _run(
 
 
 def _search(experiment: Experiment, key, folder: RunFolder, progress: Progress):
-    """The genotype, and the outcomes of all stages."""
-    config, previous, outcomes = experiment.config, None, []
+    """The genotype, and what all stages came to."""
+    data, previous, searched = experiment.data, None, []
     for stage in experiment.stages:
-        problem, search = stage.begin(previous)
-        phase = search_phase(
-            stage.name,
-            search,
-            problem,
-            experiment.data.weights,
-            experiment.data.arch,
-            experiment.search_augment,
-            config.search.batch,
-            derive(key, stage.name),
-            experiment.where,
-            config.parallel,
-            folder,
+
+        def phase_of(name: str, problem: Problem, search: Search, stage=stage):
+            return search_phase(
+                name, search, problem, data.weights, data.arch,
+                experiment.search_augment, experiment.config,
+                derive(key, stage.name), experiment.where, folder,
+            )  # fmt: skip
+
+        begin = functools.partial(stage.begin, previous)
+        found = rollback.run(
+            stage.name, begin, phase_of, experiment.config, folder, progress
         )
-        outcome = run_phase(
-            phase, folder, progress, config.checkpoint_every, config.log_every
-        )
-        arch = jax.device_get(outcome.state.arch)
-        previous = stage.finish(search, problem.space, arch)
+        arch = jax.device_get(found.state.arch)
+        previous = stage.finish(found.search, found.problem.space, arch)
         folder.write_outcome(stage.outcome, previous)
-        outcomes.append(outcome)
-    return Genotype.from_json(previous, problem.space), outcomes
+        searched.append(found)
+    return Genotype.from_json(previous, found.problem.space), searched
 
 
 def _retrain(

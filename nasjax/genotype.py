@@ -227,7 +227,9 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
         raise UserError(f"{path}: {error}") from None
 
 
-def discretise(mix: Mapping[str, np.ndarray], space: CellSpace) -> Genotype:
+def discretise(
+    mix: Mapping[str, np.ndarray], space: CellSpace, most_skips: int | None = None
+) -> Genotype:
     """The DARTS rule: per node the `picks` strongest edges, on each its best operation.
 
     `none` never counts: neither for an edge's strength nor as its operation. Ties
@@ -235,15 +237,18 @@ def discretise(mix: Mapping[str, np.ndarray], space: CellSpace) -> Genotype:
     node's pairs are listed from the strongest edge down.
 
     Args:
-      mix: cell type -> mixing weights [E, O] (alpha AFTER the softmax).
+      mix: cell type -> mixing weights [E, O] (alpha AFTER the softmax), none negative.
       space: the space whose edges and primitives index them.
+      most_skips: skip connections that a normal cell keeps at most. While it has more,
+        the weakest of them is taken away and the rule applied again (P-DARTS,
+        arXiv 1904.12760, section 3.3). Where nothing else is left a skip stays.
 
     Raises:
       UserError: weights are missing, of another shape or not finite.
     """
     cells = {}
     for name in space.types:
-        edges, shape = space.edges_of(name), space.alpha_shape(name)
+        shape = space.alpha_shape(name)
         real = _real(space, name)
         if name not in mix:
             raise unknown("cell type in the mixing weights", name, mix)
@@ -258,15 +263,30 @@ def discretise(mix: Mapping[str, np.ndarray], space: CellSpace) -> Genotype:
                 f"The mixing weights of cell {name!r} are not finite, so they give no "
                 "architecture; lower the architecture learning rate and search again."
             )
-        weights, pairs = np.where(real, weights, -np.inf), []
-        for node in space.concat:
-            rows = np.array([e for e, (_, t) in enumerate(edges) if t == node])
-            strength = weights[rows].max(axis=1)
-            for row in rows[np.argsort(-strength, kind="stable")[: space.picks]]:
-                op = space.operations(name, edges[row])[int(weights[row].argmax())]
-                pairs.append((op, edges[row][0]))
-        cells[name] = tuple(pairs)
+        weights = np.where(real, weights, -np.inf)
+        kept = _strongest(weights, space, name)
+        while most_skips is not None and space.role(name) == "normal":
+            skips = [(row, op) for row, op, each in kept if each == "skip_connect"]
+            weakest = min(skips, key=lambda at: weights[at], default=None)
+            if len(skips) <= most_skips or weakest is None or weights[weakest] < 0:
+                break
+            weights[weakest] = -1.0
+            kept = _strongest(weights, space, name)
+        edges = space.edges_of(name)
+        cells[name] = tuple((op, edges[row][0]) for row, _, op in kept)
     return Genotype(space.name, cells, space.concat)
+
+
+def _strongest(weights: np.ndarray, space: CellSpace, kind: str) -> list:
+    """(edge's row, operation's column, operation) of the pairs of a cell, in turn."""
+    edges, kept = space.edges_of(kind), []
+    for node in space.concat:
+        rows = np.array([e for e, (_, t) in enumerate(edges) if t == node])
+        strength = weights[rows].max(axis=1)
+        for row in rows[np.argsort(-strength, kind="stable")[: space.picks]]:
+            column = int(weights[row].argmax())
+            kept.append((row, column, space.operations(kind, edges[row])[column]))
+    return kept
 
 
 def random_genotype(seed: int, space: CellSpace) -> Genotype:

@@ -42,6 +42,10 @@ class Phase(NamedTuple):
             None. It is timed apart.
         evaluate: (state) -> metrics, floats; called when an epoch or the phase ends.
         estimator: how a search moves alpha; every line of the log says it.
+        start: the step of the state that `init` gives; above 0 after a roll-back.
+        over: whether the phase ends before its last step; asked at the start, too.
+        keeps: (step, newest step) -> whether the checkpoint of a step is kept beside
+            the two newest. One is written where (step, step) is.
     """
 
     name: str
@@ -52,6 +56,9 @@ class Phase(NamedTuple):
     compile: Callable[[State], str | None]
     evaluate: Callable[[State], Mapping[str, float]]
     estimator: str | None = None
+    start: int = 0
+    over: Callable[[], bool] = lambda: False
+    keeps: Callable[[int, int], bool] = lambda step, newest: False
 
 
 class Outcome(NamedTuple):
@@ -159,7 +166,8 @@ def run_phase(
     with signals() as flag, contextlib.closing(progress):
         run = _Run(phase, folder)
         folder.drop_after(phase.name, run.step)
-        if run.step < phase.steps and flag.signum is None:
+        over = run.step >= phase.steps or phase.over()
+        if not over and flag.signum is None:
             progress.line(f"{phase.name}: compiling")
             begun = time.perf_counter()
             remark = phase.compile(run.state)
@@ -170,15 +178,16 @@ def run_phase(
                 progress.line(f"{phase.name}: {remark}")
         progress.update(phase.name, run.step, phase.steps, {}, phase.estimator)
         run.begun = time.perf_counter() - run.run_seconds
-        while flag.signum is None and run.step < phase.steps:
+        while flag.signum is None and not over:
             run.advance()
             line = {}
             if run.step % log_every == 0 or run.ends_epoch():
                 line = run.look()
                 folder.log(run.stamp(line))
             progress.update(phase.name, run.step, phase.steps, line, phase.estimator)
-            if run.step % checkpoint_every == 0:
+            if run.step % checkpoint_every == 0 or phase.keeps(run.step, run.step):
                 run.save()
+            over = run.step >= phase.steps or (run.ends_epoch() and phase.over())
         run.save()
         if flag.signum is not None:
             raise Interrupted(phase.name, run.step, flag.signum)
@@ -190,14 +199,16 @@ class _Run:
 
     def __init__(self, phase: Phase, folder: RunFolder):
         self.phase = phase
-        self.checkpoints = Checkpoints(folder.path / "checkpoints" / phase.name)
+        self.checkpoints = Checkpoints(
+            folder.path / "checkpoints" / phase.name, also=phase.keeps
+        )
         self.evaluation: dict[str, float] = {}
         self.compile_seconds = self.run_seconds = 0.0
         self.pending: list[tuple[int, Mapping[str, jax.Array]]] = []
         self.saved = self.checkpoints.latest()
         if self.saved is None:
             begun = time.perf_counter()
-            self.step, self.state = 0, jax.tree.map(_strong, phase.init())
+            self.step, self.state = phase.start, jax.tree.map(_strong, phase.init())
             self.compile_seconds = time.perf_counter() - begun
         else:
             abstract = jax.eval_shape(phase.init)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from nasjax import collapse
 from nasjax.data.augment import Augment, prepare
 from nasjax.genotype import discretise
 from nasjax.keys import derive
@@ -57,10 +58,10 @@ def mixing(mix: Mapping[str, np.ndarray], space: CellSpace) -> dict[str, float]:
     """Signals of a search, with those of its collapse, of every cell type.
 
     entropy (nats), skip and none: alpha's entropy and the mean weights over the edges.
-    kept_skips, parametric: of the genotype at this moment, the share of skip
-    connections among its operators and how many operators have parameters. Where every
-    cell has its own alpha all are means over the cells. Bi et al., arXiv 1910.11831,
-    figures 1 and 8.
+    kept_skips, parameter_free: of the genotype at this moment, the share of skip
+    connections among its operators, and of operators that learn nothing. width, depth:
+    of its cells, see `nasjax.collapse`. Where every cell has its own alpha all are
+    means over the cells. Bi et al., arXiv 1910.11831, figures 1 and 8.
 
     Args:
       mix: mixing weights [E, O] of every cell type.
@@ -68,8 +69,8 @@ def mixing(mix: Mapping[str, np.ndarray], space: CellSpace) -> dict[str, float]:
     >>> from nasjax.spaces import darts
     >>> space = darts(("none", "skip_connect"))._replace(nodes=1, types=("normal",))
     >>> signals = mixing({"normal": np.array([[0.5, 0.5], [0.5, 0.5]])}, space)
-    >>> [signals[f"{name}_normal"] for name in ("none", "kept_skips", "parametric")]
-    [0.5, 1.0, 0.0]
+    >>> [signals[f"{name}_normal"] for name in ("none", "kept_skips", "parameter_free")]
+    [0.5, 1.0, 1.0]
     """
     genotype = discretise(mix, space)
     learns = {name for name in space.primitives if is_parametric(name)}
@@ -88,5 +89,9 @@ def mixing(mix: Mapping[str, np.ndarray], space: CellSpace) -> dict[str, float]:
                 note(word, kind, np.where(names == name, p, 0).sum(-1).mean())
         kept = [name for name, _ in genotype.cells[kind]]
         note("kept_skips", kind, kept.count("skip_connect") / len(kept))
-        note("parametric", kind, sum(name in learns for name in kept))
+        free = sum(name not in learns for name in kept)
+        note("parameter_free", kind, free / len(kept))
+        shape = genotype.cells[kind], space.inputs, space.picks
+        note("width", kind, collapse.width(*shape))
+        note("depth", kind, collapse.depth(*shape))
     return {name: round(float(np.mean(each)), 4) for name, each in signals.items()}

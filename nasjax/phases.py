@@ -9,12 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array
+from ml_collections import ConfigDict
 
 from nasjax import memory, metrics, parallel
 from nasjax.compiling import compiler_options, side_by_side
 from nasjax.data.augment import Augment, epoch_indices, prepare, random_indices
 from nasjax.data.splits import Part
 from nasjax.folder import RunFolder
+from nasjax.instruments import instruments
 from nasjax.keys import derive, per_example
 from nasjax.loop import Phase
 from nasjax.nets import Model
@@ -34,27 +36,33 @@ def search_phase(
     weights: Part,
     arch: Part,
     augment: Augment,
-    batch: int,
+    config: ConfigDict,
     key: Array,
     where: Sequence[jax.Device],
-    mode: str,
     folder: RunFolder,
 ) -> Phase:
     """The search as a phase: alpha moves when it is due, then the weights."""
+    batch, mode = config.search.batch, config.parallel
     data = {"weights": on_devices(weights, where), "arch": on_devices(arch, where)}
     sizes = {half: part["label"].shape[0] for half, part in data.items()}
     space, direction = problem.space, search.direction
+
+    def cutout(state):
+        """Probability of cutting out (R-DARTS)."""
+        last = max(problem.epochs - 1, 1)
+        ramp = state.step // problem.steps_per_epoch / last
+        return ramp if config.search.cutout_ramp else 1.0
 
     def weight_batch(data, state):
         order = derive(state.key, "order")
         index = epoch_indices(order, state.step, batch, sizes["weights"])
         draw_key = derive(state.key, "weight batch", state.step)
-        return (_draw(data["weights"], index, draw_key, augment),)
+        return (_draw(data["weights"], index, draw_key, augment, cutout(state)),)
 
     def arch_batches(data, state):
         def one(half: str, key: Array):
             index = random_indices(derive(key, "index"), batch, sizes[half])
-            return _draw(data[half], index, key, augment)
+            return _draw(data[half], index, key, augment, cutout(state))
 
         train_key = derive(state.key, "look-ahead batches", state.step)
         train_keys = jax.random.split(train_key, direction.inner_steps)
@@ -63,6 +71,7 @@ def search_phase(
         return train, one("arch", val_key)
 
     measure = metrics.evaluation(problem.model, augment, batch)
+    interval = config.collapse.interval
     programs = _Programs(
         weight=parallel.data_parallel(
             search.weight_step, weight_batch, (0,), where, mode
@@ -81,15 +90,17 @@ def search_phase(
                 part,
             )
         ),
+        instruments=jax.jit(instruments(problem, search, augment, config.collapse)),
     )
     seen: dict[
         str, Array
     ] = {}  # of this start's last architecture step, for the log alone
 
     def compile(state) -> str:
-        programs.compile(
-            weight=(state, data), arch=(state, data), evaluate=(state, data["arch"])
-        )
+        needed = {"weight": data, "arch": data, "evaluate": data["arch"]}
+        if interval:
+            needed["instruments"] = data["arch"]
+        programs.compile(**{name: (state, part) for name, part in needed.items()})
         lower = (
             "lower --config.search.batch, --config.search.channels, or where there is "
             "one --config.arch.chunk (1), or set --config.remat=cell."
@@ -116,11 +127,14 @@ def search_phase(
         }
         folder.log(line)
         price = {} if problem.price is None else {"price": problem.price.of(state.arch)}
+        epoch = int(state.step) // problem.steps_per_epoch - 1
+        due = interval and (epoch % interval == 0 or epoch == problem.epochs - 1)
         return {
             "valid_loss": float(measured["loss"]),
             "valid_accuracy": float(measured["accuracy"]),
             **metrics.mixing(mix, space),
             **price,
+            **(programs["instruments"](state, data["arch"]) if due else {}),
         }
 
     return Phase(
@@ -190,12 +204,14 @@ def test_accuracy(
     return float(measured["accuracy"])
 
 
-def _draw(part, index: Array, key: Array, augment: Augment) -> dict[str, Array]:
+def _draw(
+    part, index: Array, key: Array, augment: Augment, cutout_prob: Any = 1.0
+) -> dict[str, Array]:
     """A batch: images as the network takes them, labels, and a key per example."""
     size = index.shape[0]
     keys = per_example(derive(key, "augment"), size)
     return {
-        "image": prepare(part["image"][index], keys, augment),
+        "image": prepare(part["image"][index], keys, augment, cutout_prob),
         "label": part["label"][index],
         "key": per_example(derive(key, "network"), size),
     }

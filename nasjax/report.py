@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasjax import nets, viz
+from nasjax import nets, vitals, viz
 from nasjax.folder import RunFolder
 from nasjax.genotype import Genotype
 from nasjax.spaces import CellSpace, Macro, darts
@@ -107,7 +107,7 @@ def closing(result: dict[str, Any], path: Path) -> str:
             f"{seconds['compile']:.0f} s compiling, {seconds['search']:.0f} s searching, "
             f"{seconds['retrain']:.0f} s retraining",
             f"everything is in {path}: genotype.json, result.json, cells.png, alpha.png, "
-            "curves.png, metrics.jsonl, checkpoints/",
+            "collapse.png, curves.png, metrics.jsonl, checkpoints/",
             "",
             "what to try next:",
             f"  nasjax show {path}",
@@ -119,16 +119,20 @@ def closing(result: dict[str, Any], path: Path) -> str:
 
 
 def pictures(folder: RunFolder, genotype: Genotype, space: CellSpace) -> None:
-    """cells.png, alpha.png of the last stage, edges.png of one before, curves.png."""
+    """cells.png; alpha.png and collapse.png of the last stage, edges.png of one before;
+    curves.png."""
     lines = folder.metrics()
     viz.draw(genotype, folder.path / "cells.png")
     viz.plot_curves(
         [line for line in lines if "mix" not in line], folder.path / "curves.png"
     )
     for phase, name in (("search", "alpha.png"), ("edges", "edges.png")):
-        seen = [line for line in lines if "mix" in line and line["phase"] == phase]
+        own = vitals.followed(lines, phase)
+        seen = [line for line in own if "mix" in line]
         if not seen:
             continue
+        if phase == "search":
+            vitals.draw(own, folder.path / "collapse.png")
         steps = np.array([line["step"] for line in seen])
         edges = {k: [(s, t) for s, t in own] for k, own in seen[0]["edges"].items()}
         history = {k: np.array([line["mix"][k] for line in seen]) for k in edges}

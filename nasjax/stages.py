@@ -24,13 +24,14 @@ class Stage(NamedTuple):
 
     Attributes:
       name: of its phase.
-      begin: (outcome of the stage before, or None) -> (Problem, Search).
+      begin: (outcome of the stage before, or None; weight decay of w, or None for the
+        config's) -> (Problem, Search).
       outcome: what its result is called: "genotype" for the last stage.
       finish: (Search, CellSpace, arch) -> that result, as JSON.
     """
 
     name: str
-    begin: Callable[[Any], tuple[Problem, Search]]
+    begin: Callable[..., tuple[Problem, Search]]
     outcome: str
     finish: Callable[[Search, CellSpace, Mapping], Any]
 
@@ -53,12 +54,12 @@ def stages(
       where: the devices.
     """
 
-    def edge_search(previous):
+    def edge_search(previous, weight_decay=None):
         del previous
         spread = config.search.alpha_spread
         problem = _problem(
             config, space, data, where, relax.paired_edges(space),
-            relax.initial_pairs(space, spread),
+            relax.initial_pairs(space, spread), weight_decay,
         )  # fmt: skip
         return problem, _algorithm(config, problem)
 
@@ -66,7 +67,7 @@ def stages(
         strongest = relax.strongest_pairs(arch, space)
         return {kind: [list(edge) for edge in own] for kind, own in strongest.items()}
 
-    def operator_search(previous):
+    def operator_search(previous, weight_decay=None):
         on = space
         if config.space.edges == "fixed":
             on = space.fixed()
@@ -77,12 +78,14 @@ def stages(
                 on = space.keep(edges)
         spread = config.search.alpha_spread
         problem = _problem(
-            config, on, data, where, relax.softmax, relax.initial_alpha(on, spread)
-        )
+            config, on, data, where, relax.softmax, relax.initial_alpha(on, spread),
+            weight_decay,
+        )  # fmt: skip
         return problem, _algorithm(config, problem)
 
     def genotype(search, space, arch):
-        return discretise(jax.device_get(search.mix(arch)), space).to_json()
+        mix = jax.device_get(search.mix(arch))
+        return discretise(mix, space, config.collapse.most_skips).to_json()
 
     last = Stage("search", operator_search, "genotype", genotype)
     if config.space.edges == "searched":
@@ -108,6 +111,7 @@ def _problem(
     where: Sequence[jax.Device],
     relaxation: relax.Relaxation,
     init_arch: Callable,
+    weight_decay: float | None,
 ) -> Problem:
     """What an algorithm searches on, as the config says."""
     settings = config.search
@@ -128,6 +132,7 @@ def _problem(
         )
 
     axis = parallel.axis_name(config.parallel)
+    decay = settings.weight_decay if weight_decay is None else weight_decay
     problem = Problem(
         space=space,
         model=supernet(axis),
@@ -135,7 +140,7 @@ def _problem(
         sgd=lambda rate, clip=True: optim.sgd(
             rate,
             settings.momentum,
-            settings.weight_decay,
+            decay,
             settings.clip if clip else 0.0,
         ),
         rate=optim.cosine(settings.rate, settings.rate_min, settings.epochs, steps),
@@ -150,6 +155,7 @@ def _problem(
         candidates=parallel.over_candidates(where, config.parallel),
         price=_price(config, space, data, relaxation),
         base=config.base,
+        penalty=config.collapse.penalty,
     )
     if axis is None:
         return problem

@@ -338,6 +338,44 @@ def plot_curves(
     _save(figure, path)
 
 
+def plot_panels(
+    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
+    x: str,
+    path: str | os.PathLike[str],
+) -> None:
+    """Plots curves in panels, four in a row; those without any point are left out.
+
+    Args:
+      panels: title -> name -> (x [T], y [T]).
+      x: what the x axis is.
+      path: the picture to write; its ending says the format: .png, .svg or .pdf.
+
+    Raises:
+      UserError: another ending, or the file cannot be written.
+    """
+    filled = {
+        title: {name: xy for name, xy in curves.items() if len(xy[0])}
+        for title, curves in panels.items()
+        if any(len(xy[0]) for xy in curves.values())
+    }
+    rows = max(-(-len(filled) // 4), 1)
+    figure = _figure((13, 2.7 * rows), layout="constrained")
+    grid = figure.subplots(rows, 4, squeeze=False).flat
+    for axes in grid[len(filled) :]:
+        axes.set_visible(False)
+    for axes, (title, curves) in zip(grid, filled.items(), strict=False):
+        for index, (name, xy) in enumerate(curves.items()):
+            colour = list(_COLOURS.values())[5 + index % 4]
+            mark = "o" if len(xy[0]) < 30 else None
+            axes.plot(*xy, marker=mark, ms=3, color=colour, label=_pretty(name))
+        axes.set_title(title, size=10)
+        axes.set_xlabel(x)
+        if len(curves) > 1:
+            axes.legend(fontsize=8)
+        _clean(axes)
+    _save(figure, path)
+
+
 def _nodes(genotype: Genotype, name: str) -> list[tuple[int, tuple]]:
     """(node, its pairs) for every intermediate node of a cell."""
     pairs, nodes = genotype.cells[name], genotype.concat

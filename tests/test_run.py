@@ -19,7 +19,7 @@ from nasjax.spaces import darts
 
 pytestmark = pytest.mark.slow
 
-PICTURES = ("cells.png", "alpha.png", "curves.png")
+PICTURES = ("cells.png", "alpha.png", "collapse.png", "curves.png")
 
 
 @pytest.fixture(scope="module")

@@ -229,16 +229,25 @@ def test_collapse_indicators():
     normal[0] = np.eye(8)[DARTS_8.index("sep_conv_3x3")]
     signals = metrics.mixing({"normal": normal, "reduce": weights}, space)
     assert signals["kept_skips_normal"] == 7 / 8 and signals["kept_skips_reduce"] == 1
-    assert signals["parametric_normal"] == 1 and signals["parametric_reduce"] == 0
+    free = signals["parameter_free_normal"], signals["parameter_free_reduce"]
+    assert free == (0.875, 1)
     np.testing.assert_allclose(signals["none_normal"], 0.5 * 13 / 14, atol=1e-4)
     own = {f"cell_{i}": weights for i in range(3)} | {"cell_3": normal}
     means = metrics.mixing(own, space.separate(4))
     assert set(means) == {
         f"{name}_cells"
-        for name in ("entropy", "skip", "none", "kept_skips", "parametric")
+        for name in (
+            "entropy",
+            "skip",
+            "none",
+            "kept_skips",
+            "parameter_free",
+            "width",
+            "depth",
+        )  # fmt: skip
     }
     np.testing.assert_allclose(means["kept_skips_cells"], (3 + 7 / 8) / 4, atol=1e-4)
-    assert means["parametric_cells"] == 0.25
+    assert means["parameter_free_cells"] == 0.9688
 
 
 def test_what_has_parameters():

@@ -16,11 +16,13 @@ import optax
 from jax import Array
 
 from nasjax import parallel
+from nasjax.hypergrad import hvp
 from nasjax.keys import derive
 from nasjax.nets import Model
 from nasjax.price import Price
 from nasjax.relax import Arch, Relaxation, identity, initial_alpha, softmax
 from nasjax.spaces import CellSpace
+from nasjax.zeroth.base import ravel
 
 
 class SearchState(NamedTuple):
@@ -123,6 +125,8 @@ class Problem(NamedTuple):
       smoothing: of the weight step; every direction of alpha and every look-ahead uses
         the clean mixing weights.
       base: name of the search that is wrapped, where the algorithm is a wrapper.
+      penalty: weight in alpha's loss of |H v|, H its Hessian in alpha and v a random
+        unit vector (the explicit Hessian regularisation of SmoothDARTS, section 4.2).
     """
 
     space: CellSpace
@@ -143,6 +147,7 @@ class Problem(NamedTuple):
     price: Price | None = None
     smoothing: Smoothing | None = None
     base: str = ""
+    penalty: float = 0.0
 
     def split(self, split: str) -> Problem:
         """The problem of a step whose "candidates", or whose "batch", is split over
@@ -163,7 +168,7 @@ class Losses(NamedTuple):
 
     Attributes:
       train: the training loss, with that of an auxiliary head.
-      val: the validation loss, of the classifier alone.
+      val: the validation loss, of the classifier alone, with the penalty.
       with_aux: `train` with (batch_stats, accuracy), for the weight step.
       still: of the classifier in evaluation mode, so with the running moments.
       outputs: what `train` is a convex function of, for `hypergrad.ggn`: logits.
@@ -243,9 +248,20 @@ def losses(problem: Problem, relaxation: Relaxation | None = None) -> Losses:
 
     axis = problem.axis
     averaged = parallel.averaged(with_aux, axis)
+    plain = parallel.averaged(val, axis)
+
+    def penalised(w, arch, batch):
+        v, restore = ravel(arch)
+        v = jax.random.normal(derive(batch["mix_key"], "penalty"), v.shape, v.dtype)
+        v = restore(v / jnp.linalg.norm(v))
+        curved = hvp(lambda arch, *_: plain(w, arch, batch), arch, None, None, v)
+        square = optax.tree.norm(curved, squared=True)
+        norm = jnp.sqrt(square + jnp.finfo(square.dtype).tiny)  # smooth at 0
+        return plain(w, arch, batch) + problem.penalty * norm
+
     return Losses(
         train=lambda w, arch, batch: averaged(w, arch, batch)[0],
-        val=parallel.averaged(val, axis),
+        val=penalised if problem.penalty else plain,
         with_aux=averaged,
         still=parallel.averaged(still, axis),
         outputs=parallel.shared(lambda *at: run(*at)[0], axis),

@@ -103,17 +103,26 @@ class CellSpace(NamedTuple):
         """The type whose alpha cell `index` uses; role: "normal" or "reduce"."""
         return role if role in self.types else f"cell_{index}"
 
+    def role(self, kind: str) -> str:
+        """What the cells of a type are: "normal" or "reduce".
+
+        >>> own = darts().separate(8)
+        >>> [kind for kind in own.types if own.role(kind) == "reduce"]
+        ['cell_2', 'cell_5']
+        """
+        reductions = {f"cell_{i}" for i in Macro(2, len(self.types)).reductions}
+        return "reduce" if kind == "reduce" or kind in reductions else "normal"
+
     def separate(self, cells: int) -> CellSpace:
         """The same space with an alpha of its own for each of `cells` cells.
 
         Space S2 of Amended-DARTS (arXiv 1910.11831, section 3.1.2).
         """
-        lists, reductions = self.lists, Macro(2, cells).reductions
-        if lists is not None:
-            roles = ("reduce" if i in reductions else "normal" for i in range(cells))
-            lists = tuple(lists[self.types.index(role)] for role in roles)
-        types = tuple(f"cell_{i}" for i in range(cells))
-        return self._replace(types=types, lists=lists)
+        own = self._replace(types=tuple(f"cell_{i}" for i in range(cells)), lists=None)
+        if self.lists is None:
+            return own
+        roles = [self.types.index(own.role(kind)) for kind in own.types]
+        return own._replace(lists=tuple(self.lists[role] for role in roles))
 
     def keep(self, kept: Mapping[str, Iterable[Edge]]) -> CellSpace:
         """The same space with only these edges, cell type -> (source, target)."""

@@ -18,6 +18,7 @@ import pytest
 from nasjax import nets, optim, parallel, phases
 from nasjax.data.augment import Augment
 from nasjax.data.splits import Part
+from nasjax.defaults import settings
 from nasjax.folder import RunFolder
 from nasjax.loop import run_phase
 from nasjax.progress import Progress
@@ -101,6 +102,8 @@ def case(name, mode):
         problem = problem._replace(whole=whole)
     search = ALGORITHMS[name](problem, config_of(name).arch)
     weights, arch = parts()
+    config = settings()
+    config.search.batch, config.parallel = BATCH, way
     caught, original = {}, parallel.data_parallel
 
     def catching(step, *rest):
@@ -110,8 +113,8 @@ def case(name, mode):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(phases.parallel, "data_parallel", catching)
         phase = phases.search_phase(
-            "search", search, problem, weights, arch, Augment(1, True, 0, (0.5,), (0.3,)), BATCH,
-            jax.random.key(0), where, way, folder=None,
+            "search", search, problem, weights, arch, Augment(1, True, 0, (0.5,), (0.3,)),
+            config, jax.random.key(0), where, folder=None,
         )  # fmt: skip
     # Steps are compiled when they are first used; evaluation is tested elsewhere.
     phase = phase._replace(

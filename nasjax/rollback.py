@@ -1,0 +1,148 @@
+"""A search that is watched while it goes on, and ended or taken back if it collapses.
+
+`config.collapse.remedy`: "stop" is DARTS-ES, "adapt" DARTS-ADA, of Zela et al.,
+"Understanding and Robustifying Differentiable Architecture Search", ICLR 2020,
+arXiv 1909.09656; when and where to is in `nasjax.collapse`. Any search takes them.
+
+A roll-back begins a phase of its own, "search_1", "search_2", ..., from the state that
+the phase before kept, with a larger weight decay. What has happened is read off the
+folder alone, so a killed run goes on as it would have.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from nasjax.checkpoint import Checkpoints
+from nasjax.collapse import DARTS_ES, Stop, adapt, detect
+from nasjax.folder import RunFolder
+from nasjax.loop import Outcome, Phase, run_phase
+from nasjax.progress import Progress
+from nasjax.search import Problem, Search, SearchState
+
+REMEDIES = ("none", "stop", "adapt")
+Series = tuple[tuple[int, float], ...]  # (epoch from 0, eigenvalue)
+
+
+class Searched(NamedTuple):
+    """What a watched search came to.
+
+    Attributes:
+      search: the algorithm, with the last weight decay.
+      space: as the problem's.
+      state: whose alpha is the result.
+      outcomes: of its phases.
+      stops: what was detected, in turn.
+    """
+
+    search: Search
+    problem: Problem
+    state: SearchState
+    outcomes: list[Outcome]
+    stops: list[Stop]
+
+
+def run(
+    name: str,
+    begin: Callable[[float], tuple[Problem, Search]],
+    phase_of: Callable[[str, Problem, Search], Phase],
+    config,
+    folder: RunFolder,
+    progress: Progress,
+) -> Searched:
+    """Runs a search to its end, or to where its remedy takes it.
+
+    Args:
+      name: of its first phase.
+      begin: weight decay -> what to search on, and how.
+      phase_of: (name, problem, search) -> its phase.
+      config: the run's.
+      folder: of the run.
+      progress: told of every step and every stop.
+
+    Raises:
+      UserError, Interrupted: as `run_phase`.
+    """
+    remedy, decay = config.collapse.remedy, config.search.weight_decay
+    own, start = name, None
+    earlier: Series = ()
+    outcomes: list[Outcome] = []
+    stops: list[Stop] = []
+    while True:
+        problem, search = begin(decay)
+        phase = phase_of(own, problem, search)
+        if start is not None:
+            begin_there = functools.partial(lambda state: state, start)
+            phase = phase._replace(start=int(start.step), init=begin_there)
+        heavier = adapt(decay) if remedy == "adapt" else None
+        if remedy == "stop" or heavier is not None:
+            phase = _watched(phase, folder, earlier, config.collapse.interval)
+        outcome = run_phase(
+            phase, folder, progress, config.checkpoint_every, config.log_every
+        )
+        outcomes.append(outcome)
+        stop = _stop(phase, folder, earlier) if phase.over() else None
+        if stop is None:
+            return Searched(search, problem, outcome.state, outcomes, stops)
+        stops.append(stop)
+        steps = (stop.epoch_returned + 1) * phase.steps_per_epoch
+        start = _kept(folder, name, len(stops), steps, phase)
+        words = (
+            f"{own}: the dominant eigenvalue of the Hessian grew too fast up to epoch "
+            f"{stop.epoch_detected + 1}; back to epoch {stop.epoch_returned + 1}"
+        )
+        if heavier is None:
+            progress.line(f"{words}, whose alpha is the result")
+            return Searched(search, problem, start, outcomes, stops)
+        progress.line(f"{words}, from where it goes on with weight decay {heavier:g}")
+        series = _series(folder, own, earlier)
+        earlier = tuple(each for each in series if each[0] <= stop.epoch_returned)
+        decay, own = heavier, f"{name}_{len(stops)}"
+
+
+def _watched(phase: Phase, folder: RunFolder, earlier: Series, interval: int) -> Phase:
+    """The phase that ends where its eigenvalues call for it, and keeps the states that
+    it may go back to."""
+    back = DARTS_ES.lookback(interval) * phase.steps_per_epoch
+
+    def keeps(step: int, newest: int) -> bool:
+        epoch, rest = divmod(step, phase.steps_per_epoch)
+        return not rest and (epoch - 1) % interval == 0 and newest - step <= back
+
+    over = lambda: _stop(phase, folder, earlier) is not None
+    return phase._replace(over=over, keeps=keeps)
+
+
+def _stop(phase: Phase, folder: RunFolder, earlier: Series) -> Stop | None:
+    series = _series(folder, phase.name, earlier)
+    last = phase.steps // phase.steps_per_epoch - 1
+    epochs = [epoch for epoch, _ in series]
+    return detect(epochs, [value for _, value in series], last)
+
+
+def _series(folder: RunFolder, phase: str, earlier: Series) -> Series:
+    """The eigenvalues that a phase has logged, after those before it."""
+    own = (
+        (line["epoch"] - 1, math.nan if value is None else value)
+        for line in folder.metrics()
+        if line.get("phase") == phase and "eigenvalue" in line
+        for value in [line["eigenvalue"]]
+    )
+    return (*earlier, *own)
+
+
+def _kept(folder: RunFolder, name: str, count: int, step: int, phase: Phase) -> Any:
+    """The state of a step, in the checkpoints of the first `count` phases' last one
+    that has it: what came before a roll-back is with the phase that was rolled back."""
+    abstract = jax.eval_shape(phase.init)
+    for back in reversed(range(count)):
+        own = f"{name}_{back}" if back else name
+        checkpoints = Checkpoints(folder.path / "checkpoints" / own)
+        if step in checkpoints.steps():
+            return checkpoints.restore(abstract, step)[1]
+    raise FileNotFoundError(f"no checkpoint of step {step} of {name} in {folder.path}")
