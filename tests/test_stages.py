@@ -234,18 +234,8 @@ def test_collapse_indicators():
     np.testing.assert_allclose(signals["none_normal"], 0.5 * 13 / 14, atol=1e-4)
     own = {f"cell_{i}": weights for i in range(3)} | {"cell_3": normal}
     means = metrics.mixing(own, space.separate(4))
-    assert set(means) == {
-        f"{name}_cells"
-        for name in (
-            "entropy",
-            "skip",
-            "none",
-            "kept_skips",
-            "parameter_free",
-            "width",
-            "depth",
-        )  # fmt: skip
-    }
+    names = "entropy skip none kept_skips parameter_free width depth"
+    assert set(means) == {f"{name}_cells" for name in names.split()}
     np.testing.assert_allclose(means["kept_skips_cells"], (3 + 7 / 8) / 4, atol=1e-4)
     assert means["parameter_free_cells"] == 0.9688
 
