@@ -34,7 +34,7 @@ class Searched(NamedTuple):
 
     Attributes:
       search: the algorithm, with the last weight decay.
-      space: as the problem's.
+      problem: likewise.
       state: whose alpha is the result.
       outcomes: of its phases.
       stops: what was detected, in turn.
@@ -103,6 +103,14 @@ def run(
         series = _series(folder, own, earlier)
         earlier = tuple(each for each in series if each[0] <= stop.epoch_returned)
         decay, own = heavier, f"{name}_{len(stops)}"
+
+
+def latest(folder: RunFolder, name: str, config) -> tuple[str, float]:
+    """(its name, weight decay) of the newest phase of a watched search."""
+    decay, count = config.search.weight_decay, 0
+    while (folder.path / "checkpoints" / f"{name}_{count + 1}").is_dir():
+        decay, count = adapt(decay) or decay, count + 1
+    return (f"{name}_{count}" if count else name), decay
 
 
 def _watched(phase: Phase, folder: RunFolder, earlier: Series, interval: int) -> Phase:

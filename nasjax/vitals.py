@@ -59,6 +59,12 @@ def series(lines: Lines, name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(list(seen)), np.array(list(seen.values()))
 
 
+def detected(lines: Lines, epochs: int) -> Stop | None:
+    """What DARTS-ES says of a search of so many epochs; see `collapse.detect`."""
+    at, values = series(lines, "eigenvalue")
+    return detect([int(epoch) - 1 for epoch in at], values.tolist(), epochs - 1)
+
+
 def kinds(lines: Lines) -> list[str]:
     """The cell types of a log."""
     names = dict.fromkeys(name for line in lines for name in line)
@@ -90,11 +96,7 @@ def verdict(lines: Lines, epochs: int) -> Verdict:
             f"{grown}."
         )
     at, values = series(lines, "eigenvalue")
-    stop = (
-        detect([int(e) - 1 for e in at], values.tolist(), epochs - 1)
-        if len(at)
-        else None
-    )
+    stop = detected(lines, epochs)
     if not len(at):
         reasons.append(
             "The dominant eigenvalue was not measured; search with "

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
-from nasjax import defaults, phases
+from nasjax import defaults, phases, rollback, vitals
 from nasjax.checkpoint import Checkpoints
 from nasjax.data.augment import prepare, random_indices
 from nasjax.errors import UserError
@@ -30,7 +30,7 @@ class Run(NamedTuple):
       experiment: rebuilt from config.json, on one device.
       problem: of the stage that `state` belongs to.
       search: likewise.
-      state: of the newest checkpoint.
+      state: of the newest checkpoint; of a search that was stopped, its result.
       folder: for reading; it is not locked.
       stage: name of that stage; "search" for the last one.
     """
@@ -59,8 +59,9 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
     experiment = _experiment(folder)
     previous, newest = None, None
     for stage in experiment.stages:
-        problem, search = stage.begin(previous)
-        checkpoints = Checkpoints(folder.path / "checkpoints" / stage.name)
+        own, decay = rollback.latest(folder, stage.name, experiment.config)
+        problem, search = stage.begin(previous, decay)
+        checkpoints = Checkpoints(folder.path / "checkpoints" / own)
         if checkpoints.latest() is None:
             break
         newest = (problem, search, checkpoints, stage.name)
@@ -82,7 +83,11 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
         )
     problem, search, checkpoints, name = newest
     abstract = jax.eval_shape(search.init, jax.random.key(0))
-    _, state, _ = checkpoints.restore(abstract)
+    step = None
+    if experiment.config.collapse.remedy == "stop":
+        stop = vitals.detected(vitals.followed(folder.metrics(), name), problem.epochs)
+        step = stop and (stop.epoch_returned + 1) * problem.steps_per_epoch
+    _, state, _ = checkpoints.restore(abstract, step)
     return Run(experiment, problem, search, state, folder, name)
 
 
@@ -103,10 +108,15 @@ def open_folder(workdir: str | Path) -> RunFolder:
     return RunFolder(path, read_json(path / "manifest.json") or {}, None)
 
 
-def _experiment(folder: RunFolder) -> Experiment:
+def config_of(folder: RunFolder) -> ConfigDict:
+    """The config of a run; fields that its version did not have are as they are now."""
     given = read_json(folder.path / "config.json") or {}
     # A run of an older version lacks the fields that came later.
-    config = ConfigDict(_filled(given, defaults.settings().to_dict()))
+    return ConfigDict(_filled(given, defaults.settings().to_dict()))
+
+
+def _experiment(folder: RunFolder) -> Experiment:
+    config = config_of(folder)
     try:
         # How the run was spread over devices is no part of what it found.
         config.update(devices=1, parallel="jit")

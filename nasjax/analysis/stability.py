@@ -1,0 +1,121 @@
+"""Whether a search has collapsed: a verdict in words, and the numbers it rests on.
+
+Reads the log of a finished, stopped or running search and draws its vital signs over the
+epochs. --measure adds what is exact and takes minutes, at the newest checkpoint: the
+spectrum of the Hessian of the validation loss in alpha, and what discretising costs
+beside its bound C = |H| |A' - A|^2, with A the mixing weights, A' their genotype's and
+|H| the spectral norm of the Hessian in A (SmoothDARTS, arXiv 2002.05283, eq. 5).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from nasjax import curvature, vitals
+from nasjax.analysis import commands, runs
+from nasjax.compiling import compiler_options
+from nasjax.errors import UserError
+from nasjax.keys import derive
+from nasjax.relax import discretised
+from nasjax.search.base import accuracy, cross_entropy
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    made = commands.parser("stability", __doc__ or "")
+    made.add_argument("--measure", action="store_true", help="take exact measurements")
+    for flag, default, about in (
+        ("--images", 256, "validation images of --measure, at most all there are"),
+        ("--chunk", 4, "Hessian-vector products of --measure at once"),
+    ):
+        made.add_argument(
+            flag, type=commands.positive, default=default, metavar="N",
+            help=f"{about} (default: {default})",
+        )  # fmt: skip
+    return commands.execute(_study, made, "stability", argv)
+
+
+def _study(arguments: argparse.Namespace) -> str:
+    folder = runs.open_folder(arguments.run)
+    config = runs.config_of(folder)
+    lines = vitals.followed(folder.metrics())
+    if not any("epoch" in line and "valid_loss" in line for line in lines):
+        raise UserError(
+            f"The search in {folder.path} has not ended an epoch yet; ask again later."
+        )
+    found = vitals.verdict(lines, config.search.epochs)
+    vitals.draw(lines, arguments.plot)
+    report: dict[str, Any] = {
+        "algorithm": config.algorithm,
+        "epochs": lines[-1]["epoch"],
+        "verdict": found.word,
+        "reasons": found.reasons,
+        "stop": found.stop and found.stop._asdict(),
+    }
+    head = f"{found.word.upper()} after {lines[-1]['epoch']} of {config.search.epochs}"
+    text = [f"{head} epochs of {config.algorithm}", *(f"  {r}" for r in found.reasons)]
+    if arguments.measure:
+        measured = _measured(arguments)
+        report["measured"] = measured
+        text.append(commands.table(["measured now", ""], list(measured.items())))
+    commands.write(arguments.json, report)
+    return "\n".join([*text, f"written: {arguments.json}, {arguments.plot}"])
+
+
+def _measured(arguments: argparse.Namespace) -> dict[str, float]:
+    """Exact numbers, at the newest checkpoint."""
+    run = runs.load(arguments.run, finished=False)
+    key = derive(jax.random.key(0), "stability")
+    _, val = runs.batches(run, key, 0, arguments.images)
+    model, space = run.problem.model, run.problem.space
+    variables = {"params": run.state.w, "batch_stats": run.state.batch_stats}
+
+    def logits(mix):
+        out, _ = model.apply(variables, mix, val["image"], train=True, key=val["key"])
+        return out.logits
+
+    loss = lambda mix: cross_entropy(logits(mix), val["label"])
+
+    def of_alpha(arch):
+        spectrum = curvature.spectrum(
+            lambda arch: loss(run.search.mix(arch)), arch, key, chunk=arguments.chunk
+        )
+        return spectrum._asdict()
+
+    def of_mix(arch):
+        mix = run.search.mix(arch)
+        chosen = discretised(space)(mix, None)
+        ends = curvature.dominant(loss, mix, key)
+        apart = optax.tree.norm(optax.tree.sub(chosen, mix), squared=True)
+        return {
+            "loss of the supernet": loss(mix),
+            "loss when discretised": loss(chosen),
+            "bound C of the difference": abs(ends.strongest) * apart,
+            "accuracy of the supernet": accuracy(logits(mix), val["label"]),
+            "accuracy when discretised": accuracy(logits(chosen), val["label"]),
+        }
+
+    options = compiler_options()
+    commands.say(f"measuring on {len(val['label'])} images at step {run.state.step}")
+    spectrum = jax.jit(of_alpha, compiler_options=options)(run.state.arch)
+    rest = jax.jit(of_mix, compiler_options=options)(run.state.arch)
+    names = {
+        "largest": "largest eigenvalue, in alpha",
+        "strongest": "largest in magnitude",
+        "error": "error of these",
+        "trace": "trace",
+        "trace_error": "error of the trace",
+    }
+    found = {names[name]: value for name, value in spectrum.items()} | rest
+    return {name: float(np.asarray(value)) for name, value in found.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
