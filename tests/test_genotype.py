@@ -266,3 +266,35 @@ def test_two_operations_from_one_source():
     assert row["sep_conv_3x3"] == row["skip_connect"] == 1 and sum(row.values()) == 2
     with pytest.raises(UserError, match="Unknown primitive"):
         one_hot(load("darts_v2"), darts(("none", "skip_connect")))
+
+
+def weights_with_skips():
+    """The normal cell keeps skips on 5 edges, of weights 0.90 to 0.94; sep3 is next."""
+    space = darts(("skip_connect", "sep_conv_3x3"))
+    mix = np.tile([0.2, 0.3], (14, 1))
+    for index, row in enumerate((0, 1, 3, 6, 12)):
+        mix[row] = 0.90 + 0.01 * index, 0.05
+    return space, {"normal": mix, "reduce": mix.copy()}
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 5, 8])
+def test_a_limit_on_skips_takes_the_weakest_away_from_normal_cells(most):
+    space, mix = weights_with_skips()
+    free, limited = discretise(mix, space), discretise(mix, space, most)
+    count = lambda kind, found: [op for op, _ in found.cells[kind]].count(
+        "skip_connect"
+    )
+    assert count("normal", free) == 5
+    assert count("normal", limited) == min(most, 5)
+    assert limited.cells["reduce"] == free.cells["reduce"]
+    kept = {(op, s) for op, s in limited.cells["normal"][6:]}
+    # The strongest, 0.94 on the edge from node 3 to node 5, goes last.
+    assert (("skip_connect", 3) in kept) == (most > 0)
+    assert discretise(mix, space, most) == limited and mix["normal"][0, 0] == 0.90
+
+
+def test_a_skip_stays_where_there_is_nothing_else():
+    space = darts(("skip_connect", "none"))
+    mix = {kind: np.full((14, 2), 0.5) for kind in space.types}
+    pairs = discretise(mix, space, 0).cells["normal"]
+    assert [op for op, _ in pairs] == ["skip_connect"] * 8

@@ -53,7 +53,7 @@ def start(place, workdir, **fields):
         f"--config={ROOT}/configs/zarts_mgs.py", f"--workdir={workdir}",
         *flags(
             data__path="images", checkpoint_every=1, arch__samples=2,
-            arch__inner_steps=1, arch__every=1, **fields,
+            arch__inner_steps=1, arch__every=1, collapse__interval=1, **fields,
         ),
     ]  # fmt: skip
     return subprocess.Popen(
