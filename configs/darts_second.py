@@ -5,6 +5,7 @@
 
 No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`,
 `:svhn`, `:imagenet`: the paper's setting; give the data with --config.data.path.
+`:cifar10-s1` to `:svhn-s4`: in the spaces S1 to S4 of R-DARTS.
 """
 
 from nasjax import defaults

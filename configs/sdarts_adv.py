@@ -9,6 +9,7 @@ settings under its name: --config.arch.zarts_mgs.samples=8. No argument: scikit-
 digits, minutes on two cores. `:cifar10`, `:cifar100`, `:svhn`, `:imagenet`: the paper's
 setting (for zarts_mgs add --config.search.warmup_epochs=10); give the data with
 --config.data.path.
+`:cifar10-s1` to `:svhn-s4`: in the spaces S1 to S4.
 """
 
 from nasjax import defaults

@@ -366,8 +366,8 @@ def plot_panels(
     for axes, (title, curves) in zip(grid, filled.items(), strict=False):
         for index, (name, xy) in enumerate(curves.items()):
             colour = list(_COLOURS.values())[5 + index % 4]
-            mark = "o" if len(xy[0]) < 30 else None
-            axes.plot(*xy, marker=mark, ms=3, color=colour, label=_pretty(name))
+            mark, dash = "o" if len(xy[0]) < 30 else None, ("-", "--")[index % 2]
+            axes.plot(*xy, dash, marker=mark, ms=3, color=colour, label=_pretty(name))
         axes.set_title(title, size=10)
         axes.set_xlabel(x)
         if len(curves) > 1:

@@ -11,7 +11,7 @@ from conftest import ROOT
 from nasjax import checks, defaults, zeroth
 from nasjax.errors import UserError
 from nasjax.search import ALGORITHMS
-from nasjax.spaces import DARTS_7, DARTS_8
+from nasjax.spaces import DARTS_7, DARTS_8, SPACES
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 VARIANTS = (None, "cifar10", "cifar100", "svhn", "imagenet")
@@ -62,7 +62,7 @@ def test_every_field_is_explained(path):
     seen = set()
     for number, line in enumerate(text.splitlines(), 1):
         found = re.match(
-            r" {4}((?:config|data|space|search|retrain|arch)\.\w+) = ", line
+            r" {4}((?:config|data|space|search|collapse|retrain|arch)\.\w+) = ", line
         )
         if not found or "ConfigDict()" in line or found[1] in seen:
             continue
@@ -75,7 +75,7 @@ def test_every_field_is_explained(path):
 
 def test_defaults_in_the_file_are_all_fields():
     text = (ROOT / "nasjax" / "defaults.py").read_text()
-    for group in ("data", "space", "search", "retrain"):
+    for group in ("data", "space", "search", "collapse", "retrain"):
         for name in defaults.settings()[group]:
             assert f"    {group}.{name} = " in text
 
@@ -151,6 +151,27 @@ def test_darts_second_order_differs_in_its_estimator_alone():
     assert second["arch"].pop("finite_difference") is False
     assert first.pop("algorithm") != second.pop("algorithm")
     assert first == second
+
+
+@every
+@pytest.mark.parametrize("space", ["s1", "s2", "s3", "s4"])
+def test_the_spaces_of_r_darts(path, space):
+    """Retrained nets of CIFAR-100 and SVHN are smaller (SmoothDARTS, section 5.5)."""
+    if path.stem == "amended":  # has spaces of its own by these names
+        pytest.skip()
+    for data, macro in {
+        "cifar10": (36, 20),
+        "cifar100": (16, 8),
+        "svhn": (16, 8),
+    }.items():
+        config = load(path, f"{data}-{space}")
+        assert (config.space.name, config.data.name) == (space, data)
+        assert (config.search.channels, config.search.cells) == (16, 8)
+        assert (config.retrain.channels, config.retrain.cells) == macro
+        assert checks.space(config.space.name, ()) == SPACES[space]
+        assert config.collapse.interval == 2 and checks.config(config)
+    with pytest.raises(UserError, match="variant"):
+        load(path, f"imagenet-{space}")
 
 
 def test_amended_and_its_spaces():
