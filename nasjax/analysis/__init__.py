@@ -7,6 +7,7 @@ run's folder; and each study is a command:
     python -m nasjax.analysis.condition RUN     condition numbers
     python -m nasjax.analysis.importance RUN    the weights of MGS
     python -m nasjax.analysis.convergence RUN   architectures of every k-th epoch
+    python -m nasjax.analysis.stability RUN     whether it has collapsed
 """
 
 from nasjax.analysis.measures import (

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from nasjax import experiment as experiments
-from nasjax import nets
+from nasjax import nets, vitals
 from nasjax.analysis import commands, plots, runs
 from nasjax.defaults import HOW
 from nasjax.errors import UserError
@@ -55,12 +55,12 @@ def architectures(
     """epoch -> what alpha would be discretised to after it.
 
     Args:
-      lines: of metrics.jsonl; those of the phase "search" with a "mix" count.
+      lines: of metrics.jsonl; those of the search with a "mix" count.
       space: of the search.
       steps_per_epoch: of the search.
       every: k; the last epoch is always there.
     """
-    seen = [line for line in lines if line["phase"] == "search" and "mix" in line]
+    seen = [line for line in vitals.followed(lines) if "mix" in line]
     mixes = {line["step"] // steps_per_epoch: line["mix"] for line in seen}
     return {
         epoch: discretise({k: np.asarray(v) for k, v in mix.items()}, space)

@@ -1,4 +1,4 @@
-"""The four studies of a real, tiny search, from the command line to their files."""
+"""The studies of a real, tiny search, from the command line to their files."""
 
 import json
 import os
@@ -14,7 +14,14 @@ from matplotlib.image import imread
 from tiny import shrink
 
 import nasjax
-from nasjax.analysis import condition, convergence, importance, landscape, runs
+from nasjax.analysis import (
+    condition,
+    convergence,
+    importance,
+    landscape,
+    runs,
+    stability,
+)
 from nasjax.checkpoint import Checkpoints
 from nasjax.errors import UserError
 from nasjax.experiment import build
@@ -173,3 +180,27 @@ def test_convergence_of_something_else_is_refused(finished, tmp_path, capsys):
     (tmp_path / "config.json").write_text(json.dumps({"run": {}}))
     assert convergence.main(arguments) == 2
     assert "holds a run of another config" in capsys.readouterr().err
+
+
+def test_stability_of_a_finished_search(finished, capsys):
+    assert stability.main([str(finished), "--measure", "--images=32"]) == 0
+    out = capsys.readouterr().out
+    found = read(finished / "stability.json")
+    assert found["verdict"].upper() in out and "after 2 of 2 epochs of zarts_mgs" in out
+    assert all(reason in out for reason in found["reasons"])
+    assert "was not measured" in " ".join(found["reasons"])
+    assert imread(finished / "stability.png")[..., :3].std() > 0.01
+    measured = found["measured"]
+    assert all(np.isfinite(value) for value in measured.values())
+    # Exactly, over all of alpha; so it is no smaller than along any direction.
+    largest, strongest = (
+        measured[name]
+        for name in ("largest eigenvalue, in alpha", "largest in magnitude")
+    )
+    assert largest <= abs(strongest) + 1e-6 and measured["error of these"] == 0
+    assert measured["bound C of the difference"] >= 0
+
+
+def test_stability_of_a_search_without_an_epoch(searched, capsys):
+    assert stability.main([str(searched[0])]) == 2
+    assert "has not ended an epoch yet" in capsys.readouterr().err
