@@ -23,7 +23,6 @@ from nasjax import nets, vitals
 from nasjax.analysis import commands, plots, runs
 from nasjax.defaults import HOW
 from nasjax.errors import UserError
-from nasjax.experiment import Experiment
 from nasjax.folder import RunFolder
 from nasjax.genotype import Genotype, discretise
 from nasjax.keys import derive
@@ -95,7 +94,7 @@ def _study(arguments: argparse.Namespace) -> str:
     with signals(), RunFolder.open(workdir, identity, manifest, free) as folder:
         with Progress(sys.stderr) as progress:
             results = {
-                name: _retrained(made, name, cell, folder, progress)
+                name: _retrained(run, name, cell, folder, progress)
                 for name, cell in cells.items()
             }
         rows = [
@@ -125,13 +124,22 @@ def _study(arguments: argparse.Namespace) -> str:
     )
 
 
+def _own(run: runs.Run, cell: Genotype) -> dict[str, Any] | None:
+    """What the run itself found of its last architecture, by the same retraining."""
+    result = run.folder.read_outcome("result")
+    if result is None or result["genotype"] != cell.to_json():
+        return None
+    return {name: result[name] for name in ("test_accuracy", "params", "macs")}
+
+
 def _retrained(
-    made: Experiment, name: str, cell: Genotype, folder: RunFolder, progress: Progress
+    run: runs.Run, name: str, cell: Genotype, folder: RunFolder, progress: Progress
 ) -> dict[str, Any]:
     """Test accuracy and size of one architecture; read where it is there."""
-    known = folder.read_outcome(name)
+    known = folder.read_outcome(name) or _own(run, cell)
     if known is not None:
         return known
+    made = run.experiment
     key = derive(jax.random.key(made.config.seed), "retrain")  # the run's own
     model, outcome = experiments._retrain(made, name, cell, key, folder, progress)
     accuracy = test_accuracy(
