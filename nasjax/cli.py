@@ -104,11 +104,14 @@ def _list(_: argparse.Namespace) -> str:
     from nasjax.search import ALGORITHMS
     from nasjax.spaces import SPACES
 
-    algorithms = {n: sys.modules[b.__module__].__doc__ for n, b in ALGORITHMS.items()}
-    spaces = {
-        name: f"{len(s.primitives)} operations: {', '.join(s.primitives)}"
-        for name, s in SPACES.items()
-    }
+    builders = {name: getattr(b, "func", b) for name, b in ALGORITHMS.items()}
+    algorithms = {n: sys.modules[b.__module__].__doc__ for n, b in builders.items()}
+    spaces = {}
+    for name, space in SPACES.items():
+        own = f"{space.alpha_shape('normal')[1]} of " if space.lists else ""
+        each = ", on each edge its own" if space.lists else ""
+        names = ", ".join(space.primitives)
+        spaces[name] = f"{own}{len(space.primitives)} operations{each}: {names}"
     data = {name: load.__doc__ for name, load in SOURCES.items()}
     data |= dict.fromkeys(EXTERNAL, "Bring the file: --config.data.path=FILE.npz")
     cells = ", ".join(PUBLISHED)

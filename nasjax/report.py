@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasjax import nets, vitals, viz
+from nasjax import curves, nets, vitals, viz
 from nasjax.folder import RunFolder
 from nasjax.genotype import Genotype
 from nasjax.spaces import CellSpace, Macro, darts
@@ -123,7 +123,7 @@ def pictures(folder: RunFolder, genotype: Genotype, space: CellSpace) -> None:
     curves.png."""
     lines = folder.metrics()
     viz.draw(genotype, folder.path / "cells.png")
-    viz.plot_curves(
+    curves.plot_curves(
         [line for line in lines if "mix" not in line], folder.path / "curves.png"
     )
     for phase, name in (("search", "alpha.png"), ("edges", "edges.png")):
@@ -137,7 +137,7 @@ def pictures(folder: RunFolder, genotype: Genotype, space: CellSpace) -> None:
         edges = {k: [(s, t) for s, t in own] for k, own in seen[0]["edges"].items()}
         history = {k: np.array([line["mix"][k] for line in seen]) for k in edges}
         names = {k: [space.operations(k, e) for e in own] for k, own in edges.items()}
-        viz.plot_alpha(history, steps, names, edges, folder.path / name)
+        curves.plot_alpha(history, steps, names, edges, folder.path / name)
 
 
 def _found(data: dict[str, Any]) -> Genotype:

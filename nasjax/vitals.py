@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nasjax import viz
+from nasjax import curves
 from nasjax.collapse import DARTS_ES, Stop, detect
 
 Lines = Sequence[Mapping[str, Any]]
@@ -156,4 +156,4 @@ def draw(lines: Lines, path: str | os.PathLike[str]) -> None:
         "width (c)": by_kind("width"),
         "depth": by_kind("depth"),
     }
-    viz.plot_panels(panels, "epoch", path)
+    curves.plot_panels(panels, "epoch", path)

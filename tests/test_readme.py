@@ -24,6 +24,7 @@ SETUP = "python -m venv .venv && . .venv/bin/activate && "
 DOCUMENTS = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff",
     "docs/hypergradients.md",
+    "docs/collapse.md",
     "docs/zarts.md",
 )  # fmt: skip
 

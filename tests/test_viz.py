@@ -1,11 +1,8 @@
 import subprocess
 import sys
-from itertools import pairwise
 
-import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.image import imread
 
 from nasjax import viz
 from nasjax.errors import UserError
@@ -62,7 +59,7 @@ def test_text_of_other_spaces():
 def figures(monkeypatch):
     """The figures that are drawn, instead of their files."""
     kept = []
-    monkeypatch.setattr(viz, "_save", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(viz, "save", lambda figure, path: kept.append(figure))
     return kept
 
 
@@ -102,65 +99,6 @@ def test_drawings_that_cannot_be_written(tmp_path):
         viz.draw(load("darts_v2"), tmp_path / "cells.gif")
     with pytest.raises(UserError, match="Cannot write the drawing"):
         viz.draw(load("darts_v2"), tmp_path / "missing" / "cells.png")
-
-
-def test_alpha_has_a_panel_for_every_edge(figures):
-    steps = np.array([0, 50, 100])
-    history = {name: np.random.rand(3, 14, 8) for name in DARTS.types}
-    viz.plot_alpha(
-        history,
-        steps,
-        {kind: DARTS.choices(kind) for kind in DARTS.types},
-        dict.fromkeys(DARTS.types, DARTS.edges),
-        "unused.png",
-    )
-    panels = [axes for axes in figures[0].axes if axes.get_visible()]
-    assert len(panels) == 28
-    names = ("$c_{k-2}$", "$c_{k-1}$", "2", "3", "4")
-    for edge, (axes, (source, node)) in enumerate(
-        zip(panels[:14], DARTS.edges, strict=True)
-    ):
-        assert axes.get_title() == f"{names[source]} → {node}"
-        for op, line in enumerate(axes.lines):
-            np.testing.assert_array_equal(line.get_xdata(), steps)
-            np.testing.assert_array_equal(
-                line.get_ydata(), history["normal"][:, edge, op]
-            )
-    colours = [line.get_color() for line in panels[0].lines]
-    assert len(set(colours)) == 8
-
-
-def test_curves(tmp_path, figures):
-    lines = [
-        {"phase": "search", "step": 10, "loss": 2.0, "accuracy": 0.2, "alpha": 1.0},
-        {"phase": "search", "step": 20, "loss": None, "valid_accuracy": 0.5},
-        {"phase": "retrain", "step": 10, "loss": 1.0},
-    ]
-    viz.plot_curves(lines, "unused.png")
-    panels = [axes for axes in figures[0].axes if axes.get_visible()]
-    found = [
-        (a.get_title(), a.get_ylabel(), [line.get_label() for line in a.lines])
-        for a in panels
-    ]
-    assert found == [
-        ("search", "loss", ["loss"]),
-        ("search", "accuracy", ["accuracy", "valid accuracy"]),
-        ("retrain", "loss", ["loss"]),
-    ]
-    assert all(b > a for a, b in pairwise(panels[1].lines[1].get_xdata()))
-    with pytest.raises(UserError, match="no loss or accuracy"):
-        viz.plot_curves([], "unused.png")
-
-
-def test_real_files(tmp_path):
-    history = {name: np.full((2, 14, 7), 1 / 7) for name in DARTS.types}
-    primitives = {kind: SPACES["darts7"].choices(kind) for kind in DARTS.types}
-    edges = dict.fromkeys(history, DARTS.edges)
-    viz.plot_alpha(history, np.arange(2), primitives, edges, tmp_path / "a.png")
-    lines = [{"phase": "search", "step": 1, "loss": 2.0}]
-    viz.plot_curves(lines, tmp_path / "c.png")
-    for name in ("a.png", "c.png"):
-        assert imread(tmp_path / name)[..., :3].std() > 0.01
 
 
 def test_text_needs_no_matplotlib():

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nasjax import viz
+from nasjax.figures import COLOURS, clean, new_figure, save
 
 _NAMES = (
     "sep_conv_3x3",
@@ -18,7 +18,7 @@ _NAMES = (
     "max_pool_3x3",
     "none",
 )
-BLUE, SKY, GREEN, ORANGE, PINK, GREY = (viz._COLOURS[name] for name in _NAMES)
+BLUE, SKY, GREEN, ORANGE, PINK, GREY = (COLOURS[name] for name in _NAMES)
 METHODS = {
     "DARTS 1st": ORANGE,
     "DARTS 2nd": PINK,
@@ -34,7 +34,7 @@ def landscape(report: Mapping[str, Any], path: Path) -> None:
     Each path of DARTS is on the panel it descends; the last one has all of them.
     """
     panels = report["panels"]
-    figure = viz._figure((3.5 * len(panels) + 0.8, 4.1), layout="constrained")
+    figure = new_figure((3.5 * len(panels) + 0.8, 4.1), layout="constrained")
     grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     axis, extent = np.asarray(report["axis"]), report["extent"]
     top = max(panel["spread"] for panel in panels)
@@ -80,12 +80,12 @@ def landscape(report: Mapping[str, Any], path: Path) -> None:
         ncols=len(names),
         fontsize=9,
     )
-    viz._save(figure, path)
+    save(figure, path)
 
 
 def condition(report: Mapping[str, Any], path: Path) -> None:
     """The ratio of every direction, for every M; the largest is Q."""
-    figure = viz._figure((5.2, 3.4), layout="constrained")
+    figure = new_figure((5.2, 3.4), layout="constrained")
     axes = figure.subplots()
     names = []
     for row, panel in enumerate(report["panels"]):
@@ -104,13 +104,13 @@ def condition(report: Mapping[str, Any], path: Path) -> None:
     axes.set_ylabel("relative change of the loss\nover relative change of α")
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_ylim(0, 1.18 * max(max(panel["ratios"]) for panel in report["panels"]))
-    viz._clean(axes)
-    viz._save(figure, path)
+    clean(axes)
+    save(figure, path)
 
 
 def importance(report: Mapping[str, Any], path: Path) -> None:
     """Left the candidates by loss and log q, right their sorted weights."""
-    figure = viz._figure((10.6, 3.7), layout="constrained")
+    figure = new_figure((10.6, 3.7), layout="constrained")
     left, right = figure.subplots(1, 2)
     log_q = np.asarray(report["log_q"]) - np.max(report["log_q"])
     left.plot(log_q, report["losses"], "o", color=SKY, ms=5, mec="none")
@@ -146,13 +146,13 @@ def importance(report: Mapping[str, Any], path: Path) -> None:
         *right.get_legend_handles_labels(), loc="outside right center", fontsize=8
     )
     for axes in (left, right):
-        viz._clean(axes)
-    viz._save(figure, path)
+        clean(axes)
+    save(figure, path)
 
 
 def convergence(report: Mapping[str, Any], path: Path) -> None:
     """Test accuracy, with its binomial standard error, and parameters, over the epochs."""
-    figure = viz._figure((8.4, 3.2), layout="constrained")
+    figure = new_figure((8.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     rows = report["epochs"]
     epochs = [row["epoch"] for row in rows]
@@ -171,6 +171,6 @@ def convergence(report: Mapping[str, Any], path: Path) -> None:
     right.plot(epochs, parameters, "o-", color=ORANGE)
     right.set(xlabel="epoch of the search", ylabel="parameters, thousands")
     for axes in (left, right):
-        viz._clean(axes)
+        clean(axes)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    viz._save(figure, path)
+    save(figure, path)
