@@ -162,7 +162,7 @@ class Problem(NamedTuple):
 class Losses(NamedTuple):
     """The losses of a supernet, all (w, arch, batch) -> scalar but for `outputs`.
 
-    batch is a dictionary: image [B, H, W, C], label [B], key [B] (one per example),
+    batch is a dictionary: image [B, H, W, C], label [B], key [B] (one per example; of drop path and noise),
     mix_key, drop_path, and batch_stats, which is only read. All in training mode, so
     that batch norm uses the moments of the batch.
 
@@ -220,7 +220,7 @@ def losses(problem: Problem, relaxation: Relaxation | None = None) -> Losses:
         mix = relaxation(arch, batch["mix_key"])
         drop_path = batch["drop_path"] if problem.drop_path else 0.0
         return problem.model.apply(
-            variables, mix, batch["image"], train=True, key=batch["key"],
+            variables, mix, batch["image"], train=True, key=batch.get("key"),
             drop_path=drop_path,
         )  # fmt: skip
 
@@ -242,7 +242,7 @@ def losses(problem: Problem, relaxation: Relaxation | None = None) -> Losses:
         variables = {"params": w, "batch_stats": batch["batch_stats"]}
         mix = relaxation(arch, batch["mix_key"])
         out, _ = problem.model.apply(
-            variables, mix, batch["image"], train=False, key=batch["key"]
+            variables, mix, batch["image"], train=False, key=batch.get("key")
         )
         return cross_entropy(out.logits, batch["label"])
 
