@@ -162,9 +162,9 @@ class Problem(NamedTuple):
 class Losses(NamedTuple):
     """The losses of a supernet, all (w, arch, batch) -> scalar but for `outputs`.
 
-    batch is a dictionary: image [B, H, W, C], label [B], key [B] (one per example; of drop path and noise),
-    mix_key, drop_path, and batch_stats, which is only read. All in training mode, so
-    that batch norm uses the moments of the batch.
+    batch is a dictionary: image [B, H, W, C], label [B], key [B] (one per example, of
+    drop path and noise), mix_key, drop_path, and batch_stats, which is only read. All
+    in training mode, so that batch norm uses the moments of the batch.
 
     Attributes:
       train: the training loss, with that of an auxiliary head.
