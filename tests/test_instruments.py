@@ -15,7 +15,7 @@ from nasjax.search import ALGORITHMS, Problem
 from nasjax.search.base import accuracy, cross_entropy, losses
 from nasjax.spaces import Macro, darts
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_quickly")]
 
 SPACE = darts(("skip_connect", "avg_pool_3x3", "dil_conv_3x3"))
 ADAM = SimpleNamespace(every=1, rate=3e-4, b1=0.5, b2=0.999, weight_decay=1e-3)

@@ -90,7 +90,7 @@ def runs(space: CellSpace, kind: str, reduces: bool) -> tuple[Run, ...]:
     >>> [len(run.rows) for run in runs(SPACES["darts"], "reduce", True)]
     [8, 6]
     >>> len(runs(SPACES["s1"], "normal", False))
-    9
+    6
     """
     edges, choices = space.edges_of(kind), space.choices(kind)
     alike = [

@@ -183,6 +183,7 @@ def test_convergence_of_something_else_is_refused(finished, tmp_path, capsys):
     assert "holds a run of another config" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_stability_of_a_finished_search(finished, capsys):
     assert stability.main([str(finished), "--measure", "--images=32"]) == 0
     out = capsys.readouterr().out
