@@ -125,6 +125,11 @@ def config(given: ConfigDict) -> ConfigDict:
             f"config.collapse.remedy is {given.collapse.remedy!r}, but the eigenvalues "
             "it looks at are not measured; set --config.collapse.interval=2."
         )
+    if given.collapse.remedy == "adapt" and not given.search.weight_decay:
+        raise UserError(
+            "config.collapse.remedy is 'adapt', which multiplies the weight decay, but "
+            "config.search.weight_decay is 0; set --config.search.weight_decay=3e-4."
+        )
     copy = ConfigDict(given.to_dict())
     copy.lock()
     return copy

@@ -81,7 +81,7 @@ def run(
             phase = phase._replace(start=int(start.step), init=begin_there)
         heavier = adapt(decay) if remedy == "adapt" else None
         if remedy == "stop" or heavier is not None:
-            phase = _watched(phase, folder, earlier, config.collapse.interval)
+            phase = _watched(phase, folder, earlier, config.collapse)
         outcome = run_phase(
             phase, folder, progress, config.checkpoint_every, config.log_every
         )
@@ -113,14 +113,18 @@ def latest(folder: RunFolder, name: str, config) -> tuple[str, float]:
     return (f"{name}_{count}" if count else name), decay
 
 
-def _watched(phase: Phase, folder: RunFolder, earlier: Series, interval: int) -> Phase:
+def _watched(phase: Phase, folder: RunFolder, earlier: Series, settings) -> Phase:
     """The phase that ends where its eigenvalues call for it, and keeps the states that
-    it may go back to."""
+    it may go back to: all, if a later roll-back may go further back than this one."""
+    interval = settings.interval
     back = DARTS_ES.lookback(interval) * phase.steps_per_epoch
+    if settings.remedy == "adapt":
+        back = phase.steps
 
     def keeps(step: int, newest: int) -> bool:
         epoch, rest = divmod(step, phase.steps_per_epoch)
-        return not rest and (epoch - 1) % interval == 0 and newest - step <= back
+        measured = not rest and (epoch - 1) % interval == 0
+        return measured and epoch > DARTS_ES.first_epoch and newest - step <= back
 
     over = lambda: _stop(phase, folder, earlier) is not None
     return phase._replace(over=over, keeps=keeps)

@@ -74,6 +74,19 @@ BAD = {
         "did you mean 'sep_conv_3x3'",
     ),
     "no primitives": (lambda: {"space__primitives": ()}, "at least one"),
+    "adapted from nothing": (
+        lambda: {
+            "collapse__remedy": "adapt",
+            "collapse__interval": 2,
+            "search__weight_decay": 0.0,
+        },
+        "search.weight_decay is 0",
+    ),
+    "an unwatched remedy": (
+        lambda: {"collapse__remedy": "stop"},
+        "set --config.collapse.interval=2",
+    ),
+    "unknown space": (lambda: {"space__name": "s5"}, "Unknown space 's5'"),
     "none alone": (lambda: {"space__primitives": ("none",)}, "at least one"),
     "primitive twice": (
         lambda: {"space__primitives": ("skip_connect",) * 2},
