@@ -60,6 +60,7 @@ def collected(root: Path) -> dict:
                 "stops": result.get("stops", []),
                 "retrained": retrained,
                 "genotype": result["genotype"],
+                "image_reaches_classifier": reaches(result["genotype"]),
                 "parameters": result["params"],
                 "seconds": result["seconds"],
                 **own,
@@ -74,29 +75,66 @@ def free(run: dict, epoch: int) -> float:
     ) / 2
 
 
+def noise(run: dict, kind: str) -> int:
+    """How many of the 8 operators of a found cell are noise."""
+    return sum(op == "noise" for op, _ in run["genotype"][kind])
+
+
+def reaches(genotype: dict) -> bool:
+    """Whether an image reaches the classifier of the 3 retrained cells but as noise."""
+    states = [True, True]
+    for kind in ("normal", "reduce", "reduce"):
+        nodes = list(states)
+        for node in range(4):
+            pairs = genotype[kind][2 * node : 2 * node + 2]
+            nodes.append(any(op != "noise" and nodes[source] for op, source in pairs))
+        states = [states[1], any(nodes[2:])]
+    return states[1]
+
+
 def draw(found: dict) -> None:
     figure = Figure(figsize=(13, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    for (name, runs), colour in zip(found.items(), COLOURS, strict=False):
-        for index, run in enumerate(runs.values()):
-            label = NAMES[name] if index == 0 else None
-            style = {"color": colour, "lw": 1, "alpha": 0.9, "label": label}
-            left.plot(
-                list(run["eigenvalue"]), list(run["eigenvalue"].values()), **style
-            )
-            epochs = list(run["parameter_free_normal"])
-            middle.plot(epochs, [free(run, epoch) for epoch in epochs], **style)
+    for place, ((name, runs), colour) in enumerate(
+        zip(found.items(), COLOURS, strict=False)
+    ):
+        each = list(runs.values())
+        for axes, values in (
+            (left, [run["eigenvalue"] for run in each]),
+            (
+                middle,
+                [
+                    {e: free(run, e) for e in run["parameter_free_normal"]}
+                    for run in each
+                ],
+            ),
+        ):
+            for own in values:
+                axes.plot(
+                    list(own), list(own.values()), color=colour, lw=0.8, alpha=0.35
+                )
+            epochs = sorted(set.intersection(*map(set, values)))
+            mean = [np.mean([own[epoch] for own in values]) for epoch in epochs]
+            axes.plot(epochs, mean, color=colour, lw=2, label=NAMES[name])
+        for run in each:
             points = sorted(run["retrained"].items())
-            right.plot(*zip(*points, strict=True), marker="o", ms=4, **style)
+            x = [place + 0.25 * (epoch / 20 - 1.5) for epoch, _ in points]
+            right.plot(
+                x, [y for _, y in points], color=colour, marker="o", ms=4, lw=0.8
+            )
     for axes, title in (
         (left, "dominant eigenvalue of the Hessian"),
         (middle, "operators without parameters, both cells"),
-        (right, "test accuracy after retraining"),
+        (right, "test accuracy retrained, epoch 20 and result"),
     ):
         axes.set_title(title, size=10)
-        axes.set_xlabel("epoch of the search")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
+        axes.set_xlabel("epoch of the search" if axes is not right else "")
+    right.set_xticks(
+        range(len(found)), [NAMES[name].split(",")[0] for name in found], size=8
+    )
+    right.axhline(0.1, color="#666666", lw=0.8, ls=":")
     left.set_yscale("log")
     figure.legend(
         *left.get_legend_handles_labels(), loc="outside lower center", ncols=len(found)
@@ -106,7 +144,7 @@ def draw(found: dict) -> None:
 
 def table(found: dict) -> str:
     rows = [
-        "| | noise in normal / reduce | eigenvalue | retrained, epoch 20 | epoch 40 |",
+        "| | noise in normal / reduce | eigenvalue | retrained, epoch 20 | retrained, result |",
         "|---|---|---|---|---|",
     ]
     for name, runs in found.items():
@@ -114,7 +152,7 @@ def table(found: dict) -> str:
         last = lambda run, kind: list(run[kind].values())[-1]
         percent = lambda values: ", ".join(f"{100 * v:.1f}" for v in values) + " %"
         normal, reduce = (
-            ", ".join(f"{8 * last(run, f'parameter_free_{kind}'):.0f}" for run in each)
+            ", ".join(str(noise(run, kind)) for run in each)
             for kind in ("normal", "reduce")
         )
         first = ", ".join(
