@@ -170,6 +170,6 @@ def table(found: dict) -> str:
 
 if __name__ == "__main__":
     study = collected(Path(sys.argv[1]))
-    (HERE / "study.json").write_text(json.dumps(study, indent=1) + "\n")
+    (HERE / "study.json").write_text(json.dumps(study) + "\n")
     draw(study)
     print(table(study))
