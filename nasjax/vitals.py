@@ -61,8 +61,9 @@ def series(lines: Lines, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def detected(lines: Lines, epochs: int) -> Stop | None:
     """What DARTS-ES says of a search of so many epochs; see `collapse.detect`."""
-    at, values = series(lines, "eigenvalue")
-    return detect([int(epoch) - 1 for epoch in at], values.tolist(), epochs - 1)
+    seen = {line["epoch"]: line["eigenvalue"] for line in lines if "eigenvalue" in line}
+    values = [np.nan if value is None else value for value in seen.values()]
+    return detect([epoch - 1 for epoch in seen], values, epochs - 1)
 
 
 def kinds(lines: Lines) -> list[str]:
@@ -84,6 +85,8 @@ def verdict(lines: Lines, epochs: int) -> Verdict:
     reasons, collapsed = [], False
     for kind in kinds(lines):
         at, share = series(lines, f"parameter_free_{kind}")
+        if not len(at):  # the log of an older version
+            continue
         skips = series(lines, f"skip_{kind}")[1]
         collapsed |= bool(share[-1] >= HALF and share[-1] > share[0])
         grown = "" if not len(skips) else (

@@ -46,7 +46,8 @@ def _study(arguments: argparse.Namespace) -> str:
     folder = runs.open_folder(arguments.run)
     config = runs.config_of(folder)
     lines = vitals.followed(folder.metrics())
-    if not any("epoch" in line and "valid_loss" in line for line in lines):
+    ended = [line["epoch"] for line in lines if "valid_loss" in line]
+    if not ended:
         raise UserError(
             f"The search in {folder.path} has not ended an epoch yet; ask again later."
         )
@@ -54,12 +55,12 @@ def _study(arguments: argparse.Namespace) -> str:
     vitals.draw(lines, arguments.plot)
     report: dict[str, Any] = {
         "algorithm": config.algorithm,
-        "epochs": lines[-1]["epoch"],
+        "epochs": ended[-1],
         "verdict": found.word,
         "reasons": found.reasons,
         "stop": found.stop and found.stop._asdict(),
     }
-    head = f"{found.word.upper()} after {lines[-1]['epoch']} of {config.search.epochs}"
+    head = f"{found.word.upper()} after {ended[-1]} of {config.search.epochs}"
     text = [f"{head} epochs of {config.algorithm}", *(f"  {r}" for r in found.reasons)]
     if arguments.measure:
         measured = _measured(arguments)

@@ -119,8 +119,8 @@ class CellSpace(NamedTuple):
         Space S2 of Amended-DARTS (arXiv 1910.11831, section 3.1.2).
         """
         own = self._replace(types=tuple(f"cell_{i}" for i in range(cells)), lists=None)
-        if self.lists is None:
-            return own
+        if self.lists is None or self.types == own.types:
+            return own._replace(lists=self.lists)
         roles = [self.types.index(own.role(kind)) for kind in own.types]
         return own._replace(lists=tuple(self.lists[role] for role in roles))
 
