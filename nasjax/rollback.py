@@ -20,6 +20,7 @@ import jax
 
 from nasjax.checkpoint import Checkpoints
 from nasjax.collapse import DARTS_ES, Stop, adapt, detect
+from nasjax.errors import UserError
 from nasjax.folder import RunFolder
 from nasjax.loop import Outcome, Phase, run_phase
 from nasjax.progress import Progress
@@ -157,4 +158,7 @@ def _kept(folder: RunFolder, name: str, count: int, step: int, phase: Phase) -> 
         checkpoints = Checkpoints(folder.path / "checkpoints" / own)
         if step in checkpoints.steps():
             return checkpoints.restore(abstract, step)[1]
-    raise FileNotFoundError(f"no checkpoint of step {step} of {name} in {folder.path}")
+    raise UserError(
+        f"The search would go back to step {step}, but {folder.path / 'checkpoints'} has "
+        "no checkpoint of it any more; start again in a new folder with --workdir."
+    )

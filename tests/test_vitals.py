@@ -56,3 +56,9 @@ def test_the_picture_has_a_panel_for_all_that_was_measured(tmp_path):
     vitals.draw(log([0.25] * 50, GROWN, [0.5] * 50), tmp_path / "many.svg")
     text = (tmp_path / "many.svg").read_text()
     assert (tmp_path / "few.png").stat().st_size > 1000 and "<svg" in text
+
+
+def test_an_eigenvalue_that_is_no_number_stops_nothing_and_breaks_nothing():
+    lines = log([0.25] * 50, GROWN)
+    lines[10]["eigenvalue"] = None  # as the log has it
+    assert vitals.detected(lines, 50).epoch_detected == 32
