@@ -215,7 +215,7 @@ def _run(
             "test_accuracy": accuracy["retrain"],
             "random_test_accuracy": accuracy.get("retrain_random"),
             **count,
-            "supernet_valid_accuracy": passed[-1].metrics["valid_accuracy"],
+            "supernet_valid_accuracy": searched[-1].evaluation["valid_accuracy"],
             "stops": [stop._asdict() for stage in searched for stop in stage.stops],
             "seconds": {
                 "compile": sum(o.seconds["compile"] for o in passed + retrained),

@@ -39,6 +39,7 @@ class Searched(NamedTuple):
       state: whose alpha is the result.
       outcomes: of its phases.
       stops: what was detected, in turn.
+      evaluation: metrics of that state.
     """
 
     search: Search
@@ -46,6 +47,7 @@ class Searched(NamedTuple):
     state: SearchState
     outcomes: list[Outcome]
     stops: list[Stop]
+    evaluation: dict[str, float]
 
 
 def run(
@@ -89,17 +91,18 @@ def run(
         outcomes.append(outcome)
         stop = _stop(phase, folder, earlier) if phase.over() else None
         if stop is None:
-            return Searched(search, problem, outcome.state, outcomes, stops)
+            found = outcome.state, outcomes, stops, outcome.metrics
+            return Searched(search, problem, *found)
         stops.append(stop)
         steps = (stop.epoch_returned + 1) * phase.steps_per_epoch
-        start = _kept(folder, name, len(stops), steps, phase)
+        start, evaluation = _kept(folder, name, len(stops), steps, phase)
         words = (
             f"{own}: the dominant eigenvalue of the Hessian grew too fast up to epoch "
             f"{stop.epoch_detected + 1}; back to epoch {stop.epoch_returned + 1}"
         )
         if heavier is None:
             progress.line(f"{words}, whose alpha is the result")
-            return Searched(search, problem, start, outcomes, stops)
+            return Searched(search, problem, start, outcomes, stops, evaluation)
         progress.line(f"{words}, from where it goes on with weight decay {heavier:g}")
         series = _series(folder, own, earlier)
         earlier = tuple(each for each in series if each[0] <= stop.epoch_returned)
@@ -150,14 +153,15 @@ def _series(folder: RunFolder, phase: str, earlier: Series) -> Series:
 
 
 def _kept(folder: RunFolder, name: str, count: int, step: int, phase: Phase) -> Any:
-    """The state of a step, in the checkpoints of the first `count` phases' last one
+    """(state, its evaluation) of a step, in the checkpoints of the first `count` phases' last one
     that has it: what came before a roll-back is with the phase that was rolled back."""
     abstract = jax.eval_shape(phase.init)
     for back in reversed(range(count)):
         own = f"{name}_{back}" if back else name
         checkpoints = Checkpoints(folder.path / "checkpoints" / own)
         if step in checkpoints.steps():
-            return checkpoints.restore(abstract, step)[1]
+            _, state, meta = checkpoints.restore(abstract, step)
+            return state, meta["evaluation"]
     raise UserError(
         f"The search would go back to step {step}, but {folder.path / 'checkpoints'} has "
         "no checkpoint of it any more; start again in a new folder with --workdir."

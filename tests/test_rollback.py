@@ -115,3 +115,8 @@ def test_a_killed_search_goes_on_as_it_would_have(tmp_path, where):
     assert found.stops == whole.stops and found.state == whole.state
     key = lambda line: (line["phase"], line["step"], line.get("eigenvalue"))
     assert [key(line) for line in lines] == [key(line) for line in expected]
+
+
+def test_the_evaluation_is_that_of_the_state_returned(tmp_path):
+    found, _, _ = watched(tmp_path, "stop", {3e-4: 30})
+    assert found.evaluation == {"eigenvalue": 1.0}  # of epoch 20, not 32

@@ -71,8 +71,12 @@ def architectures(
 def _study(arguments: argparse.Namespace) -> str:
     run = runs.load(arguments.run)
     made, config = run.experiment, run.experiment.config
+    lines = [
+        line for line in run.folder.metrics()
+        if line.get("step", 0) <= int(run.state.step)  # what was stopped went further
+    ]  # fmt: skip
     found = architectures(
-        run.folder.metrics(), run.problem.space, run.problem.steps_per_epoch,
+        lines, run.problem.space, run.problem.steps_per_epoch,
         arguments.every,
     )  # fmt: skip
     if not found:
