@@ -50,6 +50,7 @@ def architectures(
     space: CellSpace,
     steps_per_epoch: int,
     every: int,
+    most_skips: int | None = None,
 ) -> dict[int, Genotype]:
     """epoch -> what alpha would be discretised to after it.
 
@@ -58,11 +59,12 @@ def architectures(
       space: of the search.
       steps_per_epoch: of the search.
       every: k; the last epoch is always there.
+      most_skips: see `genotype.discretise`.
     """
     seen = [line for line in vitals.followed(lines) if "mix" in line]
     mixes = {line["step"] // steps_per_epoch: line["mix"] for line in seen}
     return {
-        epoch: discretise({k: np.asarray(v) for k, v in mix.items()}, space)
+        epoch: discretise({k: np.asarray(v) for k, v in mix.items()}, space, most_skips)
         for epoch, mix in mixes.items()
         if epoch % every == 0 or epoch == max(mixes)
     }
@@ -76,8 +78,8 @@ def _study(arguments: argparse.Namespace) -> str:
         if line.get("step", 0) <= int(run.state.step)  # what was stopped went further
     ]  # fmt: skip
     found = architectures(
-        lines, run.problem.space, run.problem.steps_per_epoch,
-        arguments.every,
+        lines, run.problem.space, run.problem.steps_per_epoch, arguments.every,
+        config.collapse.most_skips,
     )  # fmt: skip
     if not found:
         raise UserError(
