@@ -61,7 +61,8 @@ def mixing(mix: Mapping[str, np.ndarray], space: CellSpace) -> dict[str, float]:
     kept_skips, parameter_free: of the genotype at this moment, the share of skip
     connections among its operators, and of operators that learn nothing. width, depth:
     of its cells, see `nasjax.collapse`. Where every cell has its own alpha all are
-    means over the cells. A limit on skips is not applied here. Bi et al., arXiv 1910.11831, figures 1 and 8.
+    means over the cells. A limit on skips is not applied here. Bi et al., arXiv
+    1910.11831, figures 1 and 8.
 
     Args:
       mix: mixing weights [E, O] of every cell type.
