@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
+from nasjax.collapse import adapt
 from nasjax.data.splits import Splits
 from nasjax.errors import UserError, unknown
 from nasjax.nets.lowering import SPELLINGS
@@ -125,10 +126,12 @@ def config(given: ConfigDict) -> ConfigDict:
             f"config.collapse.remedy is {given.collapse.remedy!r}, but the eigenvalues "
             "it looks at are not measured; set --config.collapse.interval=2."
         )
-    if given.collapse.remedy == "adapt" and not given.search.weight_decay:
+    decay = given.search.weight_decay
+    if given.collapse.remedy == "adapt" and (not decay or adapt(decay) is None):
         raise UserError(
-            "config.collapse.remedy is 'adapt', which multiplies the weight decay, but "
-            "config.search.weight_decay is 0; set --config.search.weight_decay=3e-4."
+            f"config.collapse.remedy is 'adapt', which multiplies the weight decay up to "
+            f"0.03, but config.search.weight_decay is {decay:g}; set "
+            "--config.search.weight_decay=3e-4."
         )
     copy = ConfigDict(given.to_dict())
     copy.lock()

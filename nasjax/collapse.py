@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from nasjax.inputs import count, positive
@@ -224,13 +224,17 @@ def depth(pairs: Pairs, inputs: int = 2, picks: int = 2) -> int:
     return 1 + max(hops)
 
 
-def parameter_free_share(pairs: Pairs) -> float:
+def parameter_free_share(pairs: Pairs, free: Collection[str] = PARAMETER_FREE) -> float:
     """The share of a cell's operations that learn nothing (SmoothDARTS, table 5).
+
+    Args:
+      pairs: see `width`.
+      free: what learns nothing, where there are operations of the user's own.
 
     >>> parameter_free_share([("skip_connect", 0), ("sep_conv_3x3", 1)])
     0.5
     """
-    return sum(name in PARAMETER_FREE for name, _ in pairs) / len(pairs)
+    return sum(name in free for name, _ in pairs) / len(pairs)
 
 
 def _nodes(pairs: Pairs, inputs: int, picks: int) -> list[list[int]]:

@@ -168,8 +168,8 @@ def glance(
 ) -> tuple[Extremes, Estimate]:
     """`dominant` and `hutchinson` in one loop, so that the product is compiled once.
 
-    Takes min(steps, n) + probes products. The error of the trace is 0 for one probe, its
-    mean for none.
+    Takes min(steps, n) + probes products. One probe has no standard error, which is
+    then 0; without probes trace and error are 0.
 
     Args:
       f, x, key, steps: see `dominant`.
@@ -192,24 +192,17 @@ def glance(
     key, trace_key = jax.random.split(key)
     signs = jax.random.rademacher(trace_key, (probes, n), dtype)
 
-    def apart(v: Array, basis: Array) -> Array:
-        """v without its part in the span of the basis; once is not enough."""
-        dot = lambda a, b: jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
-        for _ in range(2):
-            v = v - dot(dot(basis, v), basis)
-        return v
-
     def lanczos(i, state, image):
         basis, diagonal, beside, v, scale = state
         basis = basis.at[i].set(v)
         diagonal = diagonal.at[i].set(jnp.vdot(v, image))
         scale = jnp.maximum(scale, jnp.linalg.norm(image))
-        rest = apart(image, basis)
+        rest = _apart(image, basis)
         size = jnp.linalg.norm(rest)
         closed = size <= rounding * scale
         new = jax.random.normal(jax.random.fold_in(key, i), (n,), dtype)
         beside = beside.at[i].set(jnp.where(closed, 0, size))
-        v = _unit(jnp.where(closed, apart(new, basis), rest))
+        v = _unit(jnp.where(closed, _apart(new, basis), rest))
         return basis, diagonal, beside, v, scale
 
     def step(i, carried):
@@ -292,6 +285,14 @@ def _products(product: Callable, vectors: Array, chunk: int) -> Array:
     chunk = min(chunk, k)
     padded = jnp.pad(vectors, ((0, -k % chunk), (0, 0))).reshape(-1, chunk, n)
     return lax.map(jax.vmap(product), padded).reshape(-1, n)[:k]
+
+
+def _apart(v: Array, basis: Array) -> Array:
+    """v without its part in the span of the rows of basis; once is not enough."""
+    dot = lambda a, b: jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+    for _ in range(2):
+        v = v - dot(dot(basis, v), basis)
+    return v
 
 
 def _strongest(ascending: Array) -> Array:

@@ -134,7 +134,8 @@ def run(
     Returns:
       What `result.json` holds: "algorithm", "estimator", "seed", "dataset",
       "genotype", "test_accuracy", "random_test_accuracy", "params", "macs",
-      "supernet_valid_accuracy", "seconds", "interrupted". Accuracies are fractions.
+      "supernet_valid_accuracy", "stops" (see `nasjax.rollback`), "seconds",
+      "interrupted". Accuracies are fractions.
 
     Raises:
       UserError: bad input; nothing has been written or lost.

@@ -22,7 +22,7 @@ from nasjax.data.augment import Augment, prepare, random_indices
 from nasjax.keys import derive, per_example
 from nasjax.relax import discretised
 from nasjax.search import Problem, Search
-from nasjax.search.base import accuracy, cross_entropy
+from nasjax.search.losses import accuracy, cross_entropy
 
 
 def instruments(

@@ -16,7 +16,7 @@ from nasjax.genotype import discretise
 from nasjax.keys import derive
 from nasjax.nets import Model
 from nasjax.nets.operations import is_parametric
-from nasjax.search.base import cross_entropy
+from nasjax.search.losses import cross_entropy
 from nasjax.spaces import CellSpace
 
 
@@ -74,7 +74,7 @@ def mixing(mix: Mapping[str, np.ndarray], space: CellSpace) -> dict[str, float]:
     [0.5, 1.0, 1.0]
     """
     genotype = discretise(mix, space)
-    learns = {name for name in space.primitives if is_parametric(name)}
+    free = {name for name in space.primitives if not is_parametric(name)}
     shared = set(space.types) <= {"normal", "reduce"}
     signals: dict[str, list[float]] = {}
 
@@ -90,9 +90,8 @@ def mixing(mix: Mapping[str, np.ndarray], space: CellSpace) -> dict[str, float]:
                 note(word, kind, np.where(names == name, p, 0).sum(-1).mean())
         kept = [name for name, _ in genotype.cells[kind]]
         note("kept_skips", kind, kept.count("skip_connect") / len(kept))
-        free = sum(name not in learns for name in kept)
-        note("parameter_free", kind, free / len(kept))
-        shape = genotype.cells[kind], space.inputs, space.picks
-        note("width", kind, collapse.width(*shape))
-        note("depth", kind, collapse.depth(*shape))
+        pairs = genotype.cells[kind]
+        note("parameter_free", kind, collapse.parameter_free_share(pairs, free))
+        note("width", kind, collapse.width(pairs, space.inputs, space.picks))
+        note("depth", kind, collapse.depth(pairs, space.inputs, space.picks))
     return {name: round(float(np.mean(each)), 4) for name, each in signals.items()}

@@ -46,23 +46,18 @@ def search_phase(
     data = {"weights": on_devices(weights, where), "arch": on_devices(arch, where)}
     sizes = {half: part["label"].shape[0] for half, part in data.items()}
     space, direction = problem.space, search.direction
-
-    def cutout(state):
-        """Probability of cutting out (R-DARTS)."""
-        last = max(problem.epochs - 1, 1)
-        ramp = state.step // problem.steps_per_epoch / last
-        return ramp if config.search.cutout_ramp else 1.0
+    cut = functools.partial(cutout_probability, problem, config)
 
     def weight_batch(data, state):
         order = derive(state.key, "order")
         index = epoch_indices(order, state.step, batch, sizes["weights"])
         draw_key = derive(state.key, "weight batch", state.step)
-        return (_draw(data["weights"], index, draw_key, augment, cutout(state)),)
+        return (draw(data["weights"], index, draw_key, augment, cut(state.step)),)
 
     def arch_batches(data, state):
         def one(half: str, key: Array):
             index = random_indices(derive(key, "index"), batch, sizes[half])
-            return _draw(data[half], index, key, augment, cutout(state))
+            return draw(data[half], index, key, augment, cut(state.step))
 
         train_key = derive(state.key, "look-ahead batches", state.step)
         train_keys = jax.random.split(train_key, direction.inner_steps)
@@ -166,7 +161,7 @@ def retrain_phase(
 
     def train_batch(data, state):
         index = epoch_indices(derive(state.key, "order"), state.step, batch, n)
-        return (_draw(data, index, derive(state.key, "batch", state.step), augment),)
+        return (draw(data, index, derive(state.key, "batch", state.step), augment),)
 
     programs = _Programs(
         step=parallel.data_parallel(training.step, train_batch, (0,), where, mode)
@@ -204,7 +199,14 @@ def test_accuracy(
     return float(measured["accuracy"])
 
 
-def _draw(
+def cutout_probability(problem: Problem, config: ConfigDict, step: Array) -> Any:
+    """1, or with `search.cutout_ramp` from 0 in the first epoch to 1 in the last
+    (R-DARTS, arXiv 1909.09656)."""
+    last = max(problem.epochs - 1, 1)
+    return step // problem.steps_per_epoch / last if config.search.cutout_ramp else 1.0
+
+
+def draw(
     part, index: Array, key: Array, augment: Augment, cutout_prob: Any = 1.0
 ) -> dict[str, Array]:
     """A batch: images as the network takes them, labels, and a key per example."""

@@ -17,7 +17,7 @@ from jax import Array
 from nasjax import optim, parallel
 from nasjax.keys import derive
 from nasjax.nets import Model
-from nasjax.search.base import accuracy, cross_entropy
+from nasjax.search.losses import accuracy, cross_entropy
 
 
 class TrainState(NamedTuple):

@@ -12,14 +12,14 @@ folder alone, so a killed run goes on as it would have.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
+from nasjax import vitals
 from nasjax.checkpoint import Checkpoints
-from nasjax.collapse import DARTS_ES, Stop, adapt, detect
+from nasjax.collapse import DARTS_ES, Stop, adapt
 from nasjax.errors import UserError
 from nasjax.folder import RunFolder
 from nasjax.loop import Outcome, Phase, run_phase
@@ -27,7 +27,7 @@ from nasjax.progress import Progress
 from nasjax.search import Problem, Search, SearchState
 
 REMEDIES = ("none", "stop", "adapt")
-Series = tuple[tuple[int, float], ...]  # (epoch from 0, eigenvalue)
+Series = dict[int, float]  # epoch from 0 -> eigenvalue
 
 
 class Searched(NamedTuple):
@@ -73,7 +73,7 @@ def run(
     """
     remedy, decay = config.collapse.remedy, config.search.weight_decay
     own, start = name, None
-    earlier: Series = ()
+    earlier: Series = {}
     outcomes: list[Outcome] = []
     stops: list[Stop] = []
     while True:
@@ -83,13 +83,14 @@ def run(
             begin_there = functools.partial(lambda state: state, start)
             phase = phase._replace(start=int(start.step), init=begin_there)
         heavier = adapt(decay) if remedy == "adapt" else None
-        if remedy == "stop" or heavier is not None:
+        watched = remedy == "stop" or heavier is not None
+        if watched:
             phase = _watched(phase, folder, earlier, config.collapse)
         outcome = run_phase(
             phase, folder, progress, config.checkpoint_every, config.log_every
         )
         outcomes.append(outcome)
-        stop = _stop(phase, folder, earlier) if phase.over() else None
+        stop = _stop(phase, folder, earlier) if watched else None
         if stop is None:
             found = outcome.state, outcomes, stops, outcome.metrics
             return Searched(search, problem, *found)
@@ -105,16 +106,21 @@ def run(
             return Searched(search, problem, start, outcomes, stops, evaluation)
         progress.line(f"{words}, from where it goes on with weight decay {heavier:g}")
         series = _series(folder, own, earlier)
-        earlier = tuple(each for each in series if each[0] <= stop.epoch_returned)
-        decay, own = heavier, f"{name}_{len(stops)}"
+        earlier = {e: value for e, value in series.items() if e <= stop.epoch_returned}
+        decay, own = heavier, _nth(name, len(stops))
 
 
 def latest(folder: RunFolder, name: str, config) -> tuple[str, float]:
     """(its name, weight decay) of the newest phase of a watched search."""
     decay, count = config.search.weight_decay, 0
-    while (folder.path / "checkpoints" / f"{name}_{count + 1}").is_dir():
+    while (folder.path / "checkpoints" / _nth(name, count + 1)).is_dir():
         decay, count = adapt(decay) or decay, count + 1
-    return (f"{name}_{count}" if count else name), decay
+    return _nth(name, count), decay
+
+
+def _nth(name: str, count: int) -> str:
+    """The phase after so many roll-backs; `vitals.followed` knows these names."""
+    return f"{name}_{count}" if count else name
 
 
 def _watched(phase: Phase, folder: RunFolder, earlier: Series, settings) -> Phase:
@@ -136,29 +142,21 @@ def _watched(phase: Phase, folder: RunFolder, earlier: Series, settings) -> Phas
 
 def _stop(phase: Phase, folder: RunFolder, earlier: Series) -> Stop | None:
     series = _series(folder, phase.name, earlier)
-    last = phase.steps // phase.steps_per_epoch - 1
-    epochs = [epoch for epoch, _ in series]
-    return detect(epochs, [value for _, value in series], last)
+    return vitals.detected(series, phase.steps // phase.steps_per_epoch)
 
 
 def _series(folder: RunFolder, phase: str, earlier: Series) -> Series:
     """The eigenvalues that a phase has logged, after those before it."""
-    own = (
-        (line["epoch"] - 1, math.nan if value is None else value)
-        for line in folder.metrics()
-        if line.get("phase") == phase and "eigenvalue" in line
-        for value in [line["eigenvalue"]]
-    )
-    return (*earlier, *own)
+    own = [line for line in folder.metrics() if line.get("phase") == phase]
+    return earlier | vitals.eigenvalues(own)
 
 
 def _kept(folder: RunFolder, name: str, count: int, step: int, phase: Phase) -> Any:
-    """(state, its evaluation) of a step, in the checkpoints of the first `count` phases' last one
-    that has it: what came before a roll-back is with the phase that was rolled back."""
+    """(state, its evaluation) of a step, from the last of the first `count` phases that
+    has it: what came before a roll-back is with the phase that was rolled back."""
     abstract = jax.eval_shape(phase.init)
     for back in reversed(range(count)):
-        own = f"{name}_{back}" if back else name
-        checkpoints = Checkpoints(folder.path / "checkpoints" / own)
+        checkpoints = Checkpoints(folder.path / "checkpoints" / _nth(name, back))
         if step in checkpoints.steps():
             _, state, meta = checkpoints.restore(abstract, step)
             return state, meta["evaluation"]

@@ -13,9 +13,8 @@ from nasjax.collapse import DARTS_ES, Stop, detect
 
 Lines = Sequence[Mapping[str, Any]]
 
-HALF = (
-    0.5  # share of operators without parameters from which a cell counts as collapsed
-)
+# Share of operators without parameters from which a cell counts as collapsed.
+HALF = 0.5
 
 
 class Verdict(NamedTuple):
@@ -59,11 +58,22 @@ def series(lines: Lines, name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(list(seen)), np.array(list(seen.values()))
 
 
-def detected(lines: Lines, epochs: int) -> Stop | None:
-    """What DARTS-ES says of a search of so many epochs; see `collapse.detect`."""
-    seen = {line["epoch"]: line["eigenvalue"] for line in lines if "eigenvalue" in line}
-    values = [np.nan if value is None else value for value in seen.values()]
-    return detect([epoch - 1 for epoch in seen], values, epochs - 1)
+def eigenvalues(lines: Lines) -> dict[int, float]:
+    """Epoch from 0 -> dominant eigenvalue; one that was not finite is not a number.
+
+    >>> eigenvalues([{"epoch": 1, "eigenvalue": 0.5}, {"epoch": 3, "eigenvalue": None}])
+    {0: 0.5, 2: nan}
+    """
+    return {
+        line["epoch"] - 1: np.nan if line["eigenvalue"] is None else line["eigenvalue"]
+        for line in lines
+        if "eigenvalue" in line
+    }
+
+
+def detected(found: Mapping[int, float], epochs: int) -> Stop | None:
+    """What DARTS-ES says of `eigenvalues` in a search of so many epochs."""
+    return detect(list(found), list(found.values()), epochs - 1)
 
 
 def kinds(lines: Lines) -> list[str]:
@@ -99,7 +109,7 @@ def verdict(lines: Lines, epochs: int) -> Verdict:
             f"{grown}."
         )
     at, values = series(lines, "eigenvalue")
-    stop = detected(lines, epochs)
+    stop = detected(eigenvalues(lines), epochs)
     if not len(at):
         reasons.append(
             "The dominant eigenvalue was not measured; search with "

@@ -12,7 +12,7 @@ from nasjax.data.augment import Augment, prepare, random_indices
 from nasjax.instruments import instruments
 from nasjax.keys import derive
 from nasjax.search import ALGORITHMS, Problem
-from nasjax.search.base import accuracy, cross_entropy, losses
+from nasjax.search.losses import accuracy, cross_entropy, losses
 from nasjax.spaces import Macro, darts
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_quickly")]

@@ -82,6 +82,14 @@ BAD = {
         },
         "search.weight_decay is 0",
     ),
+    "adapted from the most": (
+        lambda: {
+            "collapse__remedy": "adapt",
+            "collapse__interval": 2,
+            "search__weight_decay": 0.05,
+        },
+        "search.weight_decay is 0.05",
+    ),
     "an unwatched remedy": (
         lambda: {"collapse__remedy": "stop"},
         "set --config.collapse.interval=2",

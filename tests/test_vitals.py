@@ -61,4 +61,4 @@ def test_the_picture_has_a_panel_for_all_that_was_measured(tmp_path):
 def test_an_eigenvalue_that_is_no_number_stops_nothing_and_breaks_nothing():
     lines = log([0.25] * 50, GROWN)
     lines[10]["eigenvalue"] = None  # as the log has it
-    assert vitals.detected(lines, 50).epoch_detected == 32
+    assert vitals.detected(vitals.eigenvalues(lines), 50).epoch_detected == 32

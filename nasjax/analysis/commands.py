@@ -34,7 +34,7 @@ def parser(name: str, about: str) -> argparse.ArgumentParser:
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("run", metavar="RUN", help="folder of a run, its search finished")
+    made.add_argument("run", metavar="RUN", help="folder of a run")
     for flag, ending in (("--json", ".json"), ("--plot", ".png")):
         help = f"file to write (default: RUN/{name}{ending})"
         made.add_argument(flag, metavar="FILE", type=Path, help=help)

@@ -19,7 +19,7 @@ from nasjax.experiment import Experiment, build
 from nasjax.folder import RunFolder, read_json
 from nasjax.keys import derive, per_example
 from nasjax.search import Problem, Search, SearchState
-from nasjax.search.base import losses
+from nasjax.search.losses import losses
 from nasjax.zeroth import lookahead
 
 
@@ -85,7 +85,8 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
     abstract = jax.eval_shape(search.init, jax.random.key(0))
     step = None
     if experiment.config.collapse.remedy == "stop":
-        stop = vitals.detected(vitals.followed(folder.metrics(), name), problem.epochs)
+        seen = vitals.eigenvalues(vitals.followed(folder.metrics(), name))
+        stop = vitals.detected(seen, problem.epochs)
         step = stop and (stop.epoch_returned + 1) * problem.steps_per_epoch
     _, state, _ = checkpoints.restore(abstract, step)
     return Run(experiment, problem, search, state, folder, name)
@@ -165,12 +166,11 @@ def batches(run: Run, key: Array, steps: int, images: int) -> tuple[Any, Any]:
 
     def train(own: Array):
         index = random_indices(derive(own, "index"), size, count)
-        batch = phases._draw(
-            jax.tree.map(jnp.asarray, weights),
-            index,
-            own,
+        batch = phases.draw(
+            jax.tree.map(jnp.asarray, weights), index, own,
             run.experiment.search_augment,
-        )
+            phases.cutout_probability(run.problem, config, run.state.step),
+        )  # fmt: skip
         return _with_state(run, batch, derive(own, "mix"))
 
     total = len(data.arch.label)

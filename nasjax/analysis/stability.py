@@ -1,10 +1,11 @@
 """Whether a search has collapsed: a verdict in words, and the numbers it rests on.
 
 Reads the log of a finished, stopped or running search and draws its vital signs over the
-epochs. --measure adds what is exact and takes minutes, at the newest checkpoint: the
-spectrum of the Hessian of the validation loss in alpha, and what discretising costs
-beside its bound C = |H| |A' - A|^2, with A the mixing weights, A' their genotype's and
-|H| the spectral norm of the Hessian in A (SmoothDARTS, arXiv 2002.05283, eq. 5).
+epochs. --measure adds what is exact and takes minutes, at the newest checkpoint or the
+one that early stopping returned to: the spectrum of the Hessian of the validation loss
+in alpha, and what discretising costs beside its bound C = |H| |A' - A|^2, with A the
+mixing weights, A' their genotype's and |H| the spectral norm of the Hessian in A
+(SmoothDARTS, arXiv 2002.05283, eq. 5).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from nasjax.compiling import compiler_options
 from nasjax.errors import UserError
 from nasjax.keys import derive
 from nasjax.relax import discretised
-from nasjax.search.base import accuracy, cross_entropy
+from nasjax.search.losses import accuracy, cross_entropy
 
 
 def main(argv: Sequence[str] | None = None) -> int:

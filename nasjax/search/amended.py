@@ -25,8 +25,9 @@ Deviations:
 from __future__ import annotations
 
 from nasjax import hypergrad, optim
-from nasjax.search.base import Problem, Search, bilevel, losses
+from nasjax.search.base import Problem, Search, bilevel
 from nasjax.search.directions import gradient
+from nasjax.search.losses import losses
 
 
 def build(problem: Problem, settings) -> Search:

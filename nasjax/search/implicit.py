@@ -20,8 +20,9 @@ from __future__ import annotations
 import jax
 
 from nasjax import hypergrad, optim
-from nasjax.search.base import Losses, Problem, Search, bilevel, losses
+from nasjax.search.base import Problem, Search, bilevel
 from nasjax.search.directions import gradient
+from nasjax.search.losses import Losses, losses
 
 
 def build(problem: Problem, settings) -> Search:

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 
 from nasjax import relax
 from nasjax.errors import UserError
-from nasjax.search.base import Problem, Search, SearchState, bilevel, losses
+from nasjax.search.base import Problem, Search, SearchState, bilevel
 from nasjax.search.directions import zero_order
+from nasjax.search.losses import losses
 from nasjax.spaces import CellSpace
 from nasjax.zeroth import Proposal, ZerothOrder
 

@@ -28,8 +28,9 @@ that alpha would be discretised to, may be part of the objective (`nasjax.price`
 from __future__ import annotations
 
 from nasjax import hypergrad
-from nasjax.search.base import Problem, Search, SearchState, bilevel, losses
+from nasjax.search.base import Problem, Search, SearchState, bilevel
 from nasjax.search.directions import zero_order
+from nasjax.search.losses import losses
 from nasjax.zeroth import ZerothOrder, lookahead
 
 

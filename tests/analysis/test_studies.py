@@ -27,7 +27,7 @@ from nasjax.errors import UserError
 from nasjax.experiment import build
 from nasjax.folder import RunFolder
 from nasjax.progress import Progress
-from nasjax.search.base import losses
+from nasjax.search.losses import losses
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 

@@ -10,7 +10,7 @@ import pytest
 
 from nasjax import hypergrad, nets, optim
 from nasjax.search import ALGORITHMS, Problem
-from nasjax.search.base import losses
+from nasjax.search.losses import losses
 from nasjax.spaces import Macro, darts
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from nasjax import nets, optim, relax
 from nasjax.search import ALGORITHMS, BASES, Problem
-from nasjax.search.base import losses
+from nasjax.search.losses import losses
 from nasjax.spaces import Macro, darts
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_quickly")]
