@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
+from nasjax import saliency
 from nasjax.collapse import adapt
 from nasjax.data.splits import Splits
 from nasjax.errors import UserError, unknown
@@ -16,6 +17,7 @@ from nasjax.parallel import MODES, check_batch
 from nasjax.rollback import REMEDIES
 from nasjax.search import ALGORITHMS, BASES
 from nasjax.search.directions import SPLITS
+from nasjax.search.sanas import ASCENTS
 from nasjax.spaces import SPACES, CellSpace, Macro, darts
 from nasjax.stages import EDGES
 
@@ -40,10 +42,12 @@ AT_LEAST: dict[str, int | float] = {
     "devices": 0,
     "drop_path": 0.0,
     "epochs": 1,
+    "eps": 0.0,
     "eps_end": 0.0,
     "eps_start": 0.0,
     "eta": 0.0,
     "every": 1,
+    "gamma": 0.0,
     "inner_rate": 0.0,
     "inner_steps": 0,
     "label_smoothing": 0.0,
@@ -65,9 +69,12 @@ AT_LEAST: dict[str, int | float] = {
     "rate": 0.0,
     "rate_min": 0.0,
     "samples": 1,
+    "second_every": 1,
     "seed": 0,
     "split_seed": 0,
     "spread": 0.0,
+    "step": 0.0,
+    "steps": 1,
     "temperature": 0.0,
     "terms": 1,
     "tolerance": 0.0,
@@ -78,15 +85,19 @@ AT_LEAST: dict[str, int | float] = {
 # Numbers whose range has another end, or an open one.
 BELOW_ONE = ("b1", "b2", "drop_path", "label_smoothing", "momentum")
 AT_MOST_ONE = ("mixture",)
-ABOVE_LEAST = ("max_radius", "min_radius", "neumann_rate", "radius", "temperature")
+ABOVE_LEAST = (
+    "eps", "max_radius", "min_radius", "neumann_rate", "radius", "step", "temperature",
+)  # fmt: skip
 
 CHOICES = {
+    "ascent": ASCENTS,
     "curvature": ("ggn", "hessian"),
     "distribution": ("sphere", "normal", "ball"),
     "edges": EDGES,
     "inner_part": ("weights", "arch"),
     "inverse": ("neumann", "cg"),
     "lowering": SPELLINGS,
+    "mode": saliency.MODES,
     "noise": ("uniform", "normal"),
     "norm": ("linf", "l2"),
     "precision": DTYPES,

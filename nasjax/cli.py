@@ -88,12 +88,36 @@ def _parser() -> argparse.ArgumentParser:
 
     show = add("show", _show)
     show.add_argument("workdir", metavar="WORKDIR", help="the folder of a run")
+
+    maps = add("saliency", _saliency)
+    maps.add_argument("run", metavar="RUN", help="the folder of a run")
+    about = "another run on the same data, to be shown beside it"
+    maps.add_argument("--beside", metavar="RUN", help=about)
+    about = "numbers of the test images to show (default: one of every class)"
+    maps.add_argument("--images", nargs="+", type=_natural, metavar="N", help=about)
+    about = "test images to measure (default: 512, at most all)"
+    maps.add_argument("--count", type=_positive, default=512, metavar="N", help=about)
+    about = "folder to write into (default: RUN)"
+    maps.add_argument("-o", "--output", metavar="FOLDER", help=about)
+
+    compare = add("compare", _compare)
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs")
+    about = "the set that the others are tested against (default: the first run's)"
+    compare.add_argument("--baseline", default="", metavar="NAME", help=about)
+    about = "a fraction of result.json (default: test_accuracy)"
+    compare.add_argument("--metric", default="test_accuracy", help=about)
     return parser
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"give a whole number above 0, not {text!r}")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"give a whole number from 0, not {text!r}")
     return int(text)
 
 
@@ -191,6 +215,42 @@ def _show(arguments: argparse.Namespace) -> str:
     if (path / "genotype.json").exists():
         parts.append(text(load(path)))
     return "\n\n".join(parts)
+
+
+def _saliency(arguments: argparse.Namespace) -> str:
+    """Draw saliency maps of a run's networks, or of two runs', and measure them."""
+    from nasjax.analysis import commands, runs, saliency
+    from nasjax.compiling import compiled_programs
+
+    output = Path(arguments.output or arguments.run)
+    file = output / "saliency.json"
+    commands.writable(file, (".json",))
+    first = runs.load(arguments.run)
+    with compiled_programs(first.experiment.config.compile_cache):
+        report, written = saliency.study(
+            first,
+            arguments.beside and runs.load(arguments.beside),
+            arguments.images,
+            arguments.count,
+            output,
+        )
+    commands.write(file, report)
+    rows = []
+    for run in report["runs"]:
+        for net in ("search", "final"):
+            for method, own in run.get(net, {"maps": {}})["maps"].items():
+                rows.append([run["name"], net, method, *own.values()])
+    files = ", ".join(map(str, [*written, file]))
+    header = ("run", "network", "map", "deletion", "insertion")
+    return f"{commands.table(header, rows)}\nwritten: {files}"
+
+
+def _compare(arguments: argparse.Namespace) -> str:
+    """Compare the seeds of finished runs: means, deviations, t-tests."""
+    from nasjax import compare
+
+    found = compare.sets(arguments.runs)
+    return compare.table(found, arguments.baseline, arguments.metric)
 
 
 def _state(folder: Any) -> str:

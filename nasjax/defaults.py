@@ -95,6 +95,16 @@ def settings(arg: str | None = None) -> ConfigDict:
     collapse.penalty = 0.0  # weight of the Hessian's norm in alpha's loss
     collapse.most_skips = 8  # skip connections that a normal cell keeps; 8: any number
 
+    config.saliency = saliency = ConfigDict()
+    saliency.steps = 7  # of the attack that finds delta
+    saliency.eps = 8 / 255  # largest |delta|, in pixels from 0 to 1
+    saliency.step = 2 / 255  # of a step of the attack, likewise
+    saliency.labels = False  # True: attack the labels, not what the network says of x
+    saliency.mode = "signed"  # delta * x; or "absolute", "scaled" (|delta| / eps * x)
+    saliency.ascent = "pgd"  # in a search; or "gradient", SANAS' eq. 2 literally
+    saliency.rate = 0.0  # xi_delta of eq. 2; 0: step over the mean of |gradient|
+    saliency.detach = False  # True: no hypergradient through delta
+
     config.retrain = retrain = ConfigDict()
     retrain.channels = 16  # C of the first cell
     retrain.cells = 3  # depth
@@ -111,6 +121,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     retrain.drop_path = 0.1  # the last epoch's probability, ramped up from 0
     retrain.auxiliary = 0.4  # weight of the auxiliary head's loss; 0 for no head
     retrain.baseline = True  # retrain a random architecture the same way
+    retrain.reweighted = False  # True: then another network on reweighted images
 
     if arg is not None:
         _paper(config, arg)
@@ -141,6 +152,20 @@ def amended(arg: str | None = None) -> ConfigDict:
     arch.eta = 0.1  # amending coefficient: eta H stands for the inverse of H
     arch.finite_difference = False  # True: eqs. 14, 15 in the place of exact products
     return arch
+
+
+def sanas(arg: str | None = None) -> ConfigDict:
+    """The settings of a saliency-aware search."""
+    config = settings(arg)
+    config.base = "darts_second"  # or "darts_first", which does not look ahead
+    config.arch = arch = ConfigDict()
+    arch.gamma = 1.0  # weight of the first network's validation loss
+    arch.second_every = 3  # weight steps between two steps of the second network
+    arch.sum = False  # True: its loss is the sum over the batch, as eq. 3 is printed
+    arch.darts_first = adam(arg)  # settings of each base: of first-order DARTS,
+    arch.darts_second = darts_second(arg)  # and of second order
+    arch.darts_first.every = arch.darts_second.every = 5  # weight steps to a move
+    return config
 
 
 def sdarts(arg: str | None = None) -> ConfigDict:

@@ -29,7 +29,8 @@ from nasjax.loop import run_phase, signals
 from nasjax.nets import Model
 from nasjax.phases import retrain_phase, search_phase, test_accuracy
 from nasjax.progress import Progress
-from nasjax.retrain import training
+from nasjax.retrain import Training, reweighting, training
+from nasjax.saliency import Attack
 from nasjax.search import Problem, Search
 from nasjax.spaces import CellSpace, Macro
 from nasjax.stages import Stage, has_head, stages
@@ -64,6 +65,32 @@ class Experiment(NamedTuple):
         """Whether retraining has an auxiliary head: asked for, and its map is 2x2."""
         weight = self.config.retrain.auxiliary
         return has_head(weight, self.retrain_macro, self.image_shape)
+
+    @property
+    def attack(self) -> Attack:
+        """How saliency is found."""
+        return self.problem.attack
+
+    def network(self, genotype: Genotype) -> Model:
+        """The network that is retrained."""
+        config = self.config
+        return nets.genotype_network(
+            genotype,
+            self.retrain_macro,
+            len(self.data.classes),
+            self.auxiliary,
+            config.lowering,
+            parallel.axis_name(config.parallel),
+            config.remat,
+            config.precision,
+        )
+
+    def training(self, model: Model) -> Training:
+        """How it is."""
+        settings, data = self.config.retrain, self.data
+        steps = (len(data.weights.label) + len(data.arch.label)) // settings.batch
+        axis = parallel.axis_name(self.config.parallel)
+        return training(model, self.image_shape, settings, steps, axis)
 
 
 def build(config: ConfigDict) -> Experiment:
@@ -100,7 +127,10 @@ def build(config: ConfigDict) -> Experiment:
 
     settings = config.search
     total = settings.epochs * (len(data.weights.label) // settings.batch)
-    planned = stages(config, space, data, where)
+    attack = Attack(
+        config.saliency.steps, config.saliency.eps, config.saliency.step, mean, std
+    )
+    planned = stages(config, space, data, where, attack)
     for stage in planned:
         problem, search = stage.begin(None)
     if not any(search.cadence.due(step) for step in range(total)):
@@ -134,6 +164,7 @@ def run(
     Returns:
       What `result.json` holds: "algorithm", "estimator", "seed", "dataset",
       "genotype", "test_accuracy", "random_test_accuracy", "params", "macs",
+      "reweighted_test_accuracy" (null without config.retrain.reweighted),
       "supernet_valid_accuracy", "stops" (see `nasjax.rollback`), "seconds",
       "interrupted". Accuracies are fractions.
 
@@ -180,21 +211,24 @@ def _run(
             folder.write_outcome("random_genotype", random.to_json())
             candidates["retrain_random"] = random
         trained = {
-            name: _retrain(
+            name: retrain(
                 experiment, name, cell, derive(key, "retrain"), folder, progress
             )
             for name, cell in candidates.items()
         }
         accuracy = {
-            name: test_accuracy(
-                model,
-                outcome.state,
-                experiment.data.test,
-                experiment.retrain_augment,
-                config.retrain.batch,
-            )
+            name: tested(experiment, model, outcome.state.variables)
             for name, (model, outcome) in trained.items()
         }
+        if config.retrain.reweighted:
+            first = trained["retrain"][1].state.variables
+            model, outcome = trained["reweighted"] = retrain(
+                experiment, "reweighted", genotype, derive(key, "retrain reweighted"),
+                folder, progress, first,
+            )  # fmt: skip
+            _, both = reweighting(model, experiment.attack, config.saliency.mode)
+            variables = {**outcome.state.variables, "first": first}
+            accuracy["reweighted"] = tested(experiment, both, variables)
         retrained = [outcome for _, outcome in trained.values()]
         passed = [outcome for stage in searched for outcome in stage.outcomes]
         macro = experiment.retrain_macro
@@ -215,6 +249,7 @@ def _run(
             "genotype": genotype.to_json(),
             "test_accuracy": accuracy["retrain"],
             "random_test_accuracy": accuracy.get("retrain_random"),
+            "reweighted_test_accuracy": accuracy.get("reweighted"),
             **count,
             "supernet_valid_accuracy": searched[-1].evaluation["valid_accuracy"],
             "stops": [stop._asdict() for stage in searched for stop in stage.stops],
@@ -254,35 +289,36 @@ def _search(experiment: Experiment, key, folder: RunFolder, progress: Progress):
     return Genotype.from_json(previous, found.problem.space), searched
 
 
-def _retrain(
+def tested(experiment: Experiment, model: Model, variables) -> float:
+    """Accuracy of a retrained network on the test part."""
+    batch = experiment.config.retrain.batch
+    return test_accuracy(
+        model, variables, experiment.data.test, experiment.retrain_augment, batch
+    )
+
+
+def retrain(
     experiment: Experiment,
     name: str,
     genotype: Genotype,
     key,
     folder: RunFolder,
     progress: Progress,
+    first: Any = None,
 ):
+    """The trained network; with the variables `first`, on what that one reweights."""
     config, data = experiment.config, experiment.data
     part = splits.Part(
         np.concatenate([data.weights.image, data.arch.image]),
         np.concatenate([data.weights.label, data.arch.label]),
     )
-    axis = parallel.axis_name(config.parallel)
-    model: Model = nets.genotype_network(
-        genotype,
-        experiment.retrain_macro,
-        len(data.classes),
-        experiment.auxiliary,
-        config.lowering,
-        axis,
-        config.remat,
-        config.precision,
-    )
-    settings = config.retrain
-    steps = len(part.label) // settings.batch
+    settings, model = config.retrain, experiment.network(genotype)
+    reweight = None
+    if first is not None:
+        reweight, _ = reweighting(model, experiment.attack, config.saliency.mode)
     phase = retrain_phase(
         name,
-        training(model, experiment.image_shape, settings, steps, axis),
+        experiment.training(model),
         part,
         experiment.retrain_augment,
         settings.batch,
@@ -290,6 +326,8 @@ def _retrain(
         key,
         experiment.where,
         config.parallel,
+        first,
+        reweight,
     )
     outcome = run_phase(
         phase, folder, progress, config.checkpoint_every, config.log_every

@@ -74,6 +74,11 @@ def mean(value: Any, axis: str | None) -> Any:
     return value if axis is None else lax.pmean(value, axis)
 
 
+def whole(count: int, axis: str | None) -> int:
+    """The size of a batch of which every device has `count` examples."""
+    return count if axis is None else count * lax.axis_size(axis)
+
+
 def shared(function: Callable, axis: str | None) -> Callable:
     """(w, arch, batch) -> any, of a shard, whose derivatives are those of all shards."""
     if axis is None:

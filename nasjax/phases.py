@@ -65,6 +65,9 @@ def search_phase(
         train = jax.vmap(lambda key: one(direction.inner_part, key))(train_keys)
         return train, one("arch", val_key)
 
+    def last_weight_batch(data, state):
+        return weight_batch(data, state._replace(step=state.step - 1))
+
     measure = metrics.evaluation(problem.model, augment, batch)
     interval = config.collapse.interval
     programs = _Programs(
@@ -86,13 +89,19 @@ def search_phase(
             )
         ),
         instruments=jax.jit(instruments(problem, search, augment, config.collapse)),
+        **{
+            each.name: parallel.data_parallel(
+                each.step, last_weight_batch, (0,), where, mode
+            )
+            for each in search.further
+        },
     )
-    seen: dict[
-        str, Array
-    ] = {}  # of this start's last architecture step, for the log alone
+    # Of this start's last step that is not due every time, for the log alone.
+    seen: dict[str, Array] = {}
 
     def compile(state) -> str:
         needed = {"weight": data, "arch": data, "evaluate": data["arch"]}
+        needed |= {each.name: data for each in search.further}
         if interval:
             needed["instruments"] = data["arch"]
         programs.compile(**{name: (state, part) for name, part in needed.items()})
@@ -108,6 +117,10 @@ def search_phase(
             state, moved = programs["arch"](state, data)
             seen.update(moved)
         state, trained = programs["weight"](state, data)
+        for each in search.further:
+            if each.cadence.due(index):
+                state, moved = programs[each.name](state, data)
+                seen.update(moved)
         return state, {**seen, **trained}
 
     def evaluate(state):
@@ -154,14 +167,24 @@ def retrain_phase(
     key: Array,
     where: Sequence[jax.Device],
     mode: str,
+    first: Any = None,
+    reweight: Callable | None = None,
 ) -> Phase:
-    """Training of a genotype's network. Test data are not seen here."""
-    data = on_devices(part, where)
+    """Training of a genotype's network. Test data are not seen here.
+
+    Args:
+      first: variables of another network that finds saliency.
+      reweight: (first, images, keys) -> images, in the place of which it trains.
+    """
+    data = {**on_devices(part, where), "first": parallel.replicate(first, where)}
     n = data["label"].shape[0]
 
     def train_batch(data, state):
         index = epoch_indices(derive(state.key, "order"), state.step, batch, n)
-        return (draw(data, index, derive(state.key, "batch", state.step), augment),)
+        made = draw(data, index, derive(state.key, "batch", state.step), augment)
+        if reweight:
+            made["image"] = reweight(data["first"], made["image"], made["key"])
+        return (made,)
 
     programs = _Programs(
         step=parallel.data_parallel(training.step, train_batch, (0,), where, mode)
@@ -187,14 +210,13 @@ def retrain_phase(
 
 
 def test_accuracy(
-    model: Model, state: Any, part: Part, augment: Augment, batch: int
+    model: Model, variables: Any, part: Part, augment: Augment, batch: int
 ) -> float:
     """Accuracy of a retrained network on the test part, which is read only here."""
     measure = jax.jit(
         metrics.evaluation(model, augment, batch),
         compiler_options=compiler_options(),
     )
-    variables = {"params": state.w, "batch_stats": state.batch_stats}
     measured = measure(variables, {}, {"image": part.image, "label": part.label})
     return float(measured["accuracy"])
 

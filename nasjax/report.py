@@ -58,6 +58,8 @@ def estimate(experiment: Experiment) -> tuple[float, float]:
     moves = max(steps - cadence.warmup, 0) // cadence.every
     each, move = experiment.search.weight_cost, experiment.search.direction.cost
     passes = len(experiment.stages) * (steps * each + moves * move)
+    for further in experiment.search.further:
+        passes += len(experiment.stages) * steps * further.cost / further.cadence.every
     macro = Macro.of_images(search.channels, search.cells, side, search=True)
     supernet = nets.count_supernet(
         problem.space,
@@ -73,7 +75,7 @@ def estimate(experiment: Experiment) -> tuple[float, float]:
     compiling = SEARCH_BODY_SECONDS * bodies * len(experiment.stages)
 
     retrain = config.retrain
-    runs = 1 + bool(retrain.baseline)
+    runs = 1 + bool(retrain.baseline) + bool(retrain.reweighted)
     fixed = nets.count_genotype(
         _typical(problem.space),
         retrain.channels,
@@ -95,6 +97,12 @@ def closing(result: dict[str, Any], path: Path) -> str:
     seconds = result["seconds"]
     random = result["random_test_accuracy"]
     supernet = result["supernet_valid_accuracy"]
+    second = result.get("reweighted_test_accuracy")
+    reweighted = (
+        []
+        if second is None
+        else [f"test accuracy on images reweighted by their saliency: {second:.2%}"]
+    )
     beside = "" if random is None else f", a random architecture {random:.2%}"
     return "\n".join(
         [
@@ -102,6 +110,7 @@ def closing(result: dict[str, Any], path: Path) -> str:
             viz.text(genotype),
             "",
             f"test accuracy after retraining: {result['test_accuracy']:.2%}{beside}",
+            *reweighted,
             f"{result['params']:,} parameters, {result['macs']:,} multiply-adds"
             + ("" if supernet is None else f"; supernet's accuracy {supernet:.2%}"),
             f"{seconds['compile']:.0f} s compiling, {seconds['search']:.0f} s searching, "

@@ -3,10 +3,14 @@
 SGD with momentum and weight decay, cosine (on ImageNet: linear) learning rate to 0,
 gradients clipped, cutout, drop path ramped from 0 by epoch, auxiliary loss of weight 0.4,
 on ImageNet smoothed labels.
+
+`reweighting` is SANAS' third level with a genotype's networks: the first, trained as
+usual, finds the saliency of each image, a second one learns the reweighted images.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +18,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from nasjax import optim, parallel
-from nasjax.keys import derive
+from nasjax import optim, parallel, saliency
+from nasjax.keys import derive, per_example
 from nasjax.nets import Model
+from nasjax.saliency import Attack
 from nasjax.search.losses import accuracy, cross_entropy
 
 
@@ -28,6 +33,11 @@ class TrainState(NamedTuple):
     w: Any
     batch_stats: Any
     opt: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `Model.apply` takes."""
+        return {"params": self.w, "batch_stats": self.batch_stats}
 
 
 class Training(NamedTuple):
@@ -84,3 +94,31 @@ def training(
         return state, {"loss": loss, "accuracy": hits}
 
     return Training(init, step)
+
+
+def reweighting(model: Model, attack: Attack, mode: str) -> tuple[Callable, Model]:
+    """Reweighted images, and inference on them (SANAS, appendix C).
+
+    Returns:
+      (first, images, keys) -> images, reweighted by the saliency that the network of
+      variables `first` finds, in evaluation mode and without labels;
+      a model whose variables have such a "first" too: saliency first, then prediction.
+      Without keys all attacks start from the same draws.
+    """
+
+    def images_of(first, images: Array, keys: Array) -> Array:
+        def logits(x):
+            return model.apply(first, {}, x, train=False, key=keys)[0].logits
+
+        delta = saliency.find(logits, images, keys, attack)
+        return saliency.reweighted(images, delta, mode, attack.eps)
+
+    def apply(variables, mix, images, *, train, key=None, drop_path=0.0):
+        second = {k: v for k, v in variables.items() if k != "first"}
+        keys = per_example(jax.random.key(0), len(images)) if key is None else key
+        images = images_of(variables["first"], images, keys)
+        return model.apply(
+            second, mix, images, train=train, key=key, drop_path=drop_path
+        )
+
+    return images_of, Model(model.init, apply, model.auxiliary)

@@ -13,6 +13,7 @@ from nasjax import price as pricing
 from nasjax.data.splits import Splits
 from nasjax.errors import UserError
 from nasjax.genotype import discretise
+from nasjax.saliency import Attack
 from nasjax.search import ALGORITHMS, Problem, Search
 from nasjax.spaces import CellSpace, Macro
 
@@ -41,6 +42,7 @@ def stages(
     space: CellSpace,
     data: Splits,
     where: Sequence[jax.Device],
+    attack: Attack,
 ) -> tuple[Stage, ...]:
     """One stage, or two where the edges are searched before the operators.
 
@@ -52,13 +54,14 @@ def stages(
       space: with all edges.
       data: the split.
       where: the devices.
+      attack: how saliency is found, in the normalisation of the search's images.
     """
 
     def edge_search(previous, weight_decay=None):
         del previous
         spread = config.search.alpha_spread
         problem = _problem(
-            config, space, data, where, relax.paired_edges(space),
+            config, space, data, where, attack, relax.paired_edges(space),
             relax.initial_pairs(space, spread), weight_decay,
         )  # fmt: skip
         return problem, _algorithm(config, problem)
@@ -78,8 +81,8 @@ def stages(
                 on = space.keep(edges)
         spread = config.search.alpha_spread
         problem = _problem(
-            config, on, data, where, relax.softmax, relax.initial_alpha(on, spread),
-            weight_decay,
+            config, on, data, where, attack, relax.softmax,
+            relax.initial_alpha(on, spread), weight_decay,
         )  # fmt: skip
         return problem, _algorithm(config, problem)
 
@@ -109,6 +112,7 @@ def _problem(
     space: CellSpace,
     data: Splits,
     where: Sequence[jax.Device],
+    attack: Attack,
     relaxation: relax.Relaxation,
     init_arch: Callable,
     weight_decay: float | None,
@@ -156,6 +160,8 @@ def _problem(
         price=_price(config, space, data, relaxation),
         base=config.base,
         penalty=config.collapse.penalty,
+        attack=attack,
+        saliency=config.saliency,
     )
     if axis is None:
         return problem
@@ -188,5 +194,5 @@ def _algorithm(config: ConfigDict, problem: Problem) -> Search:
         field = str(error.args[0]).splitlines()[0].strip('"')
         raise UserError(
             f"config.arch does not fit the algorithm {config.algorithm}: it lacks "
-            f"{field}; start from configs/{config.algorithm}.py."
+            f"{field}; start from a config of configs/ that has this algorithm."
         ) from None

@@ -22,15 +22,22 @@ def load(path, variant=None):
     return runpy.run_path(str(path))["get_config"](variant)
 
 
+ALGORITHM_OF = {"zarts_budget": "zarts_gld", "sanas_darts2": "sanas"}
+
+
+def algorithm_of(path):
+    return ALGORITHM_OF.get(path.stem, path.stem)
+
+
 def test_every_algorithm_has_its_config():
-    assert {path.stem for path in CONFIGS} == {*ALGORITHMS, "zarts_budget"}
+    assert {algorithm_of(path) for path in CONFIGS} == {*ALGORITHMS}
 
 
 @every
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_loads_and_passes_the_checks(path, variant):
     config = load(path, variant)
-    assert config.algorithm == path.stem.replace("budget", "gld")
+    assert config.algorithm == algorithm_of(path)
     assert checks.config(config).is_locked
     assert config.data.name == (variant or "digits")
 
@@ -62,7 +69,8 @@ def test_every_field_is_explained(path):
     seen = set()
     for number, line in enumerate(text.splitlines(), 1):
         found = re.match(
-            r" {4}((?:config|data|space|search|collapse|retrain|arch)\.\w+) = ", line
+            r" {4}((?:config|data|space|search|collapse|saliency|retrain|arch)\.\w+) = ",
+            line,
         )
         if not found or "ConfigDict()" in line or found[1] in seen:
             continue
@@ -75,7 +83,7 @@ def test_every_field_is_explained(path):
 
 def test_defaults_in_the_file_are_all_fields():
     text = (ROOT / "nasjax" / "defaults.py").read_text()
-    for group in ("data", "space", "search", "collapse", "retrain"):
+    for group in ("data", "space", "search", "collapse", "saliency", "retrain"):
         for name in defaults.settings()[group]:
             assert f"    {group}.{name} = " in text
 
@@ -192,6 +200,32 @@ def test_amended_and_its_spaces():
     assert (s3.search.channels, s3.search.cells) == (16, 8)
     with pytest.raises(UserError, match="'s9'"):
         load(path, "cifar10-s9")
+
+
+def test_sanas_and_where_its_supplement_contradicts_itself():
+    """Appendices A.4, I.1 and M; frequencies and the attack are the same everywhere."""
+    path = ROOT / "configs" / "sanas_darts2.py"
+    for variant in (*VARIANTS, "cifar10-text", "cifar100-table"):
+        config = load(path, variant)
+        second, attack = config.arch.darts_second, config.saliency
+        assert (second.every, config.arch.second_every) == (5, 3)
+        assert config.base == "darts_second" and not second.finite_difference
+        assert (attack.steps, attack.eps, attack.step) == (7, 8 / 255, 2 / 255)
+        assert (attack.mode, attack.labels, attack.ascent) == ("signed", False, "pgd")
+        assert checks.config(config).is_locked
+    for data in ("cifar10", "cifar100"):
+        text, table = (load(path, f"{data}-{name}") for name in ("text", "table"))
+        assert text.data.name == table.data.name == data
+        assert text.arch.darts_second.rate == 1e-3  # I.1
+        assert table.arch.darts_second.rate == 3e-4  # Table 9
+        assert text.search.alpha_spread == 0.0  # I.1: zero initialisation
+        assert text.search.rate_min == table.search.rate_min == 0.0
+        assert (text.retrain.drop_path, table.retrain.drop_path) == (0.2, 0.3)
+        for config in (text, table):
+            assert (config.search.epochs, config.search.batch) == (50, 64)
+            assert (config.search.channels, config.search.cells) == (16, 8)
+    with pytest.raises(UserError, match="'imagenet'"):
+        load(path, "imagenet-table")
 
 
 def test_implicit_search_keeps_the_curvature_positive():

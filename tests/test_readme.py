@@ -56,7 +56,8 @@ def test_continuous_integration_takes_the_commands_out_of_the_readme(number, com
 def test_algorithms_that_work_are_those_that_are_registered():
     rows = [row for row in section("Algorithms").splitlines() if row.startswith("|")]
     working = {row.split("|")[3].strip(" `") for row in rows if "| works |" in row}
-    assert working == {f"configs/{name}.py" for name in (*ALGORITHMS, "zarts_budget")}
+    names = {*ALGORITHMS, "zarts_budget", "sanas_darts2"} - {"sanas"}
+    assert working == {f"configs/{name}.py" for name in names}
     later = "\n".join(row for row in rows if "| not yet |" in row)
     for name in (
         "SANAS", "PC-DARTS", "P-DARTS", "PR-DARTS", "GDAS", "MergeNAS", "NASP",

@@ -16,6 +16,7 @@ from nasjax.data.splits import Part, Splits
 from nasjax.errors import UserError
 from nasjax.genotype import Genotype, discretise, random_genotype
 from nasjax.nets.operations import is_parametric
+from nasjax.saliency import Attack
 from nasjax.spaces import AMENDED_S2, DARTS_8, Macro, darts
 from nasjax.stages import stages
 
@@ -193,7 +194,7 @@ def test_stages_hand_on_what_they_found():
     data = Splits(part, part, part, ("0", "1", "2"))
     full = darts(tuple(config.space.primitives))
     config.space.edges = "searched"
-    first, second = stages(config, full, data, jax.devices()[:1])
+    first, second = stages(config, full, data, jax.devices()[:1], Attack())
     assert [(s.name, s.outcome) for s in (first, second)] == [
         ("edges", "edges"), ("search", "genotype"),
     ]  # fmt: skip
@@ -214,7 +215,7 @@ def test_stages_hand_on_what_they_found():
     assert reads == set(problem.space.edges_of("normal"))
     for edges in ("pruned", "fixed"):
         config.space.edges = edges
-        (only,) = stages(config, full, data, jax.devices()[:1])
+        (only,) = stages(config, full, data, jax.devices()[:1], Attack())
         count = 14 if edges == "pruned" else 8
         assert only.begin(None)[0].space.alpha_shape("reduce") == (count, 2)
 

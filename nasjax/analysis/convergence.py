@@ -27,7 +27,6 @@ from nasjax.folder import RunFolder
 from nasjax.genotype import Genotype, discretise
 from nasjax.keys import derive
 from nasjax.loop import signals
-from nasjax.phases import test_accuracy
 from nasjax.progress import Progress
 from nasjax.spaces import CellSpace
 
@@ -147,11 +146,8 @@ def _retrained(
         return known
     made = run.experiment
     key = derive(jax.random.key(made.config.seed), "retrain")  # the run's own
-    model, outcome = experiments._retrain(made, name, cell, key, folder, progress)
-    accuracy = test_accuracy(
-        model, outcome.state, made.data.test, made.retrain_augment,
-        made.config.retrain.batch,
-    )  # fmt: skip
+    model, outcome = experiments.retrain(made, name, cell, key, folder, progress)
+    accuracy = experiments.tested(made, model, outcome.state.variables)
     macro = made.retrain_macro
     counted = nets.count_genotype(
         cell, macro.channels, macro.cells, len(made.data.classes),

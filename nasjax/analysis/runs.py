@@ -17,8 +17,11 @@ from nasjax.data.augment import prepare, random_indices
 from nasjax.errors import UserError
 from nasjax.experiment import Experiment, build
 from nasjax.folder import RunFolder, read_json
+from nasjax.genotype import Genotype
 from nasjax.keys import derive, per_example
+from nasjax.nets import Model
 from nasjax.search import Problem, Search, SearchState
+from nasjax.search.base import with_state
 from nasjax.search.losses import losses
 from nasjax.zeroth import lookahead
 
@@ -90,6 +93,23 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
         step = stop and (stop.epoch_returned + 1) * problem.steps_per_epoch
     _, state, _ = checkpoints.restore(abstract, step)
     return Run(experiment, problem, search, state, folder, name)
+
+
+def retrained(run: Run, phase: str = "retrain") -> tuple[Model, dict[str, Any]] | None:
+    """The network of the run's genotype and its trained variables, if there are any.
+
+    Args:
+      run: of which.
+      phase: "retrain", or "reweighted" for SANAS' second network.
+    """
+    made, found = run.experiment, run.folder.read_outcome("genotype")
+    checkpoints = Checkpoints(run.folder.path / "checkpoints" / phase)
+    if found is None or checkpoints.latest() is None:
+        return None
+    model = made.network(Genotype.from_json(found, run.problem.space))
+    abstract = jax.eval_shape(made.training(model).init, jax.random.key(0))
+    _, state, _ = checkpoints.restore(abstract)
+    return model, state.variables
 
 
 def open_folder(workdir: str | Path) -> RunFolder:
@@ -171,7 +191,7 @@ def batches(run: Run, key: Array, steps: int, images: int) -> tuple[Any, Any]:
             run.experiment.search_augment,
             phases.cutout_probability(run.problem, config, run.state.step),
         )  # fmt: skip
-        return _with_state(run, batch, derive(own, "mix"))
+        return with_state(run.problem, batch, run.state, derive(own, "mix"))
 
     total = len(data.arch.label)
     index = random_indices(derive(key, "validation"), min(images, total), total)
@@ -183,15 +203,5 @@ def batches(run: Run, key: Array, steps: int, images: int) -> tuple[Any, Any]:
         "key": per_example(derive(key, "network"), len(index)),
     }
     keys = jax.random.split(derive(key, "look-ahead batches"), steps)
-    return jax.vmap(train)(keys), _with_state(run, val, derive(key, "val mix"))
-
-
-def _with_state(run: Run, batch: dict, mix_key: Array) -> dict:
-    problem, state = run.problem, run.state
-    epoch = state.step // problem.steps_per_epoch
-    return {
-        **batch,
-        "batch_stats": state.batch_stats,
-        "mix_key": mix_key,
-        "drop_path": problem.drop_path * epoch / problem.epochs,
-    }
+    val = with_state(run.problem, val, run.state, derive(key, "val mix"))
+    return jax.vmap(train)(keys), val

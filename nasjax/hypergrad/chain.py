@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from nasjax import inputs
+from nasjax.hypergrad import products
 from nasjax.hypergrad.estimators import Estimator, Hypergradient, live, moved
-from nasjax.hypergrad.products import gradient
 
 
 class Level(NamedTuple):
@@ -27,13 +27,17 @@ class Level(NamedTuple):
     update: Callable
 
 
-def descend(name: str, loss: Callable, optimizer) -> Level:
+def descend(
+    name: str, loss: Callable, optimizer, along: Callable = products.along
+) -> Level:
     """A level that takes one optimiser step on its own loss.
 
     Args:
       name: of the level.
       loss: (solutions, arch, batch) -> scalar, descended in solutions[name].
       optimizer: anything with optax's init and update.
+      along: how second derivatives are taken: exactly, or as in the papers
+        `finite_difference.along()`.
     """
     loss = inputs.scalar(loss, f"the loss of level {name!r}")
 
@@ -41,7 +45,7 @@ def descend(name: str, loss: Callable, optimizer) -> Level:
         solutions, arch = others
         return loss({**solutions, name: value}, arch, batch)
 
-    own_gradient = gradient(own)
+    own_gradient = products.gradient(own, along)
 
     def update(solutions, arch, train_batch, opt_state):
         value = jax.tree.map(jnp.asarray, solutions[name])

@@ -12,6 +12,7 @@ from nasjax.search import (
     darts_second,
     implicit,
     random_search,
+    sanas,
     sdarts_adv,
     sdarts_rs,
     zarts_gld,
@@ -31,6 +32,7 @@ BASES = {  # what wrappers may wrap
     "zarts_rs": zarts_rs.build,
 }
 ALGORITHMS = BASES | {
+    "sanas": sanas.build,
     "sdarts_adv": functools.partial(sdarts_adv.build, bases=BASES),
     "sdarts_rs": functools.partial(sdarts_rs.build, bases=BASES),
 }

@@ -20,6 +20,7 @@ from nasjax.keys import derive
 from nasjax.nets import Model
 from nasjax.price import Price
 from nasjax.relax import Arch, Relaxation, identity, initial_alpha, softmax
+from nasjax.saliency import Attack
 from nasjax.search.losses import losses
 from nasjax.spaces import CellSpace
 
@@ -35,6 +36,7 @@ class SearchState(NamedTuple):
       arch: raw architecture parameters, cell type -> [E, O].
       weight_opt: state of the weight optimiser.
       arch_opt: state of the architecture direction.
+      second: a second `Network`, of searches that train two.
     """
 
     step: Array
@@ -44,6 +46,15 @@ class SearchState(NamedTuple):
     arch: Arch
     weight_opt: Any
     arch_opt: Any
+    second: Any = ()
+
+
+class Network(NamedTuple):
+    """What a network's training changes: w, batch_stats, opt."""
+
+    w: Any
+    batch_stats: Any
+    opt: Any
 
 
 class Cadence(NamedTuple):
@@ -62,6 +73,22 @@ class Cadence(NamedTuple):
         return step >= self.warmup and step % self.every == 0
 
 
+class Further(NamedTuple):
+    """A step of a cadence of its own, after a weight step and on the same batch.
+
+    Attributes:
+      name: of its program.
+      step: (state, batch) -> (state, metrics).
+      cadence: when it is due, counted in weight steps.
+      cost: in evaluations of one batch's gradient.
+    """
+
+    name: str
+    step: Callable
+    cadence: Cadence
+    cost: float
+
+
 class Search(NamedTuple):
     """A search algorithm on one problem. All functions are pure.
 
@@ -73,6 +100,7 @@ class Search(NamedTuple):
       mix: arch -> mixing weights; what is evaluated, drawn and discretised.
       direction: how alpha moves, and what an architecture step takes and costs.
       weight_cost: of a weight step, in evaluations of one batch's gradient.
+      further: steps of other levels.
     """
 
     init: Callable
@@ -82,6 +110,7 @@ class Search(NamedTuple):
     mix: Callable
     direction: Direction
     weight_cost: float = 1.0
+    further: tuple[Further, ...] = ()
 
 
 class Smoothing(NamedTuple):
@@ -126,6 +155,8 @@ class Problem(NamedTuple):
       base: name of the search that is wrapped, where the algorithm is a wrapper.
       penalty: weight in alpha's loss of |H v|, H its Hessian in alpha and v a random
         unit vector (the explicit Hessian regularisation of SmoothDARTS, section 4.2).
+      attack: how saliency is found on the images as they are normalised.
+      saliency: what searches that look at it do with it: the config's part `saliency`.
     """
 
     space: CellSpace
@@ -147,6 +178,8 @@ class Problem(NamedTuple):
     smoothing: Smoothing | None = None
     base: str = ""
     penalty: float = 0.0
+    attack: Attack = Attack()
+    saliency: Any = None
 
     def split(self, split: str) -> Problem:
         """The problem of a step whose "candidates", or whose "batch", is split over
@@ -207,32 +240,22 @@ def bilevel(
     init_arch = init_arch or problem.init_arch or initial_alpha(problem.space, 1e-3)
     weight_optimizer = problem.sgd(problem.rate)
 
-    def with_state(batch: dict, state: SearchState, mix_key: Array) -> dict:
-        epoch = state.step // problem.steps_per_epoch
-        return {
-            **batch,
-            "batch_stats": state.batch_stats,
-            "mix_key": mix_key,
-            "drop_path": problem.drop_path * epoch / problem.epochs,
-        }
-
     def init(key: Array) -> SearchState:
-        images = jnp.zeros((1, *problem.image_shape))
-        variables = problem.model.init(derive(key, "weights"), images)
+        network = initial(problem, derive(key, "weights"))
         arch = init_arch(derive(key, "alpha"))
-        w = variables["params"]
         return SearchState(
             step=jnp.zeros((), jnp.int32),
             key=key,
-            w=w,
-            batch_stats=variables["batch_stats"],
+            w=network.w,
+            batch_stats=network.batch_stats,
             arch=arch,
-            weight_opt=weight_optimizer.init(w),
+            weight_opt=network.opt,
             arch_opt=direction.init(arch, derive(key, "direction")),
         )
 
     def weight_step(state: SearchState, batch):
-        batch = with_state(batch, state, derive(state.key, "weight mix", state.step))
+        mix_key = derive(state.key, "weight mix", state.step)
+        batch = with_state(problem, batch, state, mix_key)
         arch = state.arch
         if smoothing:
             arch = smoothing.perturbation(
@@ -241,26 +264,27 @@ def bilevel(
                 derive(state.key, "perturbation", state.step),
                 smoothing.eps(state.step // problem.steps_per_epoch),
             )
-        descend = jax.value_and_grad(weight_losses.with_aux, has_aux=True)
-        (loss, (stats, hits)), grads = descend(state.w, arch, batch)
-        updates, opt = weight_optimizer.update(grads, state.weight_opt, state.w)
+        network = Network(state.w, state.batch_stats, state.weight_opt)
+        network, metrics = trained(
+            weight_losses.with_aux, weight_optimizer, network, arch, batch
+        )
         state = state._replace(
             step=state.step + 1,
-            w=optax.apply_updates(state.w, updates),
-            batch_stats=stats,
-            weight_opt=opt,
+            w=network.w,
+            batch_stats=network.batch_stats,
+            weight_opt=network.opt,
         )
-        return state, {"loss": loss, "accuracy": hits}
+        return state, metrics
 
     def arch_step(state: SearchState, train_batches, val_batch):
         keys = jax.random.split(
             derive(state.key, "train mix", state.step), direction.inner_steps
         )
-        train_batches = jax.vmap(lambda batch, key: with_state(batch, state, key))(
-            train_batches, keys
-        )
+        train_batches = jax.vmap(
+            lambda batch, key: with_state(problem, batch, state, key)
+        )(train_batches, keys)
         val_key = derive(state.key, "val mix", state.step)
-        val_batch = with_state(val_batch, state, val_key)
+        val_batch = with_state(problem, val_batch, state, val_key)
         key = derive(state.key, "arch", state.step)
         arch, opt, metrics = direction.step(state, train_batches, val_batch, key)
         return state._replace(arch=arch, arch_opt=opt), metrics
@@ -274,3 +298,37 @@ def bilevel(
         direction,
         1 + (smoothing.cost if smoothing else 0),
     )
+
+
+def initial(problem: Problem, key: Array) -> Network:
+    """The supernet before its first step."""
+    variables = problem.model.init(key, jnp.zeros((1, *problem.image_shape)))
+    w = variables["params"]
+    return Network(w, variables["batch_stats"], problem.sgd(problem.rate).init(w))
+
+
+def trained(
+    loss: Callable, optimizer, network: Network, arch: Any, batch: dict
+) -> tuple[Network, dict[str, Array]]:
+    """A network after one step on a batch, and its loss and accuracy before.
+
+    loss: (w, arch, batch) -> (scalar, (batch_stats, accuracy)).
+    """
+    descend = jax.value_and_grad(loss, has_aux=True)
+    (value, (stats, hits)), grads = descend(network.w, arch, batch)
+    updates, opt = optimizer.update(grads, network.opt, network.w)
+    network = Network(optax.apply_updates(network.w, updates), stats, opt)
+    return network, {"loss": value, "accuracy": hits}
+
+
+def with_state(
+    problem: Problem, batch: dict, state: SearchState, mix_key: Array
+) -> dict:
+    """A batch with all that the losses look at, as it is at this state."""
+    epoch = state.step // problem.steps_per_epoch
+    return {
+        **batch,
+        "batch_stats": state.batch_stats,
+        "mix_key": mix_key,
+        "drop_path": problem.drop_path * epoch / problem.epochs,
+    }

@@ -17,10 +17,22 @@ FORWARD = 1 / 3  # cost of a loss in evaluations of its gradient
 SPLITS = ("candidates", "batch")
 
 
+def _weights(state: SearchState, train_batch):
+    return state.w, state.weight_opt
+
+
 def gradient(
-    estimator: Estimator, optimizer: optax.GradientTransformation
+    estimator: Estimator,
+    optimizer: optax.GradientTransformation,
+    solution: Callable = _weights,
 ) -> Direction:
-    """Descend a hypergradient, estimated on one training and one validation batch."""
+    """Descend a hypergradient, estimated on one training and one validation batch.
+
+    Args:
+      estimator: of the hypergradient.
+      optimizer: of alpha.
+      solution: (state, train_batch) -> w and opt_state, as the estimator takes them.
+    """
 
     def init(arch, key):
         del key
@@ -29,7 +41,8 @@ def gradient(
     def step(state: SearchState, train_batches, val_batch, key):
         del key
         train_batch = jax.tree.map(lambda leaf: leaf[0], train_batches)
-        found = estimator(state.w, state.arch, train_batch, val_batch, state.weight_opt)
+        w, weight_opt = solution(state, train_batch)
+        found = estimator(w, state.arch, train_batch, val_batch, weight_opt)
         updates, opt = optimizer.update(found.grad, state.arch_opt, state.arch)
         arch = optax.apply_updates(state.arch, updates)
         report = {k: jnp.asarray(v, jnp.float32) for k, v in found.report.items()}

@@ -1,0 +1,40 @@
+"""SANAS on DARTS: an architecture whose saliency maps make a second network learn better.
+
+    python -m nasjax.main --config=configs/sanas_darts2.py
+    python -m nasjax.main --config=configs/sanas_darts2.py:cifar10 --config.data.path=F.npz
+    python -m nasjax.main --config=configs/sanas_darts2.py --config.base=darts_first
+
+No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`,
+`:svhn`, `:imagenet`: DARTS' own setting with SANAS' frequencies; give the data with
+--config.data.path. `:cifar10-s1` to `:svhn-s4`: in the spaces S1 to S4 of R-DARTS.
+SANAS' supplement contradicts itself; `:cifar10-text` is what its text says (appendix I),
+`:cifar10-table` what its tables say (9 and 14), likewise for CIFAR-100.
+"""
+
+from nasjax import defaults
+from nasjax.errors import unknown
+from nasjax.spaces import DARTS_8
+
+
+def get_config(arg=None):
+    name, _, source = (arg or "").partition("-")
+    supplement = source in ("text", "table")
+    config = defaults.sanas(name if supplement else arg)
+    config.algorithm = "sanas"
+    config.space.primitives = DARTS_8
+    if supplement:
+        _supplement(config, name, source)
+    return config
+
+
+def _supplement(config, name, source):
+    if name not in ("cifar10", "cifar100"):
+        raise unknown("data set of the supplement", name, ("cifar10", "cifar100"))
+    config.search.rate_min = 0.0
+    for base in ("darts_first", "darts_second"):
+        config.arch[base].rate = 1e-3 if source == "text" else 3e-4
+    if source == "text":
+        config.search.alpha_spread = 0.0
+        config.retrain.drop_path = 0.2
+    else:
+        config.retrain.drop_path = 0.3
