@@ -9,13 +9,17 @@ from typing import Any
 
 import jax
 
-from nasjax import memory, optim
+from nasjax import defaults, memory, optim
 from nasjax.compiling import side_by_side
 from nasjax.nets import count, genotype_network, supernet
 from nasjax.published import PUBLISHED
 from nasjax.retrain import training
 from nasjax.search import ALGORITHMS, Problem
 from nasjax.spaces import DARTS_8, Macro, darts
+
+_STATES = {  # steps whose state is not that of the others
+    "mgs": "mgs", "retrain": "retrain", "sanas": "four", "second_network": "four"
+}  # fmt: skip
 
 
 class Ours:
@@ -49,6 +53,10 @@ class Ours:
                 proposal="mixture", weights="likelihood",
             ),
         )  # fmt: skip
+        four = defaults.sanas("cifar10")
+        sanas = ALGORITHMS["sanas"](
+            problem._replace(base=four.base, saliency=four.saliency), four.arch
+        )
         first = ALGORITHMS["darts_first"](problem, SimpleNamespace(**adam))
         network = genotype_network(
             PUBLISHED["darts_v2"], macro, settings.classes, True, *options
@@ -64,10 +72,23 @@ class Ours:
             "first_order": first.arch_step,
             "second_order": second.arch_step,
             "mgs": mgs.arch_step,
+            "sanas": sanas.arch_step,
+            "second_network": sanas.further[0].step,
             "retrain": train.step,
         }
         self._inits = dict.fromkeys(self._steps, first.init)
         self._inits |= {"mgs": mgs.init, "retrain": train.init}
+        self._inits |= dict.fromkeys(("sanas", "second_network"), sanas.init)
+        # In evaluations of a batch's gradient, as a search states them.
+        self.stated = {
+            "weight_step": first.weight_cost,
+            "first_order": first.direction.cost,
+            "second_order": second.direction.cost,
+            "mgs": mgs.direction.cost,
+            "sanas": sanas.direction.cost,
+            "second_network": sanas.further[0].cost,
+            "retrain": 1.0,
+        }
         batch = self._batch(jax.random.key(1))
         many = lambda m: jax.vmap(self._batch)(jax.random.split(jax.random.key(2), m))
         self._batches = {
@@ -75,6 +96,8 @@ class Ours:
             "first_order": (many(1), batch),
             "second_order": (many(1), batch),
             "mgs": (many(settings.inner_steps), batch),
+            "sanas": (many(1), batch),
+            "second_network": (batch,),
             "retrain": (batch,),
         }
         self._compiled: dict[str, Any] = {}
@@ -111,9 +134,9 @@ class Ours:
 
     def run(self, name: str) -> float:
         """One step."""
-        kind = name if name in ("mgs", "retrain") else "search"
+        kind = _STATES.get(name, "search")
         if kind not in self._states:
-            self._states = {kind: jax.jit(self._inits[name])(jax.random.key(0))}
+            self._states[kind] = jax.jit(self._inits[name])(jax.random.key(0))
             jax.block_until_ready(self._states)
         step, batches = self._compiled[name], self._batches[name]
         began = time.perf_counter()

@@ -167,7 +167,7 @@ def _in_batches(function: Callable, run: runs.Run, index: np.ndarray, size: int)
         own = index[first : first + size]
         padded = np.pad(own, (0, size - len(own)), mode="edge")
         found = jax.device_get(function(*_test_images(run, padded)))
-        parts.append(jax.tree.map(lambda leaf, n=len(own): leaf[:n], found))
+        parts.append(jax.tree.map(lambda leaf, own=own: leaf[: len(own)], found))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 

@@ -282,10 +282,10 @@ def images(seed, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("total", [False, True])
-def test_a_step_on_a_supernet_is_the_composition(total, compiled_quickly):
-    """The step of alpha with live momentum, eq. 2 literally, by reverse over reverse."""
-    config = default(sum=total)
+def test_a_step_on_a_supernet_is_the_composition(compiled_quickly):
+    """The step of alpha with live momentum, eqs. 2 and 3 as they are printed, against
+    central differences of the value."""
+    config = default(sum=True)
     config.saliency.update(ascent="gradient", rate=1e-3)
     problem = supernet_problem(config)
     search = ALGORITHMS["sanas"](problem, config.arch)
@@ -326,21 +326,32 @@ def test_a_step_on_a_supernet_is_the_composition(total, compiled_quickly):
 
         start = saliency.start(x, train["key"], problem.attack)
         delta = start + 1e-3 * jax.grad(rise)(start)
-        second = lambda w: (4 if total else 1) * entropy(w, arch, delta * x, t)
+        second = lambda w: 4 * entropy(w, arch, delta * x, t)
         w2 = moved(state.second.w, state.second.opt, second)
         at = lambda w: entropy(w, arch, val["image"], val["label"])
         return at(w2) + at(w1)
 
-    value, slope = jax.jit(jax.value_and_grad(by_hand))(state.arch)
-    many = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], train)
-    after, metrics = jax.jit(search.arch_step)(state, many, val)
+    flat, restore = jax.flatten_util.ravel_pytree(state.arch)
+    moves = 1e-6 * jnp.concatenate([jnp.zeros((1, flat.size)), *_both(flat.size)])
+    many = jax.jit(
+        lambda moves: jax.lax.map(lambda d: by_hand(restore(flat + d)), moves)
+    )
+    value, *ends = many(moves)
+    ahead, behind = np.split(np.array(ends), 2)
+    slope = restore((ahead - behind) / 2e-6)
+    batches = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], train)
+    after, metrics = jax.jit(search.arch_step)(state, batches, val)
     own = config.arch.darts_second
     adam = optim.adam(own.rate, own.b1, own.b2, own.weight_decay)
     updates, _ = adam.update(slope, state.arch_opt, state.arch)
     close(metrics["val_loss"], value, 1e-6)
-    close(metrics["hypergrad_norm"], optax.tree.norm(slope), 1e-6)
+    close(metrics["hypergrad_norm"], optax.tree.norm(slope), 1e-5)
     for kind in problem.space.types:
-        close(after.arch[kind], (state.arch[kind] + updates[kind]), 1e-5)
+        close(after.arch[kind], state.arch[kind] + updates[kind], 1e-4)
+
+
+def _both(size):
+    return jnp.eye(size), -jnp.eye(size)
 
 
 @pytest.mark.slow

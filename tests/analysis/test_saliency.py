@@ -1,0 +1,134 @@
+"""Saliency maps of runs: pictures, areas, and inference on reweighted images."""
+
+import json
+import runpy
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT
+from matplotlib.image import imread
+from tiny import shrink
+
+import nasjax
+from nasjax import cli
+from nasjax.analysis import heatmaps, runs, saliency
+from nasjax.errors import UserError
+from nasjax.progress import Progress
+from nasjax.retrain import reweighting
+
+
+def network(x):
+    """Logits [B, 3]."""
+    w = jnp.asarray(np.random.default_rng(1).normal(size=(24, 3)), jnp.float32)
+    return jnp.sin(x.reshape(len(x), -1)) @ w
+
+
+def test_areas_are_those_of_pixels_taken_one_by_one():
+    """Against numpy: 4x3 pixels of 2 channels, no two of the same heat."""
+    draws = np.random.default_rng(2)
+    images = draws.normal(size=(3, 4, 3, 2)).astype(np.float32)
+    heat = draws.permutation(36).reshape(3, 4, 3).astype(np.float32)
+    keys = jax.random.split(jax.random.key(0), 3)
+    found = saliency.areas(network, jnp.asarray(images), jnp.asarray(heat), keys)
+    for i in range(3):
+        label = int(network(images[i : i + 1]).argmax())
+        order = np.argsort(-heat[i].reshape(-1))
+        curves = {"deletion": [], "insertion": []}
+        for gone in range(13):
+            taken = np.zeros(12, bool)
+            taken[order[:gone]] = True
+            taken = taken.reshape(4, 3, 1)
+            for name, kept in (("deletion", ~taken), ("insertion", taken)):
+                shares = jax.nn.softmax(network((images[i] * kept)[None]))
+                curves[name].append(float(shares[0, label]))
+        for name, curve in curves.items():
+            area = np.trapezoid(curve, dx=1 / 12)
+            np.testing.assert_allclose(found[name][i], area, rtol=1e-5)
+
+
+def test_equal_pixels_come_in_random_order():
+    """A flat map is no better than chance, whichever corner matters."""
+    corner = lambda x: jnp.stack([9 * x[:, 0, 0, 0], 0 * x[:, 0, 0, 0]], 1)
+    images = jnp.ones((400, 4, 4, 1))
+    keys = jax.random.split(jax.random.key(1), 400)
+    found = saliency.areas(corner, images, jnp.ones((400, 4, 4)), keys)
+    # 1 until the corner is gone, 1/2 then; it goes after half of the pixels on average.
+    assert abs(found["deletion"].mean() - 0.75) < 0.02
+    assert abs(found["insertion"].mean() - 0.75) < 0.02
+
+
+def test_the_picture_shows_what_it_says(tmp_path):
+    """A heat of one hot pixel: its colour is there, warm, and nowhere else."""
+    images = np.full((2, 4, 4, 1), 128, np.uint8)
+    heat = np.zeros((2, 4, 4))
+    heat[:, 1, 2] = 3.0
+    file = tmp_path / "maps.png"
+    heatmaps.draw(images, {"a": {"attack": heat}, "b": {"attack": heat}}, file)
+    picture = imread(file)[..., :3]
+    red = (picture[..., 0] > 0.4) & (picture[..., 1] < 0.1) & (picture[..., 2] < 0.1)
+    blue = (picture[..., 2] > 0.15) & (picture[..., 0] < 0.25) & (picture.sum(-1) < 0.6)
+    assert 14 < blue.sum() / red.sum() < 16, "1 of 16 pixels, in 4 heat maps"
+    with pytest.raises(UserError, match="no folder|cannot|Cannot"):
+        heatmaps.draw(images, {"a": {"attack": heat}}, tmp_path / "no" / "maps.png")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two whole SANAS runs of two seeds; the first one with a reweighted network."""
+    found = []
+    for seed in (0, 1):
+        file = ROOT / "configs" / "sanas_darts2.py"
+        config = shrink(runpy.run_path(str(file))["get_config"]())
+        config.base, config.seed = "darts_first", seed
+        config.retrain.baseline, config.retrain.reweighted = False, seed == 0
+        found.append(tmp_path_factory.mktemp("runs") / f"sanas_{seed}")
+        nasjax.run(config, found[-1], Progress(quiet=True))
+    return found
+
+
+@pytest.mark.slow
+def test_the_second_network_is_trained_and_tested_on_reweighted_images(finished):
+    result, plain = (json.loads((run / "result.json").read_text()) for run in finished)
+    assert plain["reweighted_test_accuracy"] is None
+    run = runs.load(finished[0])
+    model, first = runs.retrained(run)
+    _, second = runs.retrained(run, "reweighted")
+    images_of, both = reweighting(model, run.problem.attack, "signed")
+    index = np.arange(len(run.experiment.data.test.label))
+    images, keys, label = saliency._test_images(run, index)
+    seen = images_of(first, images, keys)
+    assert abs(seen).max() <= 8 / 255 * abs(images).max() + 1e-6
+    out, _ = model.apply(second, {}, seen, train=False)
+    given = {**second, "first": first}
+    same, _ = both.apply(given, {}, images, train=False, key=keys)
+    np.testing.assert_allclose(out.logits, same.logits, atol=1e-4)
+    hits = float((out.logits.argmax(-1) == label).mean())
+    assert abs(hits - result["reweighted_test_accuracy"]) < 0.05, "other random starts"
+    logged = [line["phase"] for line in run.folder.metrics()]
+    assert logged.index("reweighted") > logged.index("retrain")
+
+
+@pytest.mark.slow
+def test_the_command_draws_and_measures_two_runs(finished, tmp_path, capsys):
+    first, second = map(str, finished)
+    arguments = ["--images", "3", "5", "--count", "40", "-o", str(tmp_path)]
+    assert cli.main(["saliency", first, "--beside", second, *arguments]) == 0
+    assert "integrated gradients" in capsys.readouterr().out
+    report = json.loads((tmp_path / "saliency.json").read_text())
+    assert report["images"] == 40 and report["shown"] == [3, 5]
+    assert [run["name"] for run in report["runs"]] == ["sanas_0", "sanas_1"]
+    for run in report["runs"]:
+        for net in ("search", "final"):
+            assert {*run[net]["maps"]} == {*saliency.METHODS, "random"}
+            for own in run[net]["maps"].values():
+                assert 0 < own["deletion"] < 1 and 0 < own["insertion"] < 1
+        assert run["inference"]["reweighted_ms"] > run["inference"]["plain_ms"] > 0
+    for name in ("search", "final"):
+        height, width, _ = imread(tmp_path / f"saliency_{name}.png").shape
+        assert width > 4 * height, "2 rows, 13 columns"
+    assert cli.main(["saliency", first, "--images", "9999"]) == 2
+    assert "There is no test image 9999 of digits" in capsys.readouterr().err
+    assert cli.main(["compare", first, second]) == 0
+    assert "| sanas retrain.reweighted=" in capsys.readouterr().out
