@@ -18,7 +18,7 @@ from nasjax.spaces import DARTS_8
 
 def get_config(arg=None):
     name, _, source = (arg or "").partition("-")
-    supplement = source in ("text", "table")
+    supplement = source.startswith("t")
     config = defaults.sanas(name if supplement else arg)
     config.algorithm = "sanas"
     config.space.primitives = DARTS_8
@@ -30,6 +30,8 @@ def get_config(arg=None):
 def _supplement(config, name, source):
     if name not in ("cifar10", "cifar100"):
         raise unknown("data set of the supplement", name, ("cifar10", "cifar100"))
+    if source not in ("text", "table"):
+        raise unknown("part of the supplement", source, ("text", "table"))
     config.search.rate_min = 0.0
     for base in ("darts_first", "darts_second"):
         config.arch[base].rate = 1e-3 if source == "text" else 3e-4

@@ -207,7 +207,9 @@ def _show(arguments: argparse.Namespace) -> str:
     for line in folder.metrics():
         if "phase" in line and "step" in line:
             rows[line["phase"]] = _progress(line)  # the last line of a phase stays
-    accuracies = ("test_accuracy", "supernet_valid_accuracy")
+    accuracies = (
+        "test_accuracy", "reweighted_test_accuracy", "supernet_valid_accuracy"
+    )  # fmt: skip
     for name in (*accuracies, "params", "macs", "seconds"):
         if result.get(name) is not None:
             rows[name.replace("_", " ")] = _value(result[name])
@@ -219,30 +221,10 @@ def _show(arguments: argparse.Namespace) -> str:
 
 def _saliency(arguments: argparse.Namespace) -> str:
     """Draw saliency maps of a run's networks, or of two runs', and measure them."""
-    from nasjax.analysis import commands, runs, saliency
-    from nasjax.compiling import compiled_programs
+    from nasjax.analysis import saliency
 
-    output = Path(arguments.output or arguments.run)
-    file = output / "saliency.json"
-    commands.writable(file, (".json",))
-    first = runs.load(arguments.run)
-    with compiled_programs(first.experiment.config.compile_cache):
-        report, written = saliency.study(
-            first,
-            arguments.beside and runs.load(arguments.beside),
-            arguments.images,
-            arguments.count,
-            output,
-        )
-    commands.write(file, report)
-    rows = []
-    for run in report["runs"]:
-        for net in ("search", "final"):
-            for method, own in run.get(net, {"maps": {}})["maps"].items():
-                rows.append([run["name"], net, method, *own.values()])
-    files = ", ".join(map(str, [*written, file]))
-    header = ("run", "network", "map", "deletion", "insertion")
-    return f"{commands.table(header, rows)}\nwritten: {files}"
+    a = arguments
+    return saliency.study(a.run, a.beside, a.images, a.count, a.output)
 
 
 def _compare(arguments: argparse.Namespace) -> str:

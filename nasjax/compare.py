@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nasjax.analysis import runs
 from nasjax.defaults import HOW
 from nasjax.errors import UserError
-from nasjax.folder import read_json
+from nasjax.folder import flat
 from nasjax.significance import t_test
 
 SAME = ("seed", "devices", "parallel", *HOW)  # runs that differ in these are one set
@@ -26,31 +25,29 @@ def sets(folders: Sequence[str]) -> dict[str, dict[int, dict[str, Any]]]:
     Raises:
       UserError: a folder holds no finished run; two runs have the same config and seed.
     """
-    found: dict[str, dict[int, dict[str, Any]]] = {}
-    flat: dict[str, dict[str, Any]] = {}
+    found: list[tuple[dict[str, Any], dict[int, dict[str, Any]]]] = []
     for folder in folders:
-        path = Path(folder).expanduser()
-        config, result = (
-            read_json(path / "config.json"),
-            read_json(path / "result.json"),
-        )
-        if config is None or result is None:
+        opened = runs.open_folder(folder)
+        config, result = runs.config_of(opened), opened.read_outcome("result")
+        if result is None:
             raise UserError(
-                f"{folder} is not the folder of a finished run: it lacks config.json or "
-                "result.json; start the run again, or leave it out."
+                f"{folder} is not a finished run; start it again to go on with it, or "
+                "leave it out."
             )
-        fields = _flat(config)
+        fields = flat(config.to_dict())
         identity = {k: v for k, v in fields.items() if k not in SAME}
-        key = json.dumps(identity, sort_keys=True)
-        flat[key] = identity
-        own = found.setdefault(key, {})
-        if config["seed"] in own:
+        own = next((one for known, one in found if known == identity), None)
+        if own is None:
+            own = {}
+            found.append((identity, own))
+        if config.seed in own:
             raise UserError(
-                f"{folder} repeats seed {config['seed']} of {config['algorithm']}; give "
-                "each run once."
+                f"{folder} repeats seed {config.seed} of {config.algorithm}; give each "
+                "run once."
             )
-        own[config["seed"]] = result
-    return {_name(flat[key], list(flat.values())): own for key, own in found.items()}
+        own[config.seed] = result
+    every = [identity for identity, _ in found]
+    return {_name(identity, every): own for identity, own in found}
 
 
 def table(
@@ -118,11 +115,3 @@ def _name(identity: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> st
         key for key in identity if any(one.get(key) != identity[key] for one in kin)
     ]
     return " ".join([identity["algorithm"], *(f"{k}={identity[k]}" for k in differing)])
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        inner = isinstance(value, Mapping)
-        flat |= _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
-    return flat

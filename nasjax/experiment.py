@@ -87,10 +87,16 @@ class Experiment(NamedTuple):
 
     def training(self, model: Model) -> Training:
         """How it is."""
-        settings, data = self.config.retrain, self.data
-        steps = (len(data.weights.label) + len(data.arch.label)) // settings.batch
-        axis = parallel.axis_name(self.config.parallel)
+        settings, axis = self.config.retrain, parallel.axis_name(self.config.parallel)
+        steps = self.retrain_steps // settings.epochs
         return training(model, self.image_shape, settings, steps, axis)
+
+    @property
+    def retrain_steps(self) -> int:
+        """Of the whole retraining."""
+        settings, data = self.config.retrain, self.data
+        images = len(data.weights.label) + len(data.arch.label)
+        return settings.epochs * (images // settings.batch)
 
 
 def build(config: ConfigDict) -> Experiment:

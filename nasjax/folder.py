@@ -278,7 +278,7 @@ def _is_run_of(config: dict[str, Any], path: Path, free: Collection[str]) -> boo
                 "with --workdir."
             )
         return False
-    old, new = _flat(stored), _flat(config)
+    old, new = flat(stored), flat(config)
     names = (old | new).keys() - set(free)
     differ = sorted(n for n in names if _show(old, n) != _show(new, n))
     if differ:
@@ -293,14 +293,19 @@ def _is_run_of(config: dict[str, Any], path: Path, free: Collection[str]) -> boo
     return True
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A config's fields by their names with dots.
+
+    >>> flat({"seed": 0, "data": {"pad": 1}})
+    {'seed': 0, 'data.pad': 1}
+    """
+    fields: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
+            fields |= flat(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = value
-    return flat
+            fields[prefix + name] = value
+    return fields
 
 
 def _show(flat: dict[str, Any], name: str) -> str:

@@ -181,13 +181,17 @@ def retrain_phase(
 
     def train_batch(data, state):
         index = epoch_indices(derive(state.key, "order"), state.step, batch, n)
-        made = draw(data, index, derive(state.key, "batch", state.step), augment)
+        draw_key = derive(state.key, "batch", state.step)
+        return draw(data, index, draw_key, augment), data["first"]
+
+    def step(state, batch, first):
         if reweight:
-            made["image"] = reweight(data["first"], made["image"], made["key"])
-        return (made,)
+            image = reweight(first, batch["image"], batch["key"])
+            batch = {**batch, "image": image}
+        return training.step(state, batch)
 
     programs = _Programs(
-        step=parallel.data_parallel(training.step, train_batch, (0,), where, mode)
+        step=parallel.data_parallel(step, train_batch, (0, None), where, mode)
     )
 
     def compile(state) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from nasjax import curves, nets, vitals, viz
 from nasjax.folder import RunFolder
 from nasjax.genotype import Genotype
+from nasjax.search.sanas import attack_cost
 from nasjax.spaces import CellSpace, Macro, darts
 
 if TYPE_CHECKING:
@@ -75,7 +76,11 @@ def estimate(experiment: Experiment) -> tuple[float, float]:
     compiling = SEARCH_BODY_SECONDS * bodies * len(experiment.stages)
 
     retrain = config.retrain
-    runs = 1 + bool(retrain.baseline) + bool(retrain.reweighted)
+    runs = (
+        1
+        + bool(retrain.baseline)
+        + retrain.reweighted * (1 + attack_cost(experiment.attack))
+    )
     fixed = nets.count_genotype(
         _typical(problem.space),
         retrain.channels,
@@ -88,7 +93,8 @@ def estimate(experiment: Experiment) -> tuple[float, float]:
     images = len(experiment.data.weights.label) + len(experiment.data.arch.label)
     running += 3 * runs * retrain.epochs * images * fixed["macs"] / TRAINING_RATE
     bodies = _bodies(experiment.retrain_macro)
-    return compiling + runs * RETRAIN_BODY_SECONDS * bodies, running
+    programs = 1 + bool(retrain.baseline) + 2 * bool(retrain.reweighted)
+    return compiling + programs * RETRAIN_BODY_SECONDS * bodies, running
 
 
 def closing(result: dict[str, Any], path: Path) -> str:

@@ -81,12 +81,19 @@ def pgd(gradient: Callable, images: Array, delta: Array, attack: Attack) -> Arra
     return lax.scan(step, delta, length=attack.steps)[0]
 
 
+def target(logits: Array, label: Array | None = None) -> Array:
+    """What an attack moves away from: softmax f(x), or with labels [B] these, one-hot."""
+    if label is None:
+        return jax.nn.softmax(logits)
+    return jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
+
+
 def divergence(logits: Array, target: Array) -> Array:
     """l(f(x + delta), f(x)), the mean over the batch of cross-entropies of [B, classes].
 
     Args:
       logits: of f(x + delta).
-      target: probabilities: softmax f(x), or one-hot labels.
+      target: probabilities [B, classes].
     """
     return -(target * jax.nn.log_softmax(logits)).sum(-1).mean()
 
@@ -113,14 +120,9 @@ def find(
     >>> (abs(delta) * 255).round().reshape(-1).tolist()
     [8.0, 8.0]
     """
-    found = logits(images)
-    if label is None:
-        target = jax.nn.softmax(found)
-    else:
-        target = jax.nn.one_hot(label, found.shape[-1], dtype=found.dtype)
-    target = lax.stop_gradient(target)
+    aim = lax.stop_gradient(target(logits(images), label))
     gradient = jax.grad(
-        lambda delta: divergence(logits(perturbed(images, delta, attack)), target)
+        lambda delta: divergence(logits(perturbed(images, delta, attack)), aim)
     )
     return pgd(gradient, images, start(images, keys, attack), attack)
 

@@ -54,9 +54,9 @@ def t_test(ours: Sequence[float], baseline: Sequence[float]) -> Comparison:
     a, b = both
     means = float(a.mean()), float(b.mean())
     deviations = float(a.std(ddof=1)), float(b.std(ddof=1))
-    welch = one = 1.0 if means[0] == means[1] else float("nan")
-    if any(deviations):
+    welch = one = 1.0 if (a[0] == b).all() else float("nan")
+    if np.ptp(a) or np.ptp(b):
         welch = float(stats.ttest_ind(a, b, equal_var=False).pvalue)
-    if deviations[0]:
+    if np.ptp(a):
         one = float(stats.ttest_1samp(a, means[1]).pvalue)
     return Comparison(means, deviations, (len(a), len(b)), welch, one)

@@ -96,7 +96,7 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
 
 
 def retrained(run: Run, phase: str = "retrain") -> tuple[Model, dict[str, Any]] | None:
-    """The network of the run's genotype and its trained variables, if there are any.
+    """The network of the run's genotype and its variables, if it has been retrained.
 
     Args:
       run: of which.
@@ -104,7 +104,7 @@ def retrained(run: Run, phase: str = "retrain") -> tuple[Model, dict[str, Any]] 
     """
     made, found = run.experiment, run.folder.read_outcome("genotype")
     checkpoints = Checkpoints(run.folder.path / "checkpoints" / phase)
-    if found is None or checkpoints.latest() is None:
+    if found is None or checkpoints.latest() != made.retrain_steps:
         return None
     model = made.network(Genotype.from_json(found, run.problem.space))
     abstract = jax.eval_shape(made.training(model).init, jax.random.key(0))

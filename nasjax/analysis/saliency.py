@@ -1,204 +1,110 @@
-"""Saliency maps of a run's networks, to look at and in numbers.
+"""Saliency maps of one run, or of two side by side: pictures and numbers.
 
-Three kinds of map of the same network: |delta| of an attack (SANAS, appendix L), the
-gradient of the predicted class's logit, and integrated gradients. Numbers
-are those of Petsiuk et al., RISE, arXiv 1806.07421: how the probability of the predicted
-class falls while the most salient pixels are taken away ("deletion", small is good), and
-how it rises while they are put in ("insertion", large is good), as areas under the curve.
-A pixel that is not there has the mean colour of the data; pixels of equal saliency come in
-random order, as all do for "random", which any map has to beat.
+Of the same test images: |delta| of an attack, as SANAS shows it, beside the gradient and
+integrated gradients of the same network, so that one can judge whether a search makes
+better maps. `nasjax.analysis.maps` has the measures.
 """
 
 from __future__ import annotations
 
-import functools
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from nasjax import saliency
-from nasjax.analysis import runs
-from nasjax.compiling import compiler_options
-from nasjax.data.augment import prepare
+from nasjax.analysis import commands, maps, runs
+from nasjax.analysis.heatmaps import draw
+from nasjax.compiling import compiled_programs
 from nasjax.errors import UserError
-from nasjax.keys import derive, per_example
-from nasjax.retrain import reweighting
-from nasjax.saliency import Attack
 
-METHODS = ("attack", "gradient", "integrated gradients")
-FRACTIONS = 32  # points of a curve beside its start
-SHOWN = 8  # images in a picture, unless told otherwise
+SHOWN = 10  # images in a picture, unless told otherwise
 
 
-class Net(NamedTuple):
-    """A trained network of a run.
+def study(
+    run: str,
+    beside: str | None = None,
+    indices: Sequence[int] | None = None,
+    count: int = 512,
+    output: str | None = None,
+) -> str:
+    """Draws and measures one run or two; returns a table.
 
-    Attributes:
-      logits: (variables, images, keys) -> [B, classes], in evaluation mode.
-      variables: of it.
-      attack: how its saliency is found, in its normalisation.
-    """
-
-    logits: Callable
-    variables: Any
-    attack: Attack
-
-
-def networks(run: runs.Run) -> dict[str, Net]:
-    """ "search": the supernet as the search left it, "final": the retrained network, if
-    there is one."""
-    mix, model = run.search.mix(run.state.arch), run.problem.model
-    variables = {"params": run.state.w, "batch_stats": run.state.batch_stats}
-    found = {"search": Net(_still(model, mix), variables, run.problem.attack)}
-    final = runs.retrained(run)
-    if final is not None:
-        model, variables = final
-        found["final"] = Net(_still(model, {}), variables, run.problem.attack)
-    return found
-
-
-def maps(net: Net, variables: Any, images: Array, keys: Array) -> dict[str, Array]:
-    """Method -> heat [B, H, W], at least 0, of what the network predicts."""
-    logits = lambda x: net.logits(variables, x, keys)
-    label = logits(images).argmax(-1)
-    delta = saliency.find(logits, images, keys, net.attack)
-    slope = saliency.gradient_saliency(logits, images, label)
-    path = saliency.integrated_gradients(logits, images, label)
-    return {
-        name: saliency.heat(found)
-        for name, found in zip(METHODS, (delta, slope, path), strict=True)
-    }
-
-
-def areas(logits: Callable, images: Array, heat: Array, keys: Array) -> dict:
-    """{"deletion", "insertion"}: areas [B] under the curves, from 0 to 1.
+    Writes saliency.json, saliency_search.png (of the supernet) and, where there is a
+    retrained network, saliency_final.png.
 
     Args:
-      logits: images -> [B, classes].
-      images: normalised, so that the mean colour is 0.
-      heat: [B, H, W].
-      keys: typed [B], of the order of equal pixels.
+      run: its folder.
+      beside: that of another one on the same test images.
+      indices: of the test images that are shown; None: one of every class.
+      count: test images that are measured, at most all.
+      output: folder to write into; None: that of the run.
 
-    >>> first = lambda x: jnp.stack([9 * x[:, 0, 0, 0], 0 * x[:, 0, 0, 0]], 1)
-    >>> x, keys = jnp.ones((1, 1, 8, 1)), jax.random.key(0)[None]
-    >>> good = areas(first, x, x[..., 0].at[0, 0, 0].set(2.0), keys)
-    >>> f"{good['deletion'][0]:.2f} {good['insertion'][0]:.2f}"
-    '0.53 0.97'
+    Raises:
+      UserError: a run cannot be read; the runs have other test images; there is no
+        such image; nothing can be written there.
     """
-    count, height, width = heat.shape
-    total = height * width
-    label = logits(images).argmax(-1)
-    ties = jax.vmap(lambda key: jax.random.uniform(derive(key, "ties"), (total,)))(keys)
-    order = jnp.lexsort((ties, -heat.reshape(count, total)), axis=-1)
-    rank = jnp.argsort(order, axis=-1).reshape(count, height, width, 1)
-    points = min(FRACTIONS, total)
-
-    def probability(x):
-        shares = jax.nn.softmax(logits(x))
-        return jnp.take_along_axis(shares, label[:, None], 1)[:, 0]
-
-    def at(point):
-        gone = rank < jnp.round(point / points * total)
-        left, added = jnp.where(gone, 0, images), jnp.where(gone, images, 0)
-        return probability(left), probability(added)
-
-    curves = jax.lax.map(at, jnp.arange(points + 1))
-    under = lambda curve: jnp.trapezoid(curve, dx=1 / points, axis=0)
-    return {"deletion": under(curves[0]), "insertion": under(curves[1])}
-
-
-def measured(net: Net, run: runs.Run, shown: np.ndarray, count: int):
-    """Heat of the images that are shown, and what is said of the first `count`.
-
-    Returns:
-      method -> heat [N, H, W];
-      {"accuracy", "saturated": the share of pixels at 99 % or more of eps, "maps":
-      method -> mean areas}, of the test images.
-    """
-    size = min(run.experiment.config.retrain.batch, max(count, len(shown)))
-    jit = functools.partial(jax.jit, compiler_options=compiler_options())
-    heats_of = jit(functools.partial(maps, net))
-
-    @jit
-    def judged(variables, images, keys, heats):
-        logits = lambda x: net.logits(variables, x, keys)
-        shape = images.shape[1:3]
-        draw = lambda key: jax.random.uniform(derive(key, "random"), shape)
-        every = jnp.stack([*heats.values(), jax.vmap(draw)(keys)])
-        found = jax.lax.map(lambda heat: areas(logits, images, heat, keys), every)
-        return found, logits(images).argmax(-1)
-
-    def heat(images, keys, label):
-        return heats_of(net.variables, images, keys)
-
-    def judge(images, keys, label):
-        heats = heats_of(net.variables, images, keys)
-        found, predicted = judged(net.variables, images, keys, heats)
-        saturated = (heats["attack"] >= 0.99 * net.attack.eps).mean((1, 2))
-        rows = jax.tree.map(jnp.transpose, found)  # [B, methods]
-        return {"accuracy": predicted == label, "saturated": saturated, **rows}
-
-    heats = _in_batches(heat, run, shown, size)
-    mean = {
-        name: values.mean(0)
-        for name, values in _in_batches(judge, run, np.arange(count), size).items()
-    }
-    kinds = {
-        name: {kind: float(mean[kind][i]) for kind in ("deletion", "insertion")}
-        for i, name in enumerate((*METHODS, "random"))
-    }
-    return heats, {
-        "accuracy": float(mean["accuracy"]),
-        "saturated": float(mean["saturated"]),
-        "maps": kinds,
-    }
+    runs.open_folder(run)
+    folder = Path(output or run)
+    file = folder / "saliency.json"
+    commands.writable(file, (".json",))
+    every = [runs.load(path) for path in (run, beside) if path is not None]
+    with compiled_programs(every[0].experiment.config.compile_cache):
+        report, columns = _measured(every, indices, count)
+    test = every[0].experiment.data.test.image
+    written = []
+    for name, of_runs in columns.items():
+        written.append(folder / f"saliency_{name}.png")
+        draw(test[report["shown"]], of_runs, written[-1])
+    commands.write(file, report)
+    rows = [
+        [one["name"], net, kind, *own.values()]
+        for one in report["runs"]
+        for net in columns
+        if net in one
+        for kind, own in one[net]["maps"].items()
+    ]
+    header = ("run", "network", "map", "deletion", "insertion")
+    files = ", ".join(map(str, [*written, file]))
+    return f"{commands.table(header, rows)}\nwritten: {files}"
 
 
-def _in_batches(function: Callable, run: runs.Run, index: np.ndarray, size: int):
-    """function(images, keys, label) of test images, in batches of one size."""
-    parts = []
-    for first in range(0, len(index), size):
-        own = index[first : first + size]
-        padded = np.pad(own, (0, size - len(own)), mode="edge")
-        found = jax.device_get(function(*_test_images(run, padded)))
-        parts.append(jax.tree.map(lambda leaf, own=own: leaf[: len(own)], found))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+def _measured(every: Sequence[runs.Run], indices: Sequence[int] | None, count: int):
+    """What saliency.json holds; network -> run -> method -> heat of what is shown."""
+    first = every[0]
+    tests = [run.experiment.data.test.image for run in every]
+    if not all(np.array_equal(tests[0], other) for other in tests):
+        raise UserError(
+            f"{every[1].folder.path} has other test images than {first.folder.path}; "
+            "give two runs on the same data and --config.data.split_seed."
+        )
+    shown = _chosen(first, indices)
+    count = min(count, len(tests[0]))
+    report: dict[str, Any] = {"images": count, "shown": shown.tolist(), "runs": []}
+    columns: dict[str, dict[str, Mapping[str, np.ndarray]]] = {}
+    for run in every:
+        title = _title(run, every)
+        own: dict[str, Any] = {"run": str(run.folder.path), "name": title}
+        for name, net in maps.networks(run).items():
+            heats, own[name] = maps.measured(net, run, shown, count)
+            columns.setdefault(name, {})[title] = heats
+        report["runs"].append(own | {"inference": maps.inference(run)})
+    return report, columns
 
 
-def inference(run: runs.Run, repeats: int = 5) -> dict[str, Any] | None:
-    """Milliseconds for an image, plain and on its reweighted self (appendix C): the
-    least of some batches after the first. None without a retrained network."""
-    final = runs.retrained(run)
-    if final is None:
-        return None
-    model, variables = final
-    config, test = run.experiment.config, run.experiment.data.test
-    size = min(config.retrain.batch, len(test.label))
-    images, keys, _ = _test_images(run, np.arange(size))
-    _, both = reweighting(model, run.problem.attack, config.saliency.mode)
-    found: dict[str, Any] = {"batch": size}
-    for name, net, given in (
-        ("plain_ms", model, variables),
-        ("reweighted_ms", both, {**variables, "first": variables}),
+def _title(run: runs.Run, every: Sequence[runs.Run]) -> str:
+    """What a picture calls a run: the shortest that tells it from the other one."""
+    for name in (
+        lambda one: one.experiment.config.algorithm,
+        lambda one: one.folder.path.name,
+        lambda one: str(one.folder.path),
     ):
-        run_it = jax.jit(_still(net, {}), compiler_options=compiler_options())
-        jax.block_until_ready(run_it(given, images, keys))
-        seconds = []
-        for _ in range(repeats):
-            begun = time.perf_counter()
-            jax.block_until_ready(run_it(given, images, keys))
-            seconds.append(time.perf_counter() - begun)
-        found[name] = 1000 * min(seconds) / size
-    return found
+        if [name(one) for one in every].count(name(run)) == 1:
+            return name(run)
+    raise UserError(f"{run.folder.path} was given twice; give another run --beside it.")
 
 
-def chosen(run: runs.Run, indices: Sequence[int] | None) -> np.ndarray:
+def _chosen(run: runs.Run, indices: Sequence[int] | None) -> np.ndarray:
     """The test images that are shown: those asked for, or one of every class in turn.
 
     Raises:
@@ -214,74 +120,3 @@ def chosen(run: runs.Run, indices: Sequence[int] | None) -> np.ndarray:
             f"--images from 0 to {len(label) - 1}."
         )
     return np.array(indices)
-
-
-def study(
-    first: runs.Run,
-    beside: runs.Run | None,
-    indices: Sequence[int] | None,
-    count: int,
-    folder: Path,
-) -> tuple[dict[str, Any], list[Path]]:
-    """Everything of one run or two: what saliency.json holds, and the pictures written.
-
-    Args:
-      first: the run.
-      beside: another one on the same test images.
-      indices: of the test images that are shown; None: one of every class.
-      count: test images that are measured.
-      folder: to write into.
-
-    Raises:
-      UserError: the runs have other test images; there is no such image.
-    """
-    from nasjax.analysis.heatmaps import draw
-
-    every = [run for run in (first, beside) if run is not None]
-    tests = [run.experiment.data.test.image for run in every]
-    if not all(np.array_equal(tests[0], other) for other in tests):
-        raise UserError(
-            f"{every[1].folder.path} has other test images than {first.folder.path}; "
-            "give two runs on the same data and --config.data.split_seed."
-        )
-    shown = chosen(first, indices)
-    count = min(count, len(tests[0]))
-    report: dict[str, Any] = {"images": count, "shown": shown.tolist(), "runs": []}
-    columns: dict[str, dict[str, Mapping[str, np.ndarray]]] = {}
-    for run in every:
-        title = _title(run, every)
-        own: dict[str, Any] = {"run": str(run.folder.path), "name": title}
-        for name, net in networks(run).items():
-            heats, own[name] = measured(net, run, shown, count)
-            columns.setdefault(name, {})[title] = heats
-        report["runs"].append(own | {"inference": inference(run)})
-    written = []
-    for name, of_runs in columns.items():
-        written.append(folder / f"saliency_{name}.png")
-        draw(tests[0][shown], of_runs, written[-1])
-    return report, written
-
-
-def _title(run: runs.Run, every: Sequence[runs.Run]) -> str:
-    """What a picture calls a run: its algorithm, or where two have the same its folder."""
-    names = [one.experiment.config.algorithm for one in every]
-    name = run.experiment.config.algorithm
-    return name if names.count(name) == 1 else run.folder.path.name
-
-
-def _still(model, mix) -> Callable:
-    def logits(variables, images, keys):
-        out, _ = model.apply(variables, mix, images, train=False, key=keys)
-        return out.logits
-
-    return logits
-
-
-def _test_images(run: runs.Run, index: np.ndarray) -> tuple[Array, Array, np.ndarray]:
-    """Images as networks take them, a key of each, labels."""
-    test = run.experiment.data.test
-    images = prepare(
-        jnp.asarray(test.image[index]), None, run.experiment.search_augment
-    )
-    keys = per_example(jax.random.key(0), len(test.label))[index]
-    return images, keys, test.label[index]

@@ -58,8 +58,8 @@ class Network(NamedTuple):
 
 
 class Cadence(NamedTuple):
-    """When alpha moves: before weight step s if s >= warmup and s is a multiple of
-    `every`.
+    """When a step is due, alpha's before weight step s, others after it: if s >= warmup
+    and s is a multiple of `every`.
 
     >>> [s for s in range(10) if Cadence(warmup=4, every=2).due(s)]
     [4, 6, 8]
@@ -69,7 +69,7 @@ class Cadence(NamedTuple):
     every: int = 1
 
     def due(self, step: int) -> bool:
-        """Whether an architecture step comes before weight step `step`."""
+        """Whether it is at weight step `step`."""
         return step >= self.warmup and step % self.every == 0
 
 

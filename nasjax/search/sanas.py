@@ -20,12 +20,14 @@ Deviations:
   * delta is found by 7 steps of projected sign ascent (appendix M.1), whose sign and
     clipping have no derivative. So its value is that of `saliency.pgd`, and its derivative
     that of eq. 2 there: delta' = PGD + xi_delta (g - stop_gradient(g)), with g the
-    gradient of each image's own l. xi_delta is not given: PGD's step over the mean of
+    gradient of the sum of l over the images. xi_delta is not given: PGD's step over the mean of
     |g|, taken as constant, or `saliency.rate`. `saliency.ascent = "gradient"` is eq. 2
     literally, `saliency.detach` cuts the path through delta.
   * delta starts at random for every batch, because its gradient at 0 is 0 where l is a
-    divergence from f(x), and is not stored. In units of pixels, and x + delta stays a
-    pixel.
+    divergence from f(x), and is not stored. In units of pixels; under PGD x + delta stays
+    a pixel.
+  * The look-ahead takes a training batch of its own, as all searches here do.
+  * Both networks have the same learning rate at the same time, by W1's steps.
   * Losses are means; eq. 3 has a sum, which `sum` takes.
   * As in DARTS' code the virtual steps have momentum and weight decay and do not clip.
     All passes use the moments of their batch in batch norm, those of an attack too.
@@ -43,7 +45,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from nasjax import hypergrad, optim, parallel, saliency
+from nasjax import hypergrad, inputs, optim, parallel, saliency
 from nasjax.hypergrad import Level, descend, products
 from nasjax.keys import derive
 from nasjax.search.base import (
@@ -67,6 +69,7 @@ ASCENTS = ("pgd", "gradient")
 
 def build(problem: Problem, settings) -> Search:
     """settings: gamma, second_every, sum; and those of the base under its name."""
+    inputs.choice(problem.base, "config.base", "darts_first", "darts_second")
     own = settings[problem.base]
     how, supernet = problem.saliency, losses(problem)
     unroll = problem.base == "darts_second"
@@ -102,17 +105,19 @@ def build(problem: Problem, settings) -> Search:
         second = supernet.val(solutions["w2"], arch, batch)
         return second + settings.gamma * supernet.val(solutions["w1"], arch, batch)
 
-    virtual = problem.sgd(problem.rate, clip=False)  # takes the live states
+    # The optimisers count their own steps, of which the second network takes fewer.
+    second_rate = lambda count: problem.rate(count * settings.second_every)
+    virtual = lambda rate: problem.sgd(rate, clip=False)  # takes the live state
     attacked = lambda **more: saliency_level(
         logits, problem.attack, how.labels, how.ascent, how.rate, axis=problem.axis, **more
     )  # fmt: skip
     levels = [
-        descend("w1", first_level, virtual, of_weights),
+        descend("w1", first_level, virtual(problem.rate), of_weights),
         attacked(detach=how.detach, along=of_delta),
-        descend("w2", third_level, virtual, of_weights),
+        descend("w2", third_level, virtual(second_rate), of_weights),
     ]
     found = attacked(detach=True)
-    cost = attack_cost(problem.attack, how)
+    cost = attack_cost(problem.attack, how.ascent)
 
     def solution(state: SearchState, batch):
         delta = saliency.start(batch["image"], batch["key"], problem.attack)
@@ -120,12 +125,14 @@ def build(problem: Problem, settings) -> Search:
         return w, {"w1": state.weight_opt, "w2": state.second.opt}
 
     if unroll:
+        # g of f(x + delta) and f(x), and a product; eq. 2 has no other ascent.
+        through = 0 if how.detach else 3 * (1 + FORWARD)
+        before = 0 if through and how.ascent == "gradient" else cost
         estimator = dataclasses.replace(
             hypergrad.chain(levels, objective),
             name=_name(how, differences),
-            # W1 and W2 as in `unrolled`, two validation losses, and delta's derivative:
-            # its gradient and a product, of f(x + delta) and f(x).
-            cost=3 + 3 + 2 + cost + (0 if how.detach else 3 * (1 + FORWARD)),
+            # W1 and W2 as in `unrolled`, and two validation losses.
+            cost=3 + 3 + 2 + before + through,
         )
     else:
         first = hypergrad.first_order(objective)
@@ -139,7 +146,7 @@ def build(problem: Problem, settings) -> Search:
         delta = found.update(w, state.arch, batch, None)
         batch = on_reweighted(batch, delta) | {"batch_stats": state.second.batch_stats}
         network, metrics = trained(
-            second_loss, problem.sgd(problem.rate), state.second, state.arch, batch
+            second_loss, problem.sgd(second_rate), state.second, state.arch, batch
         )
         return state._replace(second=network), {
             f"second_{name}": value for name, value in metrics.items()
@@ -171,7 +178,8 @@ def saliency_level(
 ) -> Level:
     """The level "saliency": delta of the network "w1" on the training images.
 
-    Its value so far is where the attack starts.
+    Its value so far is where the attack starts. Under "pgd" its derivative is not that of
+    its value, so `hypergrad.check` of a chain through it disagrees, as it should.
 
     Args:
       logits: (w, arch, batch, images) -> [B, classes].
@@ -188,13 +196,14 @@ def saliency_level(
         w, arch = others
         moved = saliency.perturbed(batch["image"], delta, attack)
         out = logits(w, arch, batch, moved)
-        if labels:
-            target = jax.nn.one_hot(batch["label"], out.shape[-1], dtype=out.dtype)
-        elif "target" in batch:
-            target = batch["target"]
-        else:
-            target = jax.nn.softmax(logits(w, arch, batch, batch["image"]))
-        return parallel.mean(saliency.divergence(out, target), axis)
+        aim = batch.get("target")
+        if aim is None:
+            aim = target_of(w, arch, batch)
+        return parallel.mean(saliency.divergence(out, aim), axis)
+
+    def target_of(w, arch, batch):
+        label = batch["label"] if labels else None
+        return saliency.target(logits(w, arch, batch, batch["image"]), label)
 
     slope = products.gradient(divergence, along)
     plain = jax.grad(divergence)
@@ -205,7 +214,7 @@ def saliency_level(
         others = (solutions["w1"], arch)
 
         def gradients(delta):
-            """g of eq. 2: each image's own, so the sum's, and xi_delta."""
+            """g of eq. 2, of the sum over the images, and xi_delta."""
             g = slope(delta, others, train_batch) * len(images)
             size = lax.stop_gradient(parallel.mean(abs(g).mean(), axis))
             usual = attack.step / jnp.where(size > 0, size, 1)
@@ -216,8 +225,7 @@ def saliency_level(
             found = delta + xi * g
             return lax.stop_gradient(found) if detach else found
         fixed = lax.stop_gradient(others)
-        if not labels:  # once, not in every step
-            batch = batch | {"target": jax.nn.softmax(logits(*fixed, batch, images))}
+        batch = batch | {"target": target_of(*fixed, batch)}  # once, not in each step
         found = saliency.pgd(
             lambda delta: plain(delta, fixed, batch), images, delta, attack
         )
@@ -230,11 +238,10 @@ def saliency_level(
     return Level("saliency", level)
 
 
-def attack_cost(attack: saliency.Attack, how) -> float:
+def attack_cost(attack: saliency.Attack, ascent: str = "pgd") -> float:
     """Of finding delta, in evaluations of one batch's gradient."""
-    if how.ascent == "gradient":
-        return INPUT + FORWARD
-    return attack.steps * INPUT + FORWARD
+    steps = attack.steps if ascent == "pgd" else 1
+    return steps * INPUT + FORWARD
 
 
 def _name(how, differences: bool) -> str:

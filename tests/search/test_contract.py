@@ -28,8 +28,16 @@ from nasjax.spaces import Macro, darts
 from nasjax.stages import arch_settings
 
 # All tests share programs by algorithm: under xdist give `--dist loadfile`.
+FAST = ("darts_second", "random_search", "zarts_mgs")  # of every kind one
 pytestmark = [
-    pytest.mark.parametrize("algorithm", sorted(ALGORITHMS), scope="module"),
+    pytest.mark.parametrize(
+        "algorithm",
+        [
+            pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+            for name in sorted(ALGORITHMS)
+        ],
+        scope="module",
+    ),
     pytest.mark.usefixtures("compiled_quickly"),
 ]
 
@@ -261,6 +269,7 @@ def test_a_step_moves_no_parameter_of_the_other_level(algorithm):
         if kind == "weight":
             assert after.step == before.step + 1
     assert {("weight", "w"), ("weight", "batch_stats"), ("arch", "arch")} <= moved
+    assert (("second", "second") in moved) == (algorithm == "sanas")
 
 
 def test_warm_up_leaves_alpha_alone(algorithm):
@@ -275,14 +284,18 @@ def test_warm_up_leaves_alpha_alone(algorithm):
     assert this.search.cadence.due(WARMUP)
 
 
-@pytest.mark.parametrize("kind", ["weight", "arch"])
+@pytest.mark.parametrize("kind", ["weight", "arch", "second"])
 def test_the_same_inputs_give_the_same_bits(algorithm, kind):
     this = case(algorithm, "one")
-    move = [m for m in trajectory(algorithm, "one") if m.kind == kind][-1]
+    moves = [m for m in trajectory(algorithm, "one") if m.kind == kind]
+    if not moves:
+        pytest.skip("trains one network")
+    move = moves[-1]
+    programs = {"weight": this.weight, "arch": this.arch, **this.further}
     key = jax.random.wrap_key_data(jnp.asarray(move.before.key))
     state = jax.tree.map(jnp.asarray, move.before._replace(key=key))
     for _ in range(2):
-        after, metrics = getattr(this, kind)(copy(state, this.where), this.data)
+        after, metrics = programs[kind](copy(state, this.where), this.data)
         same(host(after), move.after)
         same(host(metrics), move.metrics)
     same(host(state), move.before)

@@ -1,4 +1,4 @@
-"""SANAS' four levels, in float64: on a smooth toy, term by term, and on a supernet."""
+"""SANAS' four levels on smooth networks, in float64: term by term, and as a search."""
 
 import functools
 import itertools
@@ -12,22 +12,22 @@ import optax
 import pytest
 from conftest import ROOT
 
-from nasjax import hypergrad, nets, optim, phases, saliency
+from nasjax import hypergrad, nets, optim, parallel, phases, saliency
 from nasjax.data.augment import Augment
 from nasjax.data.splits import Part
-from nasjax.hypergrad import Level, chain, descend, finite_difference
+from nasjax.hypergrad import Level, chain, descend, finite_difference, products
 from nasjax.saliency import Attack
 from nasjax.search import ALGORITHMS, Cadence, Problem, SearchState
 from nasjax.search.base import Direction, Further, Search
-from nasjax.search.sanas import saliency_level
-from nasjax.spaces import Macro, darts
+from nasjax.search.sanas import _norm, saliency_level
+from nasjax.spaces import darts
 
 XI1, XI2, GAMMA, B = 0.3, 0.2, 0.7, 4
 ATTACK = Attack(7, 0.1, 0.03, (0.4,), (0.5,))
 
 
 @pytest.fixture(autouse=True)
-def precise(float64):
+def precise(float64, compiled_quickly):
     """All in double precision."""
 
 
@@ -124,6 +124,7 @@ def test_eq_2_literally_is_the_derivative_of_the_composition():
     assert report.agrees and min(report.errors) < 1e-6, report
 
 
+@jax.jit
 def terms(w, arch, train, val, found, rate):
     """Eqs. 5 to 19 by whole matrices of second derivatives, at delta' = `found`."""
     flat = jax.flatten_util.ravel_pytree
@@ -255,19 +256,44 @@ def default(**arch):
     return config
 
 
-def supernet_problem(config):
-    space = darts(("skip_connect", "dil_conv_3x3"))
+SPACE = darts(("skip_connect", "dil_conv_3x3"))
+WEIGHTS = np.random.default_rng(9).normal(0, 0.2, (4, 28))
+
+
+class TwoLayers:
+    """A smooth network in the place of the supernet: mixing weights scale its units."""
+
+    @staticmethod
+    def init(key, images):
+        del images
+        one, two = jax.random.split(key)
+        w = {"a": jax.random.normal(one, (6, 4)), "b": jax.random.normal(two, (4, 3))}
+        return {"params": w, "batch_stats": {"seen": jnp.zeros(())}}
+
+    @staticmethod
+    def apply(variables, mix, images, *, train, key=None, drop_path=0.0):
+        w, seen = variables["params"], variables["batch_stats"]["seen"]
+        units = (
+            WEIGHTS
+            @ jnp.concatenate([mix["normal"], mix["reduce"]]).reshape(56, -1)[::2]
+        )
+        hidden = jnp.tanh(images.reshape(len(images), 6) @ w["a"]) * jnp.exp(units.T)
+        return nets.Output(hidden @ w["b"], None), {"seen": seen + 1}
+
+
+def problem_of(config, model=TwoLayers):
+    """With momentum, weight decay, and a rate that falls every second step."""
     return Problem(
-        space=space,
-        model=nets.supernet(space, Macro(2, 2), 3, "shift"),
-        image_shape=(8, 8, 1),
-        sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-2, 1e-2 * clip),
-        rate=optim.cosine(0.2, 0.02, 4, 2),
+        space=SPACE,
+        model=model,
+        image_shape=(2, 3, 1),
+        sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-2, 1e3 * clip),
+        rate=optim.cosine(0.2, 0.02, 8, 2),
         steps_per_epoch=2,
-        epochs=4,
+        epochs=8,
         warmup_epochs=0,
         base=config.base,
-        attack=Attack(mean=(0.5,), std=(0.3,)),
+        attack=ATTACK,
         saliency=config.saliency,
     )
 
@@ -275,140 +301,228 @@ def supernet_problem(config):
 def images(seed, size):
     draws = np.random.default_rng(seed)
     return {
-        "image": (draws.uniform(size=(size, 8, 8, 1)) - 0.5) / 0.3,
+        "image": jnp.asarray((draws.uniform(size=(size, 2, 3, 1)) - 0.4) / 0.5),
         "label": jnp.asarray(draws.integers(0, 3, size)),
         "key": jax.random.split(jax.random.key(seed), size),
     }
 
 
-@pytest.mark.slow
-def test_a_step_on_a_supernet_is_the_composition(compiled_quickly):
-    """The step of alpha with live momentum, eqs. 2 and 3 as they are printed, against
-    central differences of the value."""
-    config = default(sum=True)
-    config.saliency.update(ascent="gradient", rate=1e-3)
-    problem = supernet_problem(config)
-    search = ALGORITHMS["sanas"](problem, config.arch)
-    wide = lambda leaf: (
-        leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-    )
-    state = jax.tree.map(wide, search.init(jax.random.key(0)))
-    train, val = images(1, 4), images(2, 6)
-    state, _ = jax.jit(search.weight_step)(state, train)
-    state, _ = jax.jit(search.further[0].step)(state, train)
-    xi = problem.rate(state.step)
+class Made:
+    """A search after 6 steps of W1 and 2 of W2, whose third is due; alpha descends its
+    hypergradient by SGD of rate 1. And the four levels by hand."""
 
-    def run(w, arch, image):
-        variables = {"params": w, "batch_stats": state.batch_stats}
-        mix = search.mix(arch)
-        out, _ = problem.model.apply(variables, mix, image, train=True)
-        return out.logits
+    def __init__(self, monkeypatch, base="darts_second", saliency=(), arch=(), own=()):
+        monkeypatch.setattr("nasjax.optim.adam", lambda *_: optax.sgd(1.0))
+        self.config = config = default()
+        config.base = base
+        config.saliency.update(dict(saliency))
+        config.arch.update(dict(arch))
+        config.arch.darts_second.update(dict(own))
+        self.problem = problem_of(config)
+        self.search = ALGORITHMS["sanas"](self.problem, config.arch)
+        self.train, self.val = images(1, 4), images(2, 5)
+        self.state = self.search.init(jax.random.key(0))
+        for step in range(6):
+            self.state, _ = jax.jit(self.search.weight_step)(self.state, self.train)
+            if step % 3 == 0:
+                self.state, _ = self.second_step()
+        self.xi = self.problem.rate(self.state.step)
 
-    def entropy(w, arch, image, label):
-        each = optax.softmax_cross_entropy_with_integer_labels(
-            run(w, arch, image), label
-        )
-        return each.mean()
+    def second_step(self):
+        return jax.jit(self.search.further[0].step)(self.state, self.train)
 
-    def moved(w, opt, loss_of):
+    def gradient(self):
+        """(value, d / d alpha), as the step of alpha takes it."""
+        batches = jax.tree.map(lambda leaf: leaf[None], self.train)
+        after, metrics = jax.jit(self.search.arch_step)(self.state, batches, self.val)
+        moved = jax.tree.map(jnp.subtract, self.state.arch, after.arch)
+        return metrics["val_loss"], moved
+
+    def run(self, w, arch, image):
+        variables = {"params": w, "batch_stats": self.state.batch_stats}
+        mix = {kind: jax.nn.softmax(alpha) for kind, alpha in arch.items()}
+        return TwoLayers.apply(variables, mix, image, train=True)[0].logits
+
+    def entropy(self, w, arch, image, label):
+        scores = self.run(w, arch, image)
+        return optax.softmax_cross_entropy_with_integer_labels(scores, label).mean()
+
+    def moved(self, w, opt, loss_of):
         return jax.tree.map(
-            lambda w, g, b: w - xi * (0.9 * b + g + 3e-2 * w),
+            lambda w, g, b: w - self.xi * (0.9 * b + g + 3e-2 * w),
             w, jax.grad(loss_of)(w), opt[2].trace,
         )  # fmt: skip
 
-    def by_hand(arch):
-        x, t = train["image"], train["label"]
-        w1 = moved(state.w, state.weight_opt, lambda w: entropy(w, arch, x, t))
+    def delta(self, w1, arch):
+        """Of the saliency level, with the derivative that it states."""
+        how, x = self.config.saliency, self.train["image"]
+        label = jax.nn.one_hot(self.train["label"], 3)
 
-        def rise(delta):
-            target = jax.nn.softmax(run(w1, arch, x))
-            return -(target * jax.nn.log_softmax(run(w1, arch, x + delta / 0.3))).sum()
+        def rise(delta, w1, arch):
+            aim = label if how.labels else jax.nn.softmax(self.run(w1, arch, x))
+            scores = jax.nn.log_softmax(self.run(w1, arch, x + delta / 0.5))
+            return -(aim * scores).sum()
 
-        start = saliency.start(x, train["key"], problem.attack)
-        delta = start + 1e-3 * jax.grad(rise)(start)
-        second = lambda w: 4 * entropy(w, arch, delta * x, t)
-        w2 = moved(state.second.w, state.second.opt, second)
-        at = lambda w: entropy(w, arch, val["image"], val["label"])
-        return at(w2) + at(w1)
+        slope, stop = jax.grad(rise), jax.lax.stop_gradient
+        at = saliency.start(x, self.train["key"], ATTACK)
+        if how.ascent == "gradient":
+            found = at + how.rate * slope(at, w1, arch)
+        else:
+            climb = lambda delta: slope(delta, stop(w1), stop(arch))
+            found = stop(saliency.pgd(climb, x, at, ATTACK))
+            g = slope(found, w1, arch)
+            found = found + 0.03 / stop(abs(g).mean()) * (g - stop(g))
+        return stop(found) if how.detach else found
 
-    flat, restore = jax.flatten_util.ravel_pytree(state.arch)
-    moves = 1e-6 * jnp.concatenate([jnp.zeros((1, flat.size)), *_both(flat.size)])
-    many = jax.jit(
-        lambda moves: jax.lax.map(lambda d: by_hand(restore(flat + d)), moves)
-    )
-    value, *ends = many(moves)
-    ahead, behind = np.split(np.array(ends), 2)
-    slope = restore((ahead - behind) / 2e-6)
-    batches = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], train)
-    after, metrics = jax.jit(search.arch_step)(state, batches, val)
-    own = config.arch.darts_second
-    adam = optim.adam(own.rate, own.b1, own.b2, own.weight_decay)
-    updates, _ = adam.update(slope, state.arch_opt, state.arch)
-    close(metrics["val_loss"], value, 1e-6)
-    close(metrics["hypergrad_norm"], optax.tree.norm(slope), 1e-5)
-    for kind in problem.space.types:
-        close(after.arch[kind], state.arch[kind] + updates[kind], 1e-4)
+    def weighed(self, delta):
+        if self.config.saliency.mode == "scaled":
+            delta = abs(delta) / 0.1
+        return delta * self.train["image"]
+
+    def second_loss(self, w, arch, delta):
+        scale = 4 if self.config.arch.sum else 1
+        loss = self.entropy(w, arch, self.weighed(delta), self.train["label"])
+        return scale * loss
+
+    def by_hand(self, arch):
+        x, t = self.train["image"], self.train["label"]
+        first = lambda w: self.entropy(w, arch, x, t)
+        w1 = self.moved(self.state.w, self.state.weight_opt, first)
+        delta = self.delta(w1, arch)
+        network = self.state.second
+        second = lambda w: self.second_loss(w, arch, delta)
+        w2 = self.moved(network.w, network.opt, second)
+        at = lambda w: self.entropy(w, arch, self.val["image"], self.val["label"])
+        return at(w2) + self.config.arch.gamma * at(w1)
 
 
-def _both(size):
-    return jnp.eye(size), -jnp.eye(size)
+CASES = {
+    "default": {},
+    "as printed": {
+        "saliency": {"ascent": "gradient", "rate": 0.01}, "arch": {"sum": True}
+    },
+    "gamma, scaled": {"saliency": {"mode": "scaled"}, "arch": {"gamma": 0.3}},
+    "labels": {"saliency": {"labels": True}},
+    "detached": {"saliency": {"detach": True}},
+}  # fmt: skip
 
 
-@pytest.mark.slow
-def test_first_order_takes_both_networks_as_they_are(compiled_quickly):
-    """And the second network's step is SGD's on images reweighted by the first's
-    saliency; neither touches the other."""
-    config = default()
-    config.base = "darts_first"
-    problem = supernet_problem(config)
-    search = ALGORITHMS["sanas"](problem, config.arch)
-    assert search.direction.name == "sanas_first_order"
-    state, train, val = search.init(jax.random.key(0)), images(1, 4), images(2, 6)
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_of_alpha_is_the_composition(name, monkeypatch):
+    """With live momentum and each switch, by reverse over reverse."""
+    made = Made(monkeypatch, **CASES[name])
+    value, slope = jax.jit(jax.value_and_grad(made.by_hand))(made.state.arch)
+    found, grad = made.gradient()
+    close(found, value, 1e-6)  # the schedule is in float32
+    for kind in SPACE.types:
+        np.testing.assert_allclose(grad[kind], slope[kind], rtol=1e-5, atol=1e-10)
 
-    def held_out(arch):
-        total = 0.0
-        for w in (state.w, state.second.w):
-            variables = {"params": w, "batch_stats": state.batch_stats}
-            out, _ = problem.model.apply(
-                variables, search.mix(arch), val["image"], train=True
-            )
-            total += optax.softmax_cross_entropy_with_integer_labels(
-                out.logits, val["label"]
-            ).mean()
-        return total
 
-    many = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], train)
-    _, metrics = jax.jit(search.arch_step)(state, many, val)
-    value, slope = jax.jit(jax.value_and_grad(held_out))(state.arch)
-    close(metrics["val_loss"], value, 1e-5)
-    close(metrics["hypergrad_norm"], optax.tree.norm(slope), 1e-4)
+def test_the_switch_to_finite_differences(monkeypatch):
+    """Close to the exact products, and not equal."""
+    exact = Made(monkeypatch).gradient()[1]["normal"]
+    twin = Made(monkeypatch, own={"finite_difference": True}).gradient()[1]["normal"]
+    error = abs(twin - exact).max() / abs(exact).max()
+    assert 1e-9 < error < 1e-3
 
-    def run(w, image):
-        variables = {"params": w, "batch_stats": state.batch_stats}
-        mix = search.mix(state.arch)
-        return problem.model.apply(variables, mix, image, train=True)[0].logits
 
-    def second_loss(w):
-        delta = saliency.find(
-            lambda x: run(state.w, x), train["image"], train["key"], problem.attack
-        )
-        each = optax.softmax_cross_entropy_with_integer_labels(
-            run(w, delta * train["image"]), train["label"]
-        )
-        return each.mean()
-
-    after, metrics = jax.jit(search.further[0].step)(state, train)
-    value, slope = jax.jit(jax.value_and_grad(second_loss))(state.second.w)
-    close(metrics["second_loss"], value, 1e-5)
-    optimizer = problem.sgd(problem.rate)
-    updates, _ = optimizer.update(slope, state.second.opt, state.second.w)
-    expected = optax.apply_updates(state.second.w, updates)
-    for a, b in zip(*map(jax.tree.leaves, (after.second.w, expected)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_of_the_second_network(name, monkeypatch):
+    """SGD at W1's rate of this time, on images that W1 reweights; all else stays."""
+    made = Made(monkeypatch, **CASES[name])
+    delta = made.delta(made.state.w, made.state.arch)
+    network = made.state.second
+    loss_of = lambda w: made.second_loss(w, made.state.arch, delta)
+    expected = jax.jit(lambda: made.moved(network.w, network.opt, loss_of))()
+    after, metrics = made.second_step()
+    close(metrics["second_loss"], loss_of(network.w), 1e-6)
+    jax.tree.map(lambda a, b: close(a, b, 1e-6), after.second.w, expected)
+    assert after.second.batch_stats["seen"] == network.batch_stats["seen"] + 1
     for field in set(SearchState._fields) - {"second", "key"}:
-        jax.tree.map(
-            np.testing.assert_array_equal, getattr(state, field), getattr(after, field)
+        before, now = (getattr(state, field) for state in (made.state, after))
+        jax.tree.map(np.testing.assert_array_equal, before, now)
+
+
+def test_first_order_takes_both_networks_as_they_are(monkeypatch):
+    made = Made(monkeypatch, base="darts_first", arch={"gamma": 0.3})
+    assert made.search.direction.name == "sanas_first_order"
+    at = lambda w, arch: made.entropy(w, arch, made.val["image"], made.val["label"])
+    value, slope = jax.value_and_grad(
+        lambda arch: at(made.state.second.w, arch) + 0.3 * at(made.state.w, arch)
+    )(made.state.arch)
+    found, grad = made.gradient()
+    close(found, value)
+    for kind in SPACE.types:
+        np.testing.assert_allclose(grad[kind], slope[kind], rtol=1e-9, atol=1e-13)
+
+
+def test_other_bases_are_refused():
+    config = default()
+    config.base = "amended"
+    with pytest.raises(
+        ValueError, match="base is 'amended'; expected 'darts_first' or"
+    ):
+        ALGORITHMS["sanas"](problem_of(config), config.arch)
+
+
+@pytest.mark.parametrize("ascent", ["pgd", "gradient"])
+@pytest.mark.parametrize("differences", [False, True])
+def test_four_devices_are_one(ascent, differences):
+    """The hypergradient under pmap, with moments of the whole batch in the network."""
+    w, arch, train, val = toy()
+    keys = jax.random.split(jax.random.key(0), B)
+
+    def found(axis):
+        def scores(w, arch, batch, images):
+            flat = images.reshape(len(images), 6)
+            flat = flat - parallel.mean(flat.mean(0), axis)[None]
+            return jnp.sin(jnp.tanh(flat @ w["a"]) * jnp.exp(arch)[None]) @ w["b"]
+
+        def plain(w, arch, batch):
+            each = optax.softmax_cross_entropy_with_integer_labels(
+                scores(w, arch, batch, batch["image"]), batch["label"]
+            )
+            return each.mean()
+
+        shared, mean = parallel.shared, parallel.averaged(plain, axis)
+        logits = lambda w, a, batch, images: shared(
+            lambda w, a, images: scores(w, a, batch, images), axis
+        )(w, a, images)
+        along = products.along
+        of_delta = products.along
+        if differences:
+            along, of_delta = (
+                finite_difference.along(norm=n) for n in (None, _norm(axis))
+            )
+        middle = saliency_level(
+            logits, ATTACK, ascent=ascent, along=of_delta, axis=axis
         )
+        estimator = chain(
+            [
+                descend("w1", lambda s, a, x: mean(s["w1"], a, x), optax.sgd(XI1), along),
+                middle,
+                descend(
+                    "w2",
+                    lambda s, a, x: parallel.whole(len(x["label"]), axis)
+                    * mean(s["w2"], a, weighed(x, s["saliency"])),
+                    optax.sgd(XI2), along,
+                ),
+            ],
+            lambda s, a, x: mean(s["w2"], a, x) + GAMMA * mean(s["w1"], a, x),
+        )  # fmt: skip
+
+        def run(train, val):
+            delta = saliency.start(train["image"], train["key"], ATTACK)
+            return estimator({**w, "saliency": delta}, arch, train, val).grad
+
+        return run
+
+    batches = {**train, "key": keys}, val
+    one = jax.jit(found(None))(*batches)
+    cut = jax.tree.map(lambda leaf: leaf.reshape(4, 1, *leaf.shape[1:]), batches)
+    many = jax.pmap(found(parallel.AXIS), parallel.AXIS)(*cut)
+    for device in range(4):
+        close(many[device], one, 1e-8)
 
 
 def test_switches_name_the_estimator():
@@ -419,11 +533,11 @@ def test_switches_name_the_estimator():
     ):
         config = default()
         config.saliency[field] = value
-        problem = supernet_problem(config)
+        problem = problem_of(config)
         assert ALGORITHMS["sanas"](problem, config.arch).direction.name == name
     config = default()
     config.arch.darts_second.finite_difference = True
-    search = ALGORITHMS["sanas"](supernet_problem(config), config.arch)
+    search = ALGORITHMS["sanas"](problem_of(config), config.arch)
     assert search.direction.name == "sanas_unrolled_finite_difference"
 
 
@@ -431,7 +545,7 @@ def test_every_level_at_its_own_cadence():
     """30 steps of the default frequencies: 30 of W1, 10 of W2, 6 of alpha; and W2 sees
     the batch that W1 has just seen."""
     config = default()
-    built = ALGORITHMS["sanas"](supernet_problem(config), config.arch)
+    built = ALGORITHMS["sanas"](problem_of(config), config.arch)
     assert (built.cadence.every, built.further[0].cadence) == (5, Cadence(0, 3))
     seen = []
 
@@ -458,7 +572,7 @@ def test_every_level_at_its_own_cadence():
     whole = default()
     whole.search.batch = 8
     phase = phases.search_phase(
-        "search", search, supernet_problem(config), part, part, Augment(),
+        "search", search, problem_of(config), part, part, Augment(),
         whole, jax.random.key(0), jax.devices()[:1], SimpleNamespace(),
     )  # fmt: skip
     state = phase.init()

@@ -1,0 +1,216 @@
+"""Saliency maps of a run's networks, and how much they say.
+
+Three kinds of map of the same network: |delta| of an attack (SANAS, appendix L), the
+gradient of the predicted class's logit, and integrated gradients. Numbers
+are those of Petsiuk et al., RISE, arXiv 1806.07421: how the probability of the predicted
+class falls while the most salient pixels are taken away ("deletion", small is good), and
+how it rises while they are put in ("insertion", large is good), as areas under the curve.
+A pixel that is not there has the mean colour of the data; pixels of equal saliency come in
+random order, as all do for "random", which any map has to beat.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nasjax import saliency
+from nasjax.analysis import runs
+from nasjax.compiling import compiler_options
+from nasjax.data.augment import prepare
+from nasjax.keys import derive, per_example
+from nasjax.nets import Model
+from nasjax.retrain import reweighting
+from nasjax.saliency import Attack
+
+METHODS = ("attack", "gradient", "integrated gradients")
+FRACTIONS = 32  # points of a curve beside its start
+
+
+class Net(NamedTuple):
+    """A trained network of a run.
+
+    Attributes:
+      logits: (weights, images, keys) -> [B, classes], in evaluation mode.
+      weights: its variables, and of a supernet the mixing weights.
+      attack: how its saliency is found, in its normalisation.
+    """
+
+    logits: Callable
+    weights: Any
+    attack: Attack
+
+
+def networks(run: runs.Run) -> dict[str, Net]:
+    """The supernet as the search left it, "search", and the retrained network, "final",
+    if there is one."""
+    mix, model = run.search.mix(run.state.arch), run.problem.model
+    variables = {"params": run.state.w, "batch_stats": run.state.batch_stats}
+    found = {"search": Net(_still(model), (variables, mix), run.problem.attack)}
+    final = runs.retrained(run)
+    if final is not None:
+        model, variables = final
+        found["final"] = Net(_still(model), (variables, {}), run.problem.attack)
+    return found
+
+
+def maps(net: Net, weights: Any, images: Array, keys: Array) -> dict[str, Array]:
+    """Method -> heat [B, H, W], at least 0, of what the network predicts."""
+    logits = lambda x: net.logits(weights, x, keys)
+    label = logits(images).argmax(-1)
+    delta = saliency.find(logits, images, keys, net.attack)
+    slope = saliency.gradient_saliency(logits, images, label)
+    path = saliency.integrated_gradients(logits, images, label)
+    return {
+        name: saliency.heat(found)
+        for name, found in zip(METHODS, (delta, slope, path), strict=True)
+    }
+
+
+def areas(logits: Callable, images: Array, heat: Array, keys: Array) -> dict:
+    """{"deletion", "insertion"}: areas [B] under the curves, from 0 to 1.
+
+    Args:
+      logits: images -> [B, classes].
+      images: normalised, so that the mean colour is 0.
+      heat: [B, H, W].
+      keys: typed [B], of the order of equal pixels.
+
+    >>> first = lambda x: jnp.stack([9 * x[:, 0, 0, 0], 0 * x[:, 0, 0, 0]], 1)
+    >>> x, keys = jnp.ones((1, 1, 8, 1)), jax.random.key(0)[None]
+    >>> good = areas(first, x, x[..., 0].at[0, 0, 0].set(2.0), keys)
+    >>> f"{good['deletion'][0]:.2f} {good['insertion'][0]:.2f}"
+    '0.53 0.97'
+    """
+    count, height, width = heat.shape
+    total = height * width
+    label = logits(images).argmax(-1)
+    ties = jax.vmap(lambda key: jax.random.uniform(derive(key, "ties"), (total,)))(keys)
+    order = jnp.lexsort((ties, -heat.reshape(count, total)), axis=-1)
+    rank = jnp.argsort(order, axis=-1).reshape(count, height, width, 1)
+    points = min(FRACTIONS, total)
+
+    def probability(x):
+        shares = jax.nn.softmax(logits(x))
+        return jnp.take_along_axis(shares, label[:, None], 1)[:, 0]
+
+    def at(point):
+        gone = rank < jnp.round(point / points * total)
+        left, added = jnp.where(gone, 0, images), jnp.where(gone, images, 0)
+        return probability(left), probability(added)
+
+    curves = jax.lax.map(at, jnp.arange(points + 1))
+    under = lambda curve: jnp.trapezoid(curve, dx=1 / points, axis=0)
+    return {"deletion": under(curves[0]), "insertion": under(curves[1])}
+
+
+def measured(net: Net, run: runs.Run, shown: np.ndarray, count: int):
+    """Heat of the images that are shown, and what is said of the first `count`.
+
+    Returns:
+      method -> heat [N, H, W];
+      {"accuracy", "saturated": the share of pixels at 99 % or more of eps, "maps":
+      method -> mean areas}, of the test images.
+    """
+    size = min(run.experiment.config.retrain.batch, max(count, len(shown)))
+    jit = functools.partial(jax.jit, compiler_options=compiler_options())
+    heats_of = jit(functools.partial(maps, net))
+
+    @jit
+    def judged(weights, images, keys, heats):
+        logits = lambda x: net.logits(weights, x, keys)
+        shape = images.shape[1:3]
+        draw = lambda key: jax.random.uniform(derive(key, "random"), shape)
+        every = jnp.stack([*heats.values(), jax.vmap(draw)(keys)])
+        found = jax.lax.map(lambda heat: areas(logits, images, heat, keys), every)
+        return found, logits(images).argmax(-1)
+
+    def heat(images, keys, label):
+        return heats_of(net.weights, images, keys)
+
+    def judge(images, keys, label):
+        heats = heats_of(net.weights, images, keys)
+        found, predicted = judged(net.weights, images, keys, heats)
+        saturated = (heats["attack"] >= 0.99 * net.attack.eps).mean((1, 2))
+        rows = jax.tree.map(jnp.transpose, found)  # [B, methods]
+        return {"accuracy": predicted == label, "saturated": saturated, **rows}
+
+    heats = _in_batches(heat, run, shown, size)
+    mean = {
+        name: values.mean(0)
+        for name, values in _in_batches(judge, run, np.arange(count), size).items()
+    }
+    kinds = {
+        name: {kind: float(mean[kind][i]) for kind in ("deletion", "insertion")}
+        for i, name in enumerate((*METHODS, "random"))
+    }
+    return heats, {
+        "accuracy": float(mean["accuracy"]),
+        "saturated": float(mean["saturated"]),
+        "maps": kinds,
+    }
+
+
+def test_images(run: runs.Run, index: np.ndarray) -> tuple[Array, Array, np.ndarray]:
+    """Images as networks take them, a key of each, labels."""
+    test = run.experiment.data.test
+    images = prepare(
+        jnp.asarray(test.image[index]), None, run.experiment.search_augment
+    )
+    keys = per_example(jax.random.key(0), len(test.label))[index]
+    return images, keys, test.label[index]
+
+
+def _in_batches(function: Callable, run: runs.Run, index: np.ndarray, size: int):
+    """function(images, keys, label) of test images, in batches of one size."""
+    parts = []
+    for first in range(0, len(index), size):
+        own = index[first : first + size]
+        padded = np.pad(own, (0, size - len(own)), mode="edge")
+        found = jax.device_get(function(*test_images(run, padded)))
+        parts.append(jax.tree.map(lambda leaf, own=own: leaf[: len(own)], found))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def inference(run: runs.Run, repeats: int = 5) -> dict[str, Any] | None:
+    """Milliseconds for an image, plain and on its reweighted self (appendix C): the
+    least of some batches after the first. None without a retrained network."""
+    final = runs.retrained(run)
+    if final is None:
+        return None
+    model, variables = final
+    config, test = run.experiment.config, run.experiment.data.test
+    size = min(config.retrain.batch, len(test.label))
+    images, keys, _ = test_images(run, np.arange(size))
+    _, both = reweighting(model, run.problem.attack, config.saliency.mode)
+    found: dict[str, Any] = {"batch": size}
+    for name, net, own in (
+        ("plain_ms", model, variables),
+        ("reweighted_ms", both, {**variables, "first": variables}),
+    ):
+        given: tuple = (own, {})
+        run_it = jax.jit(_still(net), compiler_options=compiler_options())
+        jax.block_until_ready(run_it(given, images, keys))
+        seconds = []
+        for _ in range(repeats):
+            begun = time.perf_counter()
+            jax.block_until_ready(run_it(given, images, keys))
+            seconds.append(time.perf_counter() - begun)
+        found[name] = 1000 * min(seconds) / size
+    return found
+
+
+def _still(model: Model) -> Callable:
+    def logits(weights, images, keys):
+        variables, mix = weights
+        out, _ = model.apply(variables, mix, images, train=False, key=keys)
+        return out.logits
+
+    return logits
