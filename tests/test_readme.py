@@ -25,6 +25,7 @@ DOCUMENTS = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff",
     "docs/hypergradients.md",
     "docs/collapse.md",
+    "docs/saliency.md",
     "docs/zarts.md",
 )  # fmt: skip
 
@@ -60,7 +61,7 @@ def test_algorithms_that_work_are_those_that_are_registered():
     assert working == {f"configs/{name}.py" for name in names}
     later = "\n".join(row for row in rows if "| not yet |" in row)
     for name in (
-        "SANAS", "PC-DARTS", "P-DARTS", "PR-DARTS", "GDAS", "MergeNAS", "NASP",
+        "PC-DARTS", "P-DARTS", "PR-DARTS", "GDAS", "MergeNAS", "NASP",
         "DARTS-,", "FairDARTS",
     ):  # fmt: skip
         assert name in later
@@ -82,6 +83,13 @@ def test_what_is_named_exists_and_nothing_else_is(document):
         "arxiv.org", "colab.research.google.com", "github.com", "keepachangelog.com",
         "semver.org",
     }  # fmt: skip
+
+
+def test_the_snippet_of_saliency_runs():
+    (block,) = blocks("python", (ROOT / "docs" / "saliency.md").read_text())
+    made: dict = {}
+    exec(compile(block, "docs/saliency.md", "exec"), made)
+    assert made["maps"].shape == (2, 8, 8) and float(made["maps"].max()) > 0
 
 
 def test_citation_has_this_version():

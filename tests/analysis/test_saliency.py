@@ -83,7 +83,7 @@ def finished(tmp_path_factory):
     for seed in (0, 1):
         file = ROOT / "configs" / "sanas_darts2.py"
         config = shrink(runpy.run_path(str(file))["get_config"]())
-        config.base, config.seed = "darts_first", seed
+        config.base, config.seed = ("darts_second", "darts_first")[seed], seed
         config.retrain.baseline, config.retrain.reweighted = False, seed == 0
         found.append(tmp_path_factory.mktemp("runs") / f"sanas_{seed}")
         nasjax.run(config, found[-1], Progress(quiet=True))
@@ -152,4 +152,4 @@ def test_the_command_draws_and_measures_two_runs(finished, tmp_path, capsys):
     assert cli.main(["saliency", first, "--images", "9999"]) == 2
     assert "There is no test image 9999 of digits" in capsys.readouterr().err
     assert cli.main(["compare", first, second]) == 0
-    assert "| sanas retrain.reweighted=" in capsys.readouterr().out
+    assert "| sanas base=darts_second retrain.reweighted=" in capsys.readouterr().out
