@@ -23,7 +23,8 @@ def sets(folders: Sequence[str]) -> dict[str, dict[int, dict[str, Any]]]:
     fields in which sets of the same algorithm differ.
 
     Raises:
-      UserError: a folder holds no finished run; two runs have the same config and seed.
+      UserError: a folder holds no finished run; two runs have the same config and seed;
+        they are on other data.
     """
     found: list[tuple[dict[str, Any], dict[int, dict[str, Any]]]] = []
     for folder in folders:
@@ -46,6 +47,11 @@ def sets(folders: Sequence[str]) -> dict[str, dict[int, dict[str, Any]]]:
                 "run once."
             )
         own[config.seed] = result
+    data = sorted({one["dataset"] for _, own in found for one in own.values()})
+    if len(data) > 1:
+        raise UserError(
+            f"The runs are on {' and '.join(data)}; give runs on the same data."
+        )
     every = [identity for identity, _ in found]
     return {_name(identity, every): own for identity, own in found}
 

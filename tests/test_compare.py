@@ -1,6 +1,7 @@
 """Sets of runs side by side, and whether they differ."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,13 +18,15 @@ OURS, THEIRS = [0.91, 0.95, 0.93, 0.96], [0.90, 0.92, 0.91]
 def runs(tmp_path):
     """Folders of 4 + 3 runs that differ in one field, and of one more algorithm."""
 
-    def write(name, seed, accuracy, algorithm="darts_first", rate=0.1, chunk=0):
+    def write(
+        name, seed, accuracy, algorithm="darts_first", rate=0.1, chunk=0, data="digits"
+    ):
         folder = tmp_path / f"{name}_{seed}"
         folder.mkdir()
         arch = {"rate": rate, "chunk": chunk}
         config = {"algorithm": algorithm, "seed": seed, "arch": arch}
         (folder / "config.json").write_text(json.dumps(config))
-        result = {"test_accuracy": accuracy, "params": 5}
+        result = {"test_accuracy": accuracy, "params": 5, "dataset": data}
         (folder / "result.json").write_text(json.dumps(result))
         return str(folder)
 
@@ -31,7 +34,9 @@ def runs(tmp_path):
     found += [
         write("b", seed, value, rate=0.2, chunk=seed) for seed, value in enumerate(OURS)
     ]
-    return [*found, write("c", 0, 0.5, "random_search")]
+    found.append(write("c", 0, 0.5, "random_search"))
+    write("d", 9, 0.5, data="cifar10")
+    return found
 
 
 def test_p_values_are_those_of_the_formulas():
@@ -80,8 +85,12 @@ def test_table(runs):
     "change, words",
     [
         (lambda runs: compare.sets([*runs, runs[0]]), "repeats seed 0 of darts_first"),
-        (lambda runs: compare.sets([*runs, "nowhere"]), "nowhere is not the folder of"),
+        (lambda runs: compare.sets([*runs, "nowhere"]), "There is no folder .*nowhere"),
         (lambda runs: compare.table(compare.sets(runs), "x"), "There is no set 'x'"),
+        (
+            lambda runs: compare.sets([*runs, str(Path(runs[0]).parent / "d_9")]),
+            "The runs are on cifar10 and digits; give runs on the same data",
+        ),
         (
             lambda runs: compare.table(compare.sets(runs), metric="params"),
             "have 'params'; their results hold test_accuracy",

@@ -11,6 +11,7 @@ from nasjax.figures import new_figure, save
 
 WARM = "turbo"  # blue is least salient, red most
 CELL = 1.05  # inches of an image
+HEAD = 0.45  # of the titles
 
 
 def draw(
@@ -32,10 +33,10 @@ def draw(
         (run, name, heat) for run, own in of_runs.items() for name, heat in own.items()
     ]
     columns = 1 + 2 * len(heats)
-    figure = new_figure((CELL * columns, CELL * len(images) + 0.7))
-    room = CELL * len(images) / (CELL * len(images) + 0.7)
+    height = CELL * len(images)
+    figure = new_figure((CELL * columns, height + HEAD))
     grid = figure.subplots(len(images), columns, squeeze=False)
-    figure.subplots_adjust(0.005, 0.005, 0.995, room, 0.04, 0.04)
+    figure.subplots_adjust(0.005, 0.005, 0.995, height / (height + HEAD), 0.04, 0.04)
     for axes in grid.flat:
         axes.set_axis_off()
     for row, image in zip(grid, images, strict=True):
