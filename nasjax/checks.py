@@ -17,7 +17,7 @@ from nasjax.parallel import MODES, check_batch
 from nasjax.rollback import REMEDIES
 from nasjax.search import ALGORITHMS, BASES
 from nasjax.search.directions import SPLITS
-from nasjax.search.sanas import ASCENTS
+from nasjax.search.saliency_level import ASCENTS
 from nasjax.spaces import SPACES, CellSpace, Macro, darts
 from nasjax.stages import EDGES
 

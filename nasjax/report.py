@@ -11,7 +11,7 @@ import numpy as np
 from nasjax import curves, nets, vitals, viz
 from nasjax.folder import RunFolder
 from nasjax.genotype import Genotype
-from nasjax.search.sanas import attack_cost
+from nasjax.search.saliency_level import attack_cost
 from nasjax.spaces import CellSpace, Macro, darts
 
 if TYPE_CHECKING:

@@ -41,9 +41,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from nasjax import hypergrad, inputs, optim, parallel, saliency
 from nasjax.hypergrad import Level, descend, products
@@ -51,7 +49,6 @@ from nasjax.keys import derive
 from nasjax.search.base import (
     Cadence,
     Further,
-    Network,
     Problem,
     Search,
     SearchState,
@@ -61,187 +58,133 @@ from nasjax.search.base import (
     with_state,
 )
 from nasjax.search.directions import FORWARD, gradient
-from nasjax.search.losses import losses
-
-INPUT = 2 / 3  # cost of a gradient in the image alone
-ASCENTS = ("pgd", "gradient")
+from nasjax.search.losses import Losses, losses
+from nasjax.search.saliency_level import attack_cost, norm, saliency_level
 
 
 def build(problem: Problem, settings) -> Search:
     """settings: gamma, second_every, sum; and those of the base under its name."""
     inputs.choice(problem.base, "config.base", "darts_first", "darts_second")
     own = settings[problem.base]
-    how, supernet = problem.saliency, losses(problem)
-    unroll = problem.base == "darts_second"
-    differences = unroll and own.finite_difference
-    of_weights = of_delta = products.along
-    if differences:
-        of_weights = hypergrad.finite_difference.along()
-        of_delta = hypergrad.finite_difference.along(norm=_norm(problem.axis))
-
-    def logits(w, arch, batch, images):
-        return supernet.outputs(w, arch, {**batch, "image": images}).logits
-
-    def second_loss(w, arch, batch):
-        value, aux = supernet.with_aux(w, arch, batch)
-        count = parallel.whole(len(batch["label"]), problem.axis)
-        return (value * count if settings.sum else value), aux
-
-    def on_reweighted(batch, delta):
-        return batch | {
-            "image": saliency.reweighted(
-                batch["image"], delta, how.mode, problem.attack.eps
-            )
-        }
-
-    def first_level(solutions, arch, batch):
-        return supernet.train(solutions["w1"], arch, batch)
-
-    def third_level(solutions, arch, batch):
-        batch = on_reweighted(batch, solutions["saliency"])
-        return second_loss(solutions["w2"], arch, batch)[0]
+    supernet = losses(problem)
 
     def objective(solutions, arch, batch):
+        """Eq. 4's."""
         second = supernet.val(solutions["w2"], arch, batch)
         return second + settings.gamma * supernet.val(solutions["w1"], arch, batch)
-
-    # The optimisers count their own steps, of which the second network takes fewer.
-    second_rate = lambda count: problem.rate(count * settings.second_every)
-    virtual = lambda rate: problem.sgd(rate, clip=False)  # takes the live state
-    attacked = lambda **more: saliency_level(
-        logits, problem.attack, how.labels, how.ascent, how.rate, axis=problem.axis, **more
-    )  # fmt: skip
-    levels = [
-        descend("w1", first_level, virtual(problem.rate), of_weights),
-        attacked(detach=how.detach, along=of_delta),
-        descend("w2", third_level, virtual(second_rate), of_weights),
-    ]
-    found = attacked(detach=True)
-    cost = attack_cost(problem.attack, how.ascent)
 
     def solution(state: SearchState, batch):
         delta = saliency.start(batch["image"], batch["key"], problem.attack)
         w = {"w1": state.w, "saliency": delta, "w2": state.second.w}
         return w, {"w1": state.weight_opt, "w2": state.second.opt}
 
-    if unroll:
-        # g of f(x + delta) and f(x), and a product; eq. 2 has no other ascent.
-        through = 0 if how.detach else 3 * (1 + FORWARD)
-        before = 0 if through and how.ascent == "gradient" else cost
+    if problem.base == "darts_second":
+        levels = _levels(problem, settings, supernet)
         estimator = dataclasses.replace(
             hypergrad.chain(levels, objective),
-            name=_name(how, differences),
-            # W1 and W2 as in `unrolled`, and two validation losses.
-            cost=3 + 3 + 2 + before + through,
+            name=_name(problem.saliency, own.finite_difference),
+            cost=_cost(problem),
         )
     else:
         first = hypergrad.first_order(objective)
         estimator = dataclasses.replace(first, name="sanas_first_order", cost=2)
-
-    def second_step(state: SearchState, batch):
-        batch = with_state(
-            problem, batch, state, derive(state.key, "second mix", state.step)
-        )
-        w, _ = solution(state, batch)
-        delta = found.update(w, state.arch, batch, None)
-        batch = on_reweighted(batch, delta) | {"batch_stats": state.second.batch_stats}
-        network, metrics = trained(
-            second_loss, problem.sgd(second_rate), state.second, state.arch, batch
-        )
-        return state._replace(second=network), {
-            f"second_{name}": value for name, value in metrics.items()
-        }
-
     adam = optim.adam(own.rate, own.b1, own.b2, own.weight_decay)
     direction = gradient(estimator, adam, solution)
     search = bilevel(problem, direction, problem.cadence(own.every))
 
     def init(key: Array) -> SearchState:
-        second: Network = initial(problem, derive(key, "second weights"))
+        second = initial(problem, derive(key, "second weights"))
         return search.init(key)._replace(second=second)
 
-    further = Further(
-        "second", second_step, Cadence(0, settings.second_every), 1 + cost
-    )
+    step = _second_step(problem, settings, supernet, solution)
+    cost = 1 + attack_cost(problem.attack, problem.saliency.ascent)
+    further = Further("second", step, Cadence(0, settings.second_every), cost)
     return search._replace(init=init, further=(further,))
 
 
-def saliency_level(
-    logits: Callable,
-    attack: saliency.Attack,
-    labels: bool = False,
-    ascent: str = "pgd",
-    rate: float = 0.0,
-    detach: bool = False,
-    along: Callable = products.along,
-    axis: str | None = None,
-) -> Level:
-    """The level "saliency": delta of the network "w1" on the training images.
+def _levels(problem: Problem, settings, supernet: Losses) -> list[Level]:
+    """Eqs. 1 to 3 with their derivatives, from the live optimisers' states."""
+    how, of_weights, of_delta = problem.saliency, products.along, products.along
+    if settings.darts_second.finite_difference:
+        of_weights = hypergrad.finite_difference.along()
+        of_delta = hypergrad.finite_difference.along(norm=norm(problem.axis))
+    loss = _second_loss(problem, settings, supernet)
 
-    Its value so far is where the attack starts. Under "pgd" its derivative is not that of
-    its value, so `hypergrad.check` of a chain through it disagrees, as it should.
+    def first_level(solutions, arch, batch):
+        return supernet.train(solutions["w1"], arch, batch)
 
-    Args:
-      logits: (w, arch, batch, images) -> [B, classes].
-      attack: of which `steps` and `step` are not used by ascent "gradient".
-      labels: attack the true labels in the place of what the network says of x.
-      ascent: "pgd", with eq. 2's derivative; or "gradient", eq. 2 itself.
-      rate: xi_delta; 0: attack.step over the mean of |g|.
-      detach: delta as a constant.
-      along: how second derivatives are taken, see `hypergrad.descend`.
-      axis: mapped axis that the batch is split over.
-    """
+    def third_level(solutions, arch, batch):
+        return loss(solutions["w2"], arch, batch, solutions["saliency"])[0]
 
-    def divergence(delta, others, batch):
-        w, arch = others
-        moved = saliency.perturbed(batch["image"], delta, attack)
-        out = logits(w, arch, batch, moved)
-        aim = batch.get("target")
-        if aim is None:
-            aim = target_of(w, arch, batch)
-        return parallel.mean(saliency.divergence(out, aim), axis)
-
-    def target_of(w, arch, batch):
-        label = batch["label"] if labels else None
-        return saliency.target(logits(w, arch, batch, batch["image"]), label)
-
-    slope = products.gradient(divergence, along)
-    plain = jax.grad(divergence)
-
-    def level(solutions, arch, train_batch, opt_state):
-        del opt_state
-        batch, images, delta = train_batch, train_batch["image"], solutions["saliency"]
-        others = (solutions["w1"], arch)
-
-        def gradients(delta):
-            """g of eq. 2, of the sum over the images, and xi_delta."""
-            g = slope(delta, others, train_batch) * len(images)
-            size = lax.stop_gradient(parallel.mean(abs(g).mean(), axis))
-            usual = attack.step / jnp.where(size > 0, size, 1)
-            return g, rate or usual
-
-        if ascent == "gradient":
-            g, xi = gradients(delta)
-            found = delta + xi * g
-            return lax.stop_gradient(found) if detach else found
-        fixed = lax.stop_gradient(others)
-        batch = batch | {"target": target_of(*fixed, batch)}  # once, not in each step
-        found = saliency.pgd(
-            lambda delta: plain(delta, fixed, batch), images, delta, attack
-        )
-        found = lax.stop_gradient(found)
-        if detach:
-            return found
-        g, xi = gradients(found)
-        return found + xi * (g - lax.stop_gradient(g))
-
-    return Level("saliency", level)
+    virtual = lambda rate: problem.sgd(rate, clip=False)
+    return [
+        descend("w1", first_level, virtual(problem.rate), of_weights),
+        _attacked(problem, supernet, detach=how.detach, along=of_delta),
+        descend("w2", third_level, virtual(_second_rate(problem, settings)), of_weights),
+    ]  # fmt: skip
 
 
-def attack_cost(attack: saliency.Attack, ascent: str = "pgd") -> float:
-    """Of finding delta, in evaluations of one batch's gradient."""
-    steps = attack.steps if ascent == "pgd" else 1
-    return steps * INPUT + FORWARD
+def _second_step(problem: Problem, settings, supernet: Losses, solution: Callable):
+    """The real step of W2, on saliency found by the real W1."""
+    found = _attacked(problem, supernet, detach=True)
+    loss = _second_loss(problem, settings, supernet)
+    optimizer = problem.sgd(_second_rate(problem, settings))
+
+    def step(state: SearchState, batch):
+        mix_key = derive(state.key, "second mix", state.step)
+        batch = with_state(problem, batch, state, mix_key)
+        delta = found.update(solution(state, batch)[0], state.arch, batch, None)
+        batch = {**batch, "batch_stats": state.second.batch_stats}
+        network, metrics = trained(
+            lambda w, arch, batch: loss(w, arch, batch, delta),
+            optimizer, state.second, state.arch, batch,
+        )  # fmt: skip
+        report = {f"second_{name}": value for name, value in metrics.items()}
+        return state._replace(second=network), report
+
+    return step
+
+
+def _second_loss(problem: Problem, settings, supernet: Losses) -> Callable:
+    """(w, arch, batch, delta) -> W2's loss on reweighted images, and aux (eq. 3)."""
+    mode, eps = problem.saliency.mode, problem.attack.eps
+
+    def loss(w, arch, batch, delta):
+        image = saliency.reweighted(batch["image"], delta, mode, eps)
+        value, aux = supernet.with_aux(w, arch, {**batch, "image": image})
+        if settings.sum:
+            value *= parallel.whole(len(image), problem.axis)
+        return value, aux
+
+    return loss
+
+
+def _second_rate(problem: Problem, settings) -> Callable:
+    """W1's rate of the same time: W2's optimiser counts its own, fewer, steps."""
+    return lambda count: problem.rate(count * settings.second_every)
+
+
+def _attacked(problem: Problem, supernet: Losses, **more) -> Level:
+    how = problem.saliency
+
+    def logits(w, arch, batch, images):
+        return supernet.outputs(w, arch, {**batch, "image": images}).logits
+
+    return saliency_level(
+        logits, problem.attack, how.labels, how.ascent, how.rate, axis=problem.axis,
+        **more,
+    )  # fmt: skip
+
+
+def _cost(problem: Problem) -> float:
+    """Of a step of alpha through all levels, likewise."""
+    how = problem.saliency
+    # g of f(x + delta) and f(x), and a product; eq. 2 has no other ascent.
+    through = 0 if how.detach else 3 * (1 + FORWARD)
+    before = attack_cost(problem.attack, how.ascent)
+    if through and how.ascent == "gradient":
+        before = 0
+    return 3 + 3 + 2 + before + through  # W1 and W2 as `unrolled`; L_val of both
 
 
 def _name(how, differences: bool) -> str:
@@ -249,9 +192,3 @@ def _name(how, differences: bool) -> str:
     parts += ["finite_difference"] * differences
     parts += ["detached"] * how.detach + ["gradient"] * (how.ascent == "gradient")
     return "_".join(parts)
-
-
-def _norm(axis: str | None) -> Callable:
-    """The norm of an array that every device has a part of."""
-    square = lambda v: jnp.sum(jnp.square(v))
-    return lambda v: jnp.sqrt(lax.psum(square(v), axis) if axis else square(v))

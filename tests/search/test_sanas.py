@@ -19,7 +19,7 @@ from nasjax.hypergrad import Level, chain, descend, finite_difference, products
 from nasjax.saliency import Attack
 from nasjax.search import ALGORITHMS, Cadence, Problem, SearchState
 from nasjax.search.base import Direction, Further, Search
-from nasjax.search.sanas import _norm, saliency_level
+from nasjax.search.saliency_level import norm, saliency_level
 from nasjax.spaces import darts
 
 XI1, XI2, GAMMA, B = 0.3, 0.2, 0.7, 4
@@ -492,7 +492,7 @@ def test_four_devices_are_one(ascent, differences):
         of_delta = products.along
         if differences:
             along, of_delta = (
-                finite_difference.along(norm=n) for n in (None, _norm(axis))
+                finite_difference.along(norm=n) for n in (None, norm(axis))
             )
         middle = saliency_level(
             logits, ATTACK, ascent=ascent, along=of_delta, axis=axis
