@@ -13,7 +13,7 @@ from nasjax.analysis.commands import write
 from nasjax.significance import t_test
 
 HERE = Path(__file__).parent
-DATA, SEEDS = ("digits", "cifar"), (0, 1, 2)
+DATA, SEEDS = ("digits", "cifar"), range(10)
 OURS, BASE = "sanas_darts2", "darts_second"
 MAPS = ("attack", "gradient", "integrated gradients", "random")
 
@@ -23,21 +23,22 @@ def read(path: Path) -> dict:
 
 
 def collected(root: Path) -> dict:
-    """data -> algorithm -> seed -> its accuracy, times and areas."""
+    """data -> algorithm -> seed -> its accuracy and areas."""
     found: dict = {}
     for data in DATA:
         for name in (OURS, BASE):
             for seed in SEEDS:
                 folder = root / data / f"{name}_{seed}"
+                if not (folder / "saliency.json").exists():
+                    continue
                 result = read(folder / "result.json")
                 (own,) = read(folder / "saliency.json")["runs"]
                 found.setdefault(data, {}).setdefault(name, {})[seed] = {
                     "test_accuracy": result["test_accuracy"],
                     "supernet_valid_accuracy": result["supernet_valid_accuracy"],
                     "genotype": result["genotype"],
-                    "seconds": result["seconds"],
                     **{net: own[net] for net in ("search", "final")},
-                    "inference": own["inference"],
+                    "inference": own.get("inference"),
                 }
     return found
 
@@ -48,7 +49,7 @@ def compared(found: dict) -> dict:
     for data, sets in found.items():
 
         def both(pick, sets=sets):
-            ours, base = ([pick(sets[n][s]) for s in SEEDS] for n in (OURS, BASE))
+            ours, base = ([pick(run) for run in sets[n].values()] for n in (OURS, BASE))
             return {"sanas": ours, "darts": base, **t_test(ours, base)._asdict()}
 
         tests[data] = {"test_accuracy": both(lambda run: run["test_accuracy"])}
@@ -62,7 +63,7 @@ def compared(found: dict) -> dict:
 
 
 def table(tests: dict) -> str:
-    """Mean and standard deviation over the seeds, and Welch's p."""
+    """Mean ± standard deviation over the seeds, and Welch's p."""
     cell = lambda test, i: f"{test['means'][i]:.3f} ± {test['deviations'][i]:.3f}"
     lines = []
     for data, quantities in tests.items():
