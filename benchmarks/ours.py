@@ -79,15 +79,12 @@ class Ours:
         self._inits = dict.fromkeys(self._steps, first.init)
         self._inits |= {"mgs": mgs.init, "retrain": train.init}
         self._inits |= dict.fromkeys(("sanas", "second_network"), sanas.init)
-        # In evaluations of a batch's gradient, as a search states them.
+        # In evaluations of a batch's gradient, as searches state them.
         self.stated = {
             "weight_step": first.weight_cost,
-            "first_order": first.direction.cost,
             "second_order": second.direction.cost,
-            "mgs": mgs.direction.cost,
             "sanas": sanas.direction.cost,
             "second_network": sanas.further[0].cost,
-            "retrain": 1.0,
         }
         batch = self._batch(jax.random.key(1))
         many = lambda m: jax.vmap(self._batch)(jax.random.split(jax.random.key(2), m))

@@ -152,7 +152,7 @@ def heat(delta: Array) -> Array:
 
 def gradient_saliency(logits: Callable, images: Array, label: Array) -> Array:
     """d (logit of the label) / d x, [B, H, W, C] (Simonyan et al., arXiv 1312.6034)."""
-    return jax.grad(lambda x: _of_label(logits(x), label).sum())(images)
+    return jax.grad(lambda x: of_label(logits(x), label).sum())(images)
 
 
 def integrated_gradients(
@@ -172,7 +172,8 @@ def integrated_gradients(
     return images * total / steps
 
 
-def _of_label(logits: Array, label: Array) -> Array:
+def of_label(logits: Array, label: Array) -> Array:
+    """Of [B, classes] the entries of the labels [B]."""
     return jnp.take_along_axis(logits, label[:, None], 1)[:, 0]
 
 

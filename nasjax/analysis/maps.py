@@ -98,8 +98,7 @@ def areas(logits: Callable, images: Array, heat: Array, keys: Array) -> dict:
     points = min(FRACTIONS, total)
 
     def probability(x):
-        shares = jax.nn.softmax(logits(x))
-        return jnp.take_along_axis(shares, label[:, None], 1)[:, 0]
+        return saliency.of_label(jax.nn.softmax(logits(x)), label)
 
     def at(point):
         gone = rank < jnp.round(point / points * total)

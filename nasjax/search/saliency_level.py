@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -56,7 +55,6 @@ def saliency_level(
         return saliency.target(logits(w, arch, batch, batch["image"]), label)
 
     slope = products.gradient(divergence, along)
-    plain = jax.grad(divergence)
 
     def level(solutions, arch, train_batch, opt_state):
         del opt_state
@@ -77,7 +75,7 @@ def saliency_level(
         fixed = lax.stop_gradient(others)
         batch = batch | {"target": target_of(*fixed, batch)}  # once, not in each step
         found = saliency.pgd(
-            lambda delta: plain(delta, fixed, batch), images, delta, attack
+            lambda delta: slope(delta, fixed, batch), images, delta, attack
         )
         found = lax.stop_gradient(found)
         if detach:

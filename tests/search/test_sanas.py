@@ -1,6 +1,5 @@
-"""SANAS' four levels on smooth networks, in float64: term by term, and as a search."""
+"""SANAS as a search, on a smooth network in float64: each switch, by hand."""
 
-import functools
 import itertools
 import runpy
 from types import SimpleNamespace
@@ -12,17 +11,14 @@ import optax
 import pytest
 from conftest import ROOT
 
-from nasjax import hypergrad, nets, optim, parallel, phases, saliency
+from nasjax import nets, optim, phases, saliency
 from nasjax.data.augment import Augment
 from nasjax.data.splits import Part
-from nasjax.hypergrad import Level, chain, descend, finite_difference, products
 from nasjax.saliency import Attack
 from nasjax.search import ALGORITHMS, Cadence, Problem, SearchState
 from nasjax.search.base import Direction, Further, Search
-from nasjax.search.saliency_level import norm, saliency_level
 from nasjax.spaces import darts
 
-XI1, XI2, GAMMA, B = 0.3, 0.2, 0.7, 4
 ATTACK = Attack(7, 0.1, 0.03, (0.4,), (0.5,))
 
 
@@ -31,223 +27,8 @@ def precise(float64, compiled_quickly):
     """All in double precision."""
 
 
-def logits(w, arch, batch, images):
-    """A smooth network of 2x3 pixels, whose units alpha weighs."""
-    del batch
-    hidden = jnp.tanh(images.reshape(len(images), 6) @ w["a"])
-    return jnp.sin(hidden * jnp.exp(arch)[None]) @ w["b"]
-
-
-def loss(w, arch, batch):
-    scores = logits(w, arch, batch, batch["image"])
-    each = optax.softmax_cross_entropy_with_integer_labels(scores, batch["label"])
-    return each.mean() + 0.01 * jnp.sum(arch**2) * jnp.sum(w["b"] ** 2)
-
-
-def toy(seed=0):
-    """(w, arch, train_batch, val_batch), w with a random delta."""
-    draws = np.random.default_rng(seed)
-    network = lambda: {"a": draws.normal(size=(6, 4)), "b": draws.normal(size=(4, 3))}
-    batch = lambda: {
-        "image": jnp.asarray((draws.uniform(size=(B, 2, 3, 1)) - 0.4) / 0.5),
-        "label": jnp.asarray(draws.integers(0, 3, B)),
-    }
-    train, val = batch(), batch()
-    keys = jax.random.split(jax.random.key(seed), B)
-    delta = saliency.start(train["image"], keys, ATTACK)
-    w = {"w1": network(), "saliency": delta, "w2": network()}
-    return w, draws.normal(size=4), train, val
-
-
-def weighed(batch, delta):
-    return batch | {"image": batch["image"] * delta}
-
-
-def validation(s, arch, batch, gamma=GAMMA):
-    return loss(s["w2"], arch, batch) + gamma * loss(s["w1"], arch, batch)
-
-
-def four(middle, gamma=GAMMA, along=None):
-    """The chain of the paper around a level of saliency."""
-    more = {"along": along} if along else {}
-    return chain(
-        [
-            descend("w1", lambda s, a, x: loss(s["w1"], a, x), optax.sgd(XI1), **more),
-            middle,
-            descend(
-                "w2",
-                lambda s, a, x: loss(s["w2"], a, weighed(x, s["saliency"])),
-                optax.sgd(XI2),
-                **more,
-            ),
-        ],
-        functools.partial(validation, gamma=gamma),
-    )
-
-
-level = functools.partial(saliency_level, logits, ATTACK, rate=0.05)
-
-
-def divergence(delta, w, arch, batch):
-    """The sum over the images of l(f(x + delta), f(x)), in pixels."""
-    x = batch["image"]
-    target = jax.nn.softmax(logits(w, arch, batch, x))
-    scores = logits(w, arch, batch, x + delta / 0.5)
-    return -(target * jax.nn.log_softmax(scores)).sum()
-
-
-def stepped(w, loss_of, rate):
-    return jax.tree.map(lambda p, g: p - rate * g, w, jax.grad(loss_of)(w))
-
-
 def close(a, b, rtol=1e-9):
     np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-14)
-
-
-def test_eq_2_literally_is_the_derivative_of_the_composition():
-    """By hand, and by central differences, to 1e-6."""
-    w, arch, train, val = toy()
-
-    def by_hand(arch):
-        w1 = stepped(w["w1"], lambda w: loss(w, arch, train), XI1)
-        rise = jax.grad(divergence)(w["saliency"], w1, arch, train)
-        delta = w["saliency"] + 0.05 * rise
-        w2 = stepped(w["w2"], lambda w: loss(w, arch, weighed(train, delta)), XI2)
-        return validation({"w1": w1, "w2": w2}, arch, val)
-
-    estimator = four(level(ascent="gradient"))
-    found = jax.jit(estimator)(w, arch, train, val)
-    value, grad = jax.jit(jax.value_and_grad(by_hand))(arch)
-    close(found.value, value)
-    close(found.grad, grad)
-    report = hypergrad.check(estimator, w, arch, train, val)
-    assert report.agrees and min(report.errors) < 1e-6, report
-
-
-@jax.jit
-def terms(w, arch, train, val, found, rate):
-    """Eqs. 5 to 19 by whole matrices of second derivatives, at delta' = `found`."""
-    flat = jax.flatten_util.ravel_pytree
-    start1, restore = flat(w["w1"])
-    start2, _ = flat(w["w2"])
-    shape = found.shape
-    first = lambda w, a: loss(restore(w), a, train)
-    ascent = lambda d, w, a: divergence(d.reshape(shape), restore(w), a, train)
-    third = lambda w, d, a: loss(restore(w), a, weighed(train, d.reshape(shape)))
-    held_out = lambda w, a: loss(restore(w), a, val)
-    w1 = start1 - XI1 * jax.grad(first)(start1, arch)
-    delta = found.reshape(-1)
-    w2 = start2 - XI2 * jax.grad(third)(start2, delta, arch)
-
-    def matrix(f, to, of, *at):
-        """d2 f / d `of` d `to`: rows are of argument `of`."""
-        return jax.jacfwd(jax.grad(f, to), of)(*at).T
-
-    v2, direct2 = jax.grad(held_out, (0, 1))(w2, arch)
-    v1, direct1 = jax.grad(held_out, (0, 1))(w1, arch)
-    q = -XI2 * matrix(third, 0, 1, start2, delta, arch) @ v2  # eq. 11
-    r = rate * matrix(ascent, 0, 1, delta, w1, arch) @ q  # eq. 15
-    pull = -XI1 * matrix(first, 0, 1, start1, arch)  # eq. 19
-    return {
-        "direct": direct2 + GAMMA * direct1,
-        "w2": -XI2 * matrix(third, 0, 2, start2, delta, arch) @ v2,  # eq. 13
-        "delta": rate * matrix(ascent, 0, 2, delta, w1, arch) @ q,  # eq. 17
-        "delta_w1": pull @ r,
-        "w1": pull @ (GAMMA * v1),  # eq. 5
-    }
-
-
-def attacked(w, arch, train):
-    """(W1', PGD's delta), by hand."""
-    w1 = stepped(w["w1"], lambda w: loss(w, arch, train), XI1)
-    slope = lambda delta: jax.grad(divergence)(delta, w1, arch, train)
-    return w1, saliency.pgd(slope, train["image"], w["saliency"], ATTACK)
-
-
-def test_the_surrogate_is_the_products_of_eqs_10_to_19():
-    w, arch, train, val = toy()
-    w1, delta = attacked(w, arch, train)
-    found = jax.jit(four(level()))(w, arch, train, val)
-    parts = terms(w, arch, train, val, delta, 0.05)
-    close(found.grad, sum(parts.values()))
-    w2 = stepped(w["w2"], lambda w: loss(w, arch, weighed(train, delta)), XI2)
-    close(found.value, validation({"w1": w1, "w2": w2}, arch, val))
-
-
-def test_each_path_through_delta_is_its_term():
-    w, arch, train, val = toy()
-    parts = terms(w, arch, train, val, attacked(w, arch, train)[1], 0.05)
-    stop = jax.lax.stop_gradient
-    blind = {
-        "delta": lambda w, a, *rest: logits(w, stop(a), *rest),
-        "delta_w1": lambda w, a, *rest: logits(stop(w), a, *rest),
-    }
-    whole = jax.jit(four(level()))(w, arch, train, val).grad
-    for name, without in blind.items():
-        middle = saliency_level(without, ATTACK, rate=0.05)
-        rest = jax.jit(four(middle))(w, arch, train, val).grad
-        assert abs(parts[name]).max() > 1e-5 * abs(whole).max(), "the path is there"
-        close(whole - rest, parts[name], rtol=1e-7)
-    cut = jax.jit(four(level(detach=True)))(w, arch, train, val)
-    close(whole - cut.grad, parts["delta"] + parts["delta_w1"], rtol=1e-7)
-
-
-def test_the_usual_rate_is_a_step_over_the_mean_gradient():
-    """Taken as a constant: the same hypergradient as with that number given."""
-    w, arch, train, val = toy()
-    w1, delta = attacked(w, arch, train)
-    mean = abs(jax.grad(divergence)(delta, w1, arch, train)).mean()
-    own = jax.jit(four(level(rate=0.0)))(w, arch, train, val)
-    given = jax.jit(four(level(rate=float(0.03 / mean))))(w, arch, train, val)
-    close(own.grad, given.grad)
-
-
-def test_labels_are_attacked_if_asked_for():
-    w, arch, train, val = toy()
-    w1, _ = attacked(w, arch, train)
-    target = jax.nn.one_hot(train["label"], 3)
-    expected = saliency.pgd(
-        jax.grad(
-            lambda d: saliency.divergence(
-                logits(w1, arch, train, train["image"] + d / 0.5), target
-            )
-        ),
-        train["image"],
-        w["saliency"],
-        ATTACK,
-    )
-    middle = level(labels=True, detach=True)
-    found = middle.update({**w, "w1": w1}, arch, train, None)
-    close(found, expected)
-    assert abs(found - attacked(w, arch, train)[1]).max() > 0.01
-
-
-def test_with_delta_fixed_and_gamma_0_it_is_one_unrolled_step():
-    w, arch, train, val = toy()
-    delta = 0.05 * jnp.cos(jnp.arange(24.0)).reshape(B, 2, 3, 1)
-    middle = Level("saliency", lambda *_: delta)
-    found = jax.jit(four(middle, gamma=0.0))(w, arch, train, val)
-    one = hypergrad.unrolled(loss, loss, optax.sgd(XI2))
-    expected = jax.jit(one)(w["w2"], arch, weighed(train, delta), val)
-    close(found.value, expected.value)
-    close(found.grad, expected.grad)
-
-
-@pytest.mark.parametrize("ascent", ["pgd", "gradient"])
-def test_finite_differences_approach_the_chain_at_second_order(ascent):
-    w, arch, train, val = toy()
-    exact = jax.jit(four(level(ascent=ascent)))(w, arch, train, val)
-
-    def error(epsilon):
-        along = finite_difference.along(epsilon)
-        twin = four(level(ascent=ascent, along=along), along=along)
-        found = jax.jit(twin)(w, arch, train, val)
-        close(found.value, exact.value)
-        return np.linalg.norm(found.grad - exact.grad)
-
-    large, small = error(0.04), error(0.02)
-    assert small < 1e-3 * np.linalg.norm(exact.grad)
-    assert 3.7 < large / small < 4.3
 
 
 def default(**arch):
@@ -463,66 +244,6 @@ def test_other_bases_are_refused():
         ValueError, match="base is 'amended'; expected 'darts_first' or"
     ):
         ALGORITHMS["sanas"](problem_of(config), config.arch)
-
-
-@pytest.mark.parametrize("ascent", ["pgd", "gradient"])
-@pytest.mark.parametrize("differences", [False, True])
-def test_four_devices_are_one(ascent, differences):
-    """The hypergradient under pmap, with moments of the whole batch in the network."""
-    w, arch, train, val = toy()
-    keys = jax.random.split(jax.random.key(0), B)
-
-    def found(axis):
-        def scores(w, arch, batch, images):
-            flat = images.reshape(len(images), 6)
-            flat = flat - parallel.mean(flat.mean(0), axis)[None]
-            return jnp.sin(jnp.tanh(flat @ w["a"]) * jnp.exp(arch)[None]) @ w["b"]
-
-        def plain(w, arch, batch):
-            each = optax.softmax_cross_entropy_with_integer_labels(
-                scores(w, arch, batch, batch["image"]), batch["label"]
-            )
-            return each.mean()
-
-        shared, mean = parallel.shared, parallel.averaged(plain, axis)
-        logits = lambda w, a, batch, images: shared(
-            lambda w, a, images: scores(w, a, batch, images), axis
-        )(w, a, images)
-        along = products.along
-        of_delta = products.along
-        if differences:
-            along, of_delta = (
-                finite_difference.along(norm=n) for n in (None, norm(axis))
-            )
-        middle = saliency_level(
-            logits, ATTACK, ascent=ascent, along=of_delta, axis=axis
-        )
-        estimator = chain(
-            [
-                descend("w1", lambda s, a, x: mean(s["w1"], a, x), optax.sgd(XI1), along),
-                middle,
-                descend(
-                    "w2",
-                    lambda s, a, x: parallel.whole(len(x["label"]), axis)
-                    * mean(s["w2"], a, weighed(x, s["saliency"])),
-                    optax.sgd(XI2), along,
-                ),
-            ],
-            lambda s, a, x: mean(s["w2"], a, x) + GAMMA * mean(s["w1"], a, x),
-        )  # fmt: skip
-
-        def run(train, val):
-            delta = saliency.start(train["image"], train["key"], ATTACK)
-            return estimator({**w, "saliency": delta}, arch, train, val).grad
-
-        return run
-
-    batches = {**train, "key": keys}, val
-    one = jax.jit(found(None))(*batches)
-    cut = jax.tree.map(lambda leaf: leaf.reshape(4, 1, *leaf.shape[1:]), batches)
-    many = jax.pmap(found(parallel.AXIS), parallel.AXIS)(*cut)
-    for device in range(4):
-        close(many[device], one, 1e-8)
 
 
 def test_switches_name_the_estimator():
