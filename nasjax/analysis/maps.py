@@ -157,7 +157,9 @@ def measured(net: Net, run: runs.Run, shown: np.ndarray, count: int):
     }
 
 
-def test_images(run: runs.Run, index: np.ndarray) -> tuple[Array, Array, np.ndarray]:
+def prepared_images(
+    run: runs.Run, index: np.ndarray
+) -> tuple[Array, Array, np.ndarray]:
     """Images as networks take them, a key of each, labels."""
     test = run.experiment.data.test
     images = prepare(
@@ -173,7 +175,7 @@ def _in_batches(function: Callable, run: runs.Run, index: np.ndarray, size: int)
     for first in range(0, len(index), size):
         own = index[first : first + size]
         padded = np.pad(own, (0, size - len(own)), mode="edge")
-        found = jax.device_get(function(*test_images(run, padded)))
+        found = jax.device_get(function(*prepared_images(run, padded)))
         parts.append(jax.tree.map(lambda leaf, own=own: leaf[: len(own)], found))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
@@ -187,7 +189,7 @@ def inference(run: runs.Run, repeats: int = 5) -> dict[str, Any] | None:
     model, variables = final
     config, test = run.experiment.config, run.experiment.data.test
     size = min(config.retrain.batch, len(test.label))
-    images, keys, _ = test_images(run, np.arange(size))
+    images, keys, _ = prepared_images(run, np.arange(size))
     _, both = reweighting(model, run.problem.attack, config.saliency.mode)
     found: dict[str, Any] = {"batch": size}
     for name, net, own in (

@@ -115,7 +115,7 @@ def test_the_second_network_is_trained_and_tested_on_reweighted_images(finished)
     _, second = runs.retrained(run, "reweighted")
     images_of, both = reweighting(model, run.problem.attack, "signed")
     index = np.arange(len(run.experiment.data.test.label))
-    images, _, label = maps.test_images(run, index)
+    images, _, label = maps.prepared_images(run, index)
     own = derive(jax.random.key(0), "evaluation")  # as the evaluation draws
     keys = jax.vmap(lambda i: jax.random.fold_in(own, i))(index)
     seen = images_of(first, images, keys)
