@@ -17,13 +17,14 @@ from nasjax.spaces import AMENDED_S2, AMENDED_S3, DARTS_8
 
 
 def get_config(arg=None):
+    benchmark = (arg or "").startswith("nasbench201")
     name, _, space = (arg or "").partition("-")
-    config = defaults.settings(name or None)
+    config = defaults.settings(arg if benchmark else name or None)
     config.algorithm = "amended"
     config.space.primitives = DARTS_8
     config.search.alpha_spread = 0.0
     config.arch = defaults.amended(arg)
-    if arg is not None:
+    if arg is not None and not benchmark:
         config.search.update(batch=96, epochs=100)
         _space(config, space)
     for field in ("auxiliary", "drop_path", "cutout"):  # as in retraining

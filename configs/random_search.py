@@ -18,6 +18,8 @@ def get_config(arg=None):
     config.arch = arch = ConfigDict()
     arch.every = 4  # weight steps between two rounds of the tournament
     arch.samples = 16  # architectures drawn in a round
-    if arg is not None:
+    if arg == defaults.SMALL:
+        arch.samples = 47  # as many gradient evaluations as DARTS of second order
+    if not defaults.short(arg):
         config.search.warmup_epochs = 10
     return config

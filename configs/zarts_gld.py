@@ -18,6 +18,6 @@ def get_config(arg=None):
     arch.max_radius = 0.5  # R, of the longest step, in each type of cell
     arch.min_radius = 0.125  # r, halved down to; log2(R / r) + 2 candidates
     arch.distribution = "sphere"  # of the steps; or "ball"
-    if arg is not None:
+    if not defaults.short(arg):
         arch.max_radius, arch.min_radius = 0.13, 4.69e-6
     return config

@@ -20,6 +20,6 @@ def get_config(arg=None):
     arch.rate = 0.2  # xi, learning rate of alpha
     arch.distribution = "sphere"  # of the directions; or "normal"
     arch.antithetic = True  # pairs alpha +- mu u; False: all against alpha itself
-    if arg is not None:
+    if not defaults.short(arg):
         arch.samples, arch.rate = 8, 1e-4
     return config

@@ -21,8 +21,8 @@ from nasjax.search.saliency_level import ASCENTS
 from nasjax.spaces import SPACES, CellSpace, Macro, darts
 from nasjax.stages import EDGES
 
-# Smallest value of a number, by its name anywhere in the config. A bound that is an
-# integer is that of an integer field.
+# Smallest value of a number, by its name anywhere in the config or by its own place. A
+# bound that is an integer is that of an integer field.
 AT_LEAST: dict[str, int | float] = {
     "alpha_spread": 0.0,
     "auxiliary": 0.0,
@@ -35,6 +35,7 @@ AT_LEAST: dict[str, int | float] = {
     "cells": 1,
     "channels": 2,
     "checkpoint_every": 1,
+    "config.retrain.epochs": 0,  # search only
     "chunk": 0,
     "clip": 0.0,
     "cutout": 0,
@@ -71,6 +72,7 @@ AT_LEAST: dict[str, int | float] = {
     "samples": 1,
     "second_every": 1,
     "seed": 0,
+    "shrink": 1,
     "split_seed": 0,
     "spread": 0.0,
     "step": 0.0,
@@ -132,6 +134,11 @@ def config(given: ConfigDict) -> ConfigDict:
             f"config.seed is {given.seed}; expected an integer below {2**32}, because "
             "keys hold 32 bits of it."
         )
+    if given.retrain.reweighted and not given.retrain.epochs:
+        raise UserError(
+            "config.retrain.reweighted is True, but nothing is retrained; set "
+            "--config.retrain.epochs=20."
+        )
     if given.collapse.remedy != "none" and not given.collapse.interval:
         raise UserError(
             f"config.collapse.remedy is {given.collapse.remedy!r}, but the eigenvalues "
@@ -162,13 +169,25 @@ def _base(given: ConfigDict) -> None:
         )
 
 
-def space(name: str, primitives: Iterable[str]) -> CellSpace:
-    """A named space, or that over a list of operations: known, distinct, and at least
-    one to keep."""
+def space(given: ConfigDict) -> CellSpace:
+    """The space of `config.space`: a named one, or that over a list of operations, which
+    are known, distinct, and at least one of them to keep."""
+    name = given.name
+    if name and name not in SPACES:
+        raise unknown("space", name, SPACES)
+    if name and not SPACES[name].prunes and given.edges != "pruned":
+        raise UserError(
+            f"Space {name!r} keeps all of its edges, but config.space.edges is "
+            f'{given.edges!r}; leave it "pruned".'
+        )
+    if given.table and name != "nasbench201":
+        raise UserError(
+            f"config.space.table is {given.table!r}, a table of NAS-Bench-201, but the "
+            "search is in another space; set --config.space.name=nasbench201."
+        )
     if name:
-        if name not in SPACES:
-            raise unknown("space", name, SPACES)
         return SPACES[name]
+    primitives: Iterable[str] = given.primitives
     names = tuple(primitives)
     for name in names:
         if name not in OPERATIONS:
@@ -181,7 +200,7 @@ def space(name: str, primitives: Iterable[str]) -> CellSpace:
     return darts(names)
 
 
-def sizes(config: ConfigDict, data: Splits, devices: int) -> None:
+def sizes(config: ConfigDict, space: CellSpace, data: Splits, devices: int) -> None:
     """Batches fit their parts and the devices; images survive the reductions."""
     parts = {"weight": data.weights.label, "architecture": data.arch.label}
     smallest = min(parts, key=lambda name: len(parts[name]))
@@ -205,7 +224,8 @@ def sizes(config: ConfigDict, data: Splits, devices: int) -> None:
         )
     shape = data.weights.image.shape[1:]
     for part in (config.search, config.retrain):
-        Macro.of_images(part.channels, part.cells, shape).map_sizes(min(shape[:2]))
+        macro = Macro.of_images(space, part.channels, part.cells, shape)
+        macro.map_sizes(min(shape[:2]))
 
 
 def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:
@@ -268,7 +288,7 @@ def _values(given: ConfigDict, path: str) -> None:
 
 
 def _number(value: object, name: str, where: str) -> None:
-    least = AT_LEAST[name]
+    least = AT_LEAST.get(where, AT_LEAST[name])
     whole = isinstance(least, int)
     kinds = int if whole else int | float
     if (

@@ -101,11 +101,19 @@ def _parser() -> argparse.ArgumentParser:
     maps.add_argument("-o", "--output", metavar="FOLDER", help=about)
 
     compare = add("compare", _compare)
-    compare.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs")
+    about = "folders of runs, or folders that hold some, such as a sweep's"
+    compare.add_argument("runs", nargs="+", metavar="RUN", help=about)
     about = "the set that the others are tested against (default: the first run's)"
     compare.add_argument("--baseline", default="", metavar="NAME", help=about)
-    about = "a fraction of result.json (default: test_accuracy)"
-    compare.add_argument("--metric", default="test_accuracy", help=about)
+    about = (
+        "fractions of result.json, or true_NAME, an accuracy of the table (default: "
+        "test_accuracy, true_cifar10 or supernet_valid_accuracy, whichever all have)"
+    )
+    compare.add_argument(
+        "--metric", nargs="+", action="extend", default=[], metavar="NAME", help=about
+    )
+    about = "folder to write compare.md, compare.json and compare.png into"
+    compare.add_argument("-o", "--output", metavar="FOLDER", help=about)
     return parser
 
 
@@ -132,7 +140,7 @@ def _list(_: argparse.Namespace) -> str:
     algorithms = {n: sys.modules[b.__module__].__doc__ for n, b in builders.items()}
     spaces = {}
     for name, space in SPACES.items():
-        own = f"{space.alpha_shape('normal')[1]} of " if space.lists else ""
+        own = f"{space.alpha_shape(space.types[0])[1]} of " if space.lists else ""
         each = ", on each edge its own" if space.lists else ""
         names = ", ".join(space.primitives)
         spaces[name] = f"{own}{len(space.primitives)} operations{each}: {names}"
@@ -228,11 +236,11 @@ def _saliency(arguments: argparse.Namespace) -> str:
 
 
 def _compare(arguments: argparse.Namespace) -> str:
-    """Compare the seeds of finished runs: means, deviations, t-tests."""
-    from nasjax import compare
+    """Compare the seeds of finished runs: means, t-tests, ranks, cost, collapse."""
+    from nasjax.analysis import comparison
 
-    found = compare.sets(arguments.runs)
-    return compare.table(found, arguments.baseline, arguments.metric)
+    a = arguments
+    return comparison.study(a.runs, a.baseline, a.metric, a.output)
 
 
 def _state(folder: Any) -> str:

@@ -23,6 +23,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from nasjax.inputs import count, positive
+from nasjax.spaces import SPACES, CellSpace
 
 Pairs = Sequence[tuple[str, int]]  # (operation, source), as a genotype lists them
 
@@ -189,16 +190,15 @@ def adapt(
     return None if at_most else min(weight_decay * factor, most)
 
 
-def width(pairs: Pairs, inputs: int = 2, picks: int = 2) -> float:
+def width(pairs: Pairs, space: CellSpace = SPACES["darts"]) -> float:
     """Width of a cell in units of a node's width c: how much it reads from its inputs.
 
     The sum over intermediate nodes of the fraction of its pairs that read from an input
-    of the cell.
+    of the cell. A pair with `none` reads nothing.
 
     Args:
-      pairs: of a cell, as in `Genotype.cells`, `picks` for each node in turn.
-      inputs: of the cell; its first intermediate node has this number.
-      picks: pairs of a node.
+      pairs: of a cell, as in `Genotype.cells`.
+      space: of the cell.
 
     Raises:
       ValueError: pairs are left over, or a node reads from itself or a later one.
@@ -208,20 +208,23 @@ def width(pairs: Pairs, inputs: int = 2, picks: int = 2) -> float:
     >>> width(cell), depth(cell)
     (3.5, 3)
     """
-    nodes = _nodes(pairs, inputs, picks)
-    return sum(sum(s < inputs for s in sources) / picks for sources in nodes)
+    own = [source for source in _sources(pairs, space).values() if source]
+    return sum(sum(s < space.inputs for s in each) / len(each) for each in own)
 
 
-def depth(pairs: Pairs, inputs: int = 2, picks: int = 2) -> int:
-    """Depth of a cell: edges on the longest way from an input to the output.
+def depth(pairs: Pairs, space: CellSpace = SPACES["darts"]) -> int:
+    """Depth of a cell: edges on the longest way from an input to the output; 0 if none.
 
-    The output concatenates all intermediate nodes, the last edge of every way. The
+    Where the output concatenates nodes, that is the last edge of every way. The
     arguments and errors are those of `width`.
     """
-    hops = [0] * inputs
-    for sources in _nodes(pairs, inputs, picks):
-        hops.append(1 + max(hops[s] for s in sources))
-    return 1 + max(hops)
+    hops = dict.fromkeys(range(space.inputs), 0)
+    for node, sources in _sources(pairs, space).items():
+        reached = [hops[s] for s in sources if s in hops]
+        if reached:
+            hops[node] = 1 + max(reached)
+    ways = [hops[node] for node in space.concat if node in hops]
+    return max(ways) + (len(space.concat) > 1) if ways else 0
 
 
 def parameter_free_share(pairs: Pairs, free: Collection[str] = PARAMETER_FREE) -> float:
@@ -237,17 +240,18 @@ def parameter_free_share(pairs: Pairs, free: Collection[str] = PARAMETER_FREE) -
     return sum(name in free for name, _ in pairs) / len(pairs)
 
 
-def _nodes(pairs: Pairs, inputs: int, picks: int) -> list[list[int]]:
-    """The sources of every intermediate node."""
-    if not pairs or len(pairs) % picks:
+def _sources(pairs: Pairs, space: CellSpace) -> dict[int, list[int]]:
+    """What every intermediate node reads from; `none` reads nothing."""
+    if len(pairs) != len(space.targets):
         raise ValueError(
-            f"The cell has {len(pairs)} pairs; expected {picks} for each of its nodes."
+            f"The cell has {len(pairs)} pairs; expected {len(space.targets)}."
         )
-    sources = [source for _, source in pairs]
-    nodes = [sources[i : i + picks] for i in range(0, len(pairs), picks)]
-    for node, own in enumerate(nodes, inputs):
-        if not all(0 <= source < node for source in own):
+    found: dict[int, list[int]] = {node: [] for node in space.intermediate}
+    for (op, source), node in zip(pairs, space.targets, strict=True):
+        if not 0 <= source < node:
             raise ValueError(
-                f"Node {node} reads from {own}; expected nodes 0 to {node - 1}."
+                f"Node {node} reads from {source}; expected nodes 0 to {node - 1}."
             )
-    return nodes
+        if op != "none":
+            found[node].append(source)
+    return found

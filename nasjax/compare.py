@@ -1,23 +1,64 @@
-"""Finished runs side by side: one line for the seeds of each config, and t-tests."""
+"""Finished runs side by side: sets of seeds, means, ranks, t-tests, cost, collapse."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from nasjax import vitals
 from nasjax.analysis import runs
+from nasjax.analysis.scores import (
+    Run,
+    by_seed,
+    cost,
+    mean_ranks,
+    signals,
+    spread,
+    value_of,
+)
 from nasjax.defaults import HOW
 from nasjax.errors import UserError
 from nasjax.folder import flat
 from nasjax.significance import t_test
 
 SAME = ("seed", "devices", "parallel", *HOW)  # runs that differ in these are one set
+METRICS = ("test_accuracy", "true_cifar10", "supernet_valid_accuracy")  # of preference
 
 
-def sets(folders: Sequence[str]) -> dict[str, dict[int, dict[str, Any]]]:
-    """name -> seed -> the result of the run.
+Sets = Mapping[str, Mapping[int, Run]]  # name -> seed -> run
+
+
+def find(folders: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Folders of runs, and those left out because they are not finished.
+
+    A folder that is no run but holds some, as a sweep's does, stands for those of them
+    that are finished.
+
+    Raises:
+      UserError: none of them is.
+    """
+    chosen: list[str] = []
+    left: list[str] = []
+    for folder in folders:
+        path = Path(folder).expanduser()
+        inner = sorted(config.parent for config in path.glob("*/config.json"))
+        if (path / "config.json").exists() or not inner:
+            chosen.append(folder)
+            continue
+        for each in inner:
+            done = runs.open_folder(each).finished
+            (chosen if done else left).append(str(each))
+    if not chosen:
+        raise UserError(
+            f"None of the {len(left)} runs in {' and '.join(folders)} is finished; the "
+            "commands that started them go on with them."
+        )
+    return chosen, left
+
+
+def sets(folders: Sequence[str]) -> Sets:
+    """The runs by what they are a run of.
 
     A set is all runs of one config but for its seed. Its name is the algorithm, with the
     fields in which sets of the same algorithm differ.
@@ -26,7 +67,7 @@ def sets(folders: Sequence[str]) -> dict[str, dict[int, dict[str, Any]]]:
       UserError: a folder holds no finished run; two runs have the same config and seed;
         they are on other data.
     """
-    found: list[tuple[dict[str, Any], dict[int, dict[str, Any]]]] = []
+    found: list[tuple[dict[str, Any], dict[int, Run]]] = []
     for folder in folders:
         opened = runs.open_folder(folder)
         config, result = runs.config_of(opened), opened.read_outcome("result")
@@ -46,27 +87,38 @@ def sets(folders: Sequence[str]) -> dict[str, dict[int, dict[str, Any]]]:
                 f"{folder} repeats seed {config.seed} of {config.algorithm}; give each "
                 "run once."
             )
-        own[config.seed] = result
-    data = sorted({one["dataset"] for _, own in found for one in own.values()})
+        lines = [line for line in opened.metrics() if "mix" not in line]
+        own[config.seed] = Run(str(folder), result, vitals.followed(lines))
+    data = sorted({one.result["dataset"] for _, own in found for one in own.values()})
     if len(data) > 1:
         raise UserError(
             f"The runs are on {' and '.join(data)}; give runs on the same data."
         )
     every = [identity for identity, _ in found]
-    return {_name(identity, every): own for identity, own in found}
+    return {
+        _name(identity, every): dict(sorted(own.items())) for identity, own in found
+    }
 
 
-def table(
-    found: Mapping[str, Mapping[int, Mapping[str, Any]]],
-    baseline: str = "",
-    metric: str = "test_accuracy",
-) -> str:
-    """Markdown: seeds, mean and standard deviation in percent, and p-values.
+def measure(
+    found: Sets, baseline: str = "", metrics: Sequence[str] = ()
+) -> dict[str, Any]:
+    """All numbers of a comparison, as compare.json holds them.
 
     Args:
       found: from `sets`.
       baseline: the set that the others are tested against; empty: the first.
-      metric: a number of result.json that is a fraction.
+      metrics: fractions of result.json, or true_NAME for one of its "true_accuracy";
+        empty: the first of `METRICS` that all runs have.
+
+    Returns:
+      "baseline"; "shared_seeds", which all sets have; "sets": name -> "seeds",
+      "folders", "metrics", "cost" (seconds of the search and of compiling, and
+      evaluations of a batch's gradient) and "signals" (of the architecture found, means
+      over cell types; entropy of alpha in nats; the last eigenvalue that was measured).
+      Every number is its "values" by seed (None where a run does not have it), "mean"
+      and sample "deviation"; metrics also have "best", "mean_rank" (over the shared
+      seeds, 1 is the best) and p-values, see `nasjax.significance`.
 
     Raises:
       UserError: there is no such set, or no such number.
@@ -77,42 +129,63 @@ def table(
         raise UserError(
             f"There is no set {baseline!r} among {names}; name one of them."
         )
-    values = {name: _values(name, own, metric) for name, own in found.items()}
-    lines = [
-        f"| {metric.replace('_', ' ')} | seeds | mean ± standard deviation | best | "
-        f"p against {baseline} | p, one sample |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, own in values.items():
-        spread = f" ± {100 * np.std(own, ddof=1):.2f}" if len(own) > 1 else ""
-        tests = ["", ""]
-        if name != baseline and min(len(own), len(values[baseline])) > 1:
-            test = t_test(own, values[baseline])
-            tests = [f"{p:.3g}" for p in (test.p_value, test.p_one_sample)]
-        seeds = ", ".join(map(str, sorted(found[name])))
-        lines.append(
-            f"| {name} | {seeds} | {100 * np.mean(own):.2f}{spread} % | "
-            f"{100 * max(own):.2f} % | {tests[0]} | {tests[1]} |"
-        )
-    lines += [
-        "",
-        "p: Welch's t-test, two-sided; one sample: the same with the baseline's mean "
-        "taken for exact, as in SANAS, appendix K.",
-    ]
-    return "\n".join(lines)
+    shared = sorted(set.intersection(*(set(own) for own in found.values())))
+    values = {
+        metric: {name: _values(name, own, metric) for name, own in found.items()}
+        for metric in dict.fromkeys(metrics or [_default(found)])
+    }
+    ranks = {metric: mean_ranks(each, shared) for metric, each in values.items()}
+    report: dict[str, Any] = {"baseline": baseline, "shared_seeds": shared, "sets": {}}
+    for name, own in found.items():
+        report["sets"][name] = {
+            "seeds": list(own),
+            "folders": {seed: run.folder for seed, run in own.items()},
+            "metrics": {
+                metric: spread(each[name])
+                | {"best": max(each[name].values())}
+                | {"mean_rank": ranks[metric].get(name)}
+                | _tests(name, baseline, each)
+                for metric, each in values.items()
+            },
+            "cost": by_seed(own, cost),
+            "signals": by_seed(own, signals),
+        }
+    return report
 
 
-def _values(
-    name: str, own: Mapping[int, Mapping[str, Any]], metric: str
-) -> list[float]:
-    values = [own[seed].get(metric) for seed in sorted(own)]
-    if not all(isinstance(value, float) for value in values):
-        known = [k for k, v in next(iter(own.values())).items() if isinstance(v, float)]
+def _default(found: Sets) -> str:
+    every = [run.result for own in found.values() for run in own.values()]
+    for metric in METRICS:
+        if all(value_of(result, metric) is not None for result in every):
+            return metric
+    raise UserError(
+        f"There is none of {', '.join(METRICS)} that all runs have; compare those that "
+        "were retrained and those that were not by themselves, or name a --metric."
+    )
+
+
+def _values(name: str, own: Mapping[int, Run], metric: str) -> dict[int, float]:
+    values = {seed: value_of(run.result, metric) for seed, run in own.items()}
+    known = {seed: value for seed, value in values.items() if value is not None}
+    if len(known) < len(values):
+        result = next(iter(own.values())).result
+        names = [*result, *(f"true_{k}" for k in result.get("true_accuracy") or {})]
+        held = [each for each in names if value_of(result, each) is not None]
         raise UserError(
             f"Not all runs of {name} have {metric!r}; their results hold "
-            f"{', '.join(known)}."
+            f"{', '.join(held)}."
         )
-    return values  # type: ignore[return-value]
+    return known
+
+
+def _tests(
+    name: str, baseline: str, values: Mapping[str, Mapping[int, float]]
+) -> dict[str, float | None]:
+    ours, theirs = ([*values[one].values()] for one in (name, baseline))
+    if name == baseline or min(len(ours), len(theirs)) < 2:
+        return {"p_value": None, "p_one_sample": None}
+    test = t_test(ours, theirs)
+    return {"p_value": test.p_value, "p_one_sample": test.p_one_sample}
 
 
 def _name(identity: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:

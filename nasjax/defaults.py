@@ -13,7 +13,13 @@ from nasjax.spaces import DARTS_7
 
 PAPER = ("cifar10", "cifar100", "svhn", "imagenet")
 HARD = ("s1", "s2", "s3", "s4")  # spaces in which searches collapse
-VARIANTS = (*PAPER, *(f"{data}-{space}" for data in PAPER[:3] for space in HARD))
+SMALL = "nasbench201-small"
+VARIANTS = (
+    *PAPER,
+    *(f"{data}-{space}" for data in PAPER[:3] for space in HARD),
+    "nasbench201",
+    SMALL,
+)
 
 # How a run is computed, shown and kept, not what: it may go on with other values.
 HOW = (
@@ -32,7 +38,8 @@ def settings(arg: str | None = None) -> ConfigDict:
     Args:
       arg: None for the embedded default; "cifar10", "cifar100", "svhn" or "imagenet"
         for the setting of the DARTS and ZARTS papers on that data set; "cifar10-s1" and
-        so on for that of R-DARTS and SmoothDARTS in the spaces S1 to S4.
+        so on for that of R-DARTS and SmoothDARTS in the spaces S1 to S4; "nasbench201"
+        for the benchmark's, "nasbench201-small" for one of minutes on a CPU core.
 
     Raises:
       UserError: another arg.
@@ -60,6 +67,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     data.test_path = ""  # a separate test file; none: a part of `path` is kept for it
     data.fractions = (0.4, 0.4, 0.2)  # weight, architecture and test parts
     data.split_seed = 0  # of the split, independent of `seed`
+    data.shrink = 1  # factor by which images are made smaller, averaging pixels
     data.pad = 1  # random crop after padding by so many pixels
     data.flip = False  # random horizontal flip
 
@@ -67,6 +75,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     space.name = ""  # a space of `nasjax list`, such as "s1", or
     space.primitives = DARTS_7  # the operations on every edge, where there is no name
     space.edges = "pruned"  # after the search; or "fixed", or "searched" before it
+    space.table = ""  # CSV of NAS-Bench-201's accuracies, to log those of alpha's
     space.share = True  # cells of a type share alpha; False: each cell has its own
 
     config.search = search = ConfigDict()
@@ -108,7 +117,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     config.retrain = retrain = ConfigDict()
     retrain.channels = 16  # C of the first cell
     retrain.cells = 3  # depth
-    retrain.epochs = 20  # passes over the weight and architecture parts together
+    retrain.epochs = 20  # passes over weight and architecture parts; 0: search only
     retrain.batch = 64  # examples in a batch
     retrain.rate = 0.05  # learning rate ...
     retrain.schedule = "cosine"  # ... down to 0 by epoch: "cosine" or "linear"
@@ -123,16 +132,23 @@ def settings(arg: str | None = None) -> ConfigDict:
     retrain.baseline = True  # retrain a random architecture the same way
     retrain.reweighted = False  # True: then another network on reweighted images
 
-    if arg is not None:
+    if arg in ("nasbench201", SMALL):
+        _nasbench201(config, small=arg == SMALL)
+    elif arg is not None:
         _paper(config, arg)
     return config
+
+
+def short(arg: str | None) -> bool:
+    """Whether a search takes minutes on a CPU: alpha then moves in larger steps."""
+    return arg in (None, SMALL)
 
 
 def adam(arg: str | None = None) -> ConfigDict:
     """The part `arch` of a config whose alpha descends a hypergradient by Adam."""
     arch = ConfigDict()
     arch.every = 1  # weight steps between two moves of alpha
-    arch.rate = 3e-2 if arg is None else 3e-4  # Adam's learning rate
+    arch.rate = 3e-2 if short(arg) else 3e-4  # Adam's learning rate
     arch.b1 = 0.5  # Adam's first moment
     arch.b2 = 0.999  # Adam's second moment
     arch.weight_decay = 1e-3  # L2, inside Adam as in PyTorch
@@ -195,7 +211,7 @@ def zarts(arg: str | None = None) -> ConfigDict:
     arch.price = "macs"  # multiply-adds, or a JSON file {operation: cost of one use}
     arch.budget = 0.0  # price that costs nothing; 0: no price is looked at
     arch.budget_weight = 1.0  # added to the loss for twice the budget
-    if arg is not None:
+    if not short(arg):
         arch.every = arch.inner_steps = 10
         config.search.warmup_epochs = 20 if arg == "imagenet" else 10
     return config
@@ -212,7 +228,32 @@ def zarts_mgs(arg: str | None = None) -> ConfigDict:
     arch.mixture = 1e-3  # share of candidates drawn around 0, not around -gradient
     arch.proposal = "mixture"  # or "sum", as the released code draws
     arch.weights = "likelihood"  # or "importance", the printed eq. 8
+    if arg == SMALL:
+        arch.spread, arch.temperature = 0.1, 1e-3
     return config
+
+
+def _nasbench201(config: ConfigDict, small: bool) -> None:
+    """A search that is judged by the benchmark's table: nothing is retrained.
+
+    The supernet, optimiser and epochs are those of the benchmark's own searches (Dong,
+    Yang, arXiv 2001.00326, section 5); `small` is a supernet of three cells on images of
+    16 x 16.
+    """
+    config.space.name, config.data.name = "nasbench201", "cifar10"
+    config.data.pad, config.data.flip = 4, True
+    config.data.fractions = (0.5, 0.5, 0.0)  # with --config.data.test_path
+    config.search.update(
+        channels=16, cells=15, epochs=50, warmup_epochs=0, batch=64, rate=0.025,
+        rate_min=0.001, weight_decay=5e-4,
+    )  # fmt: skip
+    config.retrain.update(
+        channels=16, cells=15, epochs=0, cutout=0, drop_path=0.0, auxiliary=0.0
+    )
+    if small:
+        config.data.pad, config.data.shrink = 2, 2
+        config.search.update(channels=8, cells=3, epochs=5, warmup_epochs=1, batch=32)
+        config.search.rate = 0.05
 
 
 def _paper(config: ConfigDict, arg: str) -> None:

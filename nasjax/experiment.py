@@ -16,6 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from nasjax import checks, nets, parallel, report, rollback
+from nasjax.benchmarks.tabular import Table
 from nasjax.compiling import compiled_programs
 from nasjax.data import augment as augmentation
 from nasjax.data import sources, splits
@@ -23,7 +24,7 @@ from nasjax.data.augment import Augment
 from nasjax.defaults import HOW
 from nasjax.errors import UserError
 from nasjax.folder import RunFolder
-from nasjax.genotype import Genotype, random_genotype
+from nasjax.genotype import Genotype, discretise, random_genotype
 from nasjax.keys import derive
 from nasjax.loop import run_phase, signals
 from nasjax.nets import Model
@@ -49,6 +50,7 @@ class Experiment(NamedTuple):
     search_augment: Augment
     retrain_augment: Augment
     where: list[jax.Device]
+    table: Table | None  # of true accuracies
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -58,7 +60,8 @@ class Experiment(NamedTuple):
     @property
     def retrain_macro(self) -> Macro:
         settings = self.config.retrain
-        return Macro.of_images(settings.channels, settings.cells, self.image_shape)
+        width, depth = settings.channels, settings.cells
+        return Macro.of_images(self.space, width, depth, self.image_shape)
 
     @property
     def auxiliary(self) -> bool:
@@ -91,6 +94,12 @@ class Experiment(NamedTuple):
         steps = self.retrain_steps // settings.epochs
         return training(model, self.image_shape, settings, steps, axis)
 
+    def truth(self, genotype: Genotype) -> dict[str, float] | None:
+        """Its accuracies in the table, as fractions, by data set."""
+        if self.table is None:
+            return None
+        return {name: a / 100 for name, a in self.table.accuracy(genotype).items()}
+
     @property
     def retrain_steps(self) -> int:
         """Of the whole retraining."""
@@ -106,15 +115,16 @@ def build(config: ConfigDict) -> Experiment:
       UserError: anything in the config or the data that cannot work.
     """
     config = checks.config(config)
-    space = checks.space(config.space.name, config.space.primitives)
+    space = checks.space(config.space)
     if not config.space.share:
         space = space.separate(config.search.cells)
     train, test, data_name = sources.load(
-        config.data.name, config.data.path, config.data.test_path
+        config.data.name, config.data.path, config.data.test_path, config.data.shrink
     )
     data = splits.split(train, test, config.data.fractions, config.data.split_seed)
     where = parallel.devices(config.devices)
-    checks.sizes(config, data, len(where))
+    table = Table.read(config.space.table) if config.space.table else None
+    checks.sizes(config, space, data, len(where))
 
     known = np.concatenate([data.weights.image, data.arch.image])
     mean, std = augmentation.NORMALISATION.get(data_name, ((), ()))  # as published
@@ -149,7 +159,7 @@ def build(config: ConfigDict) -> Experiment:
         space = problem.space
     return Experiment(
         config, space, data, data_name, planned, search, problem, search_augment,
-        retrain_augment, where,
+        retrain_augment, where, table,
     )  # fmt: skip
 
 
@@ -171,8 +181,9 @@ def run(
       What `result.json` holds: "algorithm", "estimator", "seed", "dataset",
       "genotype", "test_accuracy", "random_test_accuracy", "params", "macs",
       "reweighted_test_accuracy" (null without config.retrain.reweighted),
-      "supernet_valid_accuracy", "stops" (see `nasjax.rollback`), "seconds",
-      "interrupted". Accuracies are fractions.
+      "true_accuracy" (null without config.space.table), "supernet_valid_accuracy",
+      "stops" (see `nasjax.rollback`), "gradient_evaluations" of the search, in batches,
+      "seconds", "interrupted". Accuracies are fractions, null without retraining.
 
     Raises:
       UserError: bad input; nothing has been written or lost.
@@ -211,8 +222,8 @@ def _run(
             progress.line(line)
         key = jax.random.key(config.seed)
         genotype, searched = _search(experiment, key, folder, progress)
-        candidates = {"retrain": genotype}
-        if config.retrain.baseline:
+        candidates = {"retrain": genotype} if config.retrain.epochs else {}
+        if config.retrain.baseline and candidates:
             random = random_genotype(config.seed, experiment.space)
             folder.write_outcome("random_genotype", random.to_json())
             candidates["retrain_random"] = random
@@ -226,7 +237,7 @@ def _run(
             name: tested(experiment, model, outcome.state.variables)
             for name, (model, outcome) in trained.items()
         }
-        if config.retrain.reweighted:
+        if config.retrain.reweighted and candidates:
             first = trained["retrain"][1].state.variables
             model, outcome = trained["reweighted"] = retrain(
                 experiment, "reweighted", genotype, derive(key, "retrain reweighted"),
@@ -253,12 +264,14 @@ def _run(
             "seed": config.seed,
             "dataset": experiment.data_name,
             "genotype": genotype.to_json(),
-            "test_accuracy": accuracy["retrain"],
+            "test_accuracy": accuracy.get("retrain"),
             "random_test_accuracy": accuracy.get("retrain_random"),
             "reweighted_test_accuracy": accuracy.get("reweighted"),
+            "true_accuracy": experiment.truth(genotype),
             **count,
             "supernet_valid_accuracy": searched[-1].evaluation["valid_accuracy"],
             "stops": [stop._asdict() for stage in searched for stop in stage.stops],
+            "gradient_evaluations": sum(stage.gradients for stage in searched),
             "seconds": {
                 "compile": sum(o.seconds["compile"] for o in passed + retrained),
                 "search": sum(o.seconds["run"] for o in passed),
@@ -275,13 +288,21 @@ def _run(
 def _search(experiment: Experiment, key, folder: RunFolder, progress: Progress):
     """The genotype, and what all stages came to."""
     data, previous, searched = experiment.data, None, []
+    most_skips = experiment.config.collapse.most_skips
+
+    def truth(mix):
+        if experiment.table is None:
+            return {}
+        known = experiment.truth(discretise(mix, experiment.space, most_skips)) or {}
+        return {f"true_{name}": accuracy for name, accuracy in known.items()}
+
     for stage in experiment.stages:
 
         def phase_of(name: str, problem: Problem, search: Search, stage=stage):
             return search_phase(
                 name, search, problem, data.weights, data.arch,
                 experiment.search_augment, experiment.config,
-                derive(key, stage.name), experiment.where, folder,
+                derive(key, stage.name), experiment.where, folder, truth,
             )  # fmt: skip
 
         begin = functools.partial(stage.begin, previous)

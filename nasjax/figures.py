@@ -28,10 +28,12 @@ COLOURS = {
     "sep_conv_5x5": "#56B4E9",
     "dil_conv_3x3": "#009E73",
     "dil_conv_5x5": "#D55E00",
+    "nor_conv_1x1": "#56B4E9",
+    "nor_conv_3x3": "#0072B2",
 }
 OTHERS = ("#8C564B", "#7F3C8D", "#B8860B", "#2F4B7C")  # primitives of other spaces
 LINES = ("#0072B2", "#56B4E9", "#009E73", "#D55E00")  # of curves that are no primitives
-TITLES = {"normal": "Normal cell", "reduce": "Reduction cell"}
+TITLES = {"normal": "Normal cell", "reduce": "Reduction cell", "cell": "Cell"}
 
 
 def node_name(node: int, inputs: int, math: bool = False) -> str:

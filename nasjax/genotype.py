@@ -35,9 +35,9 @@ class Genotype:
 
     Attributes:
       space: name of the `CellSpace` it belongs to.
-      cells: cell type -> (operation, source) pairs, the space's `picks` pairs for
-        each intermediate node in turn. Read-only; any mapping may be given.
-      concat: the nodes that the cell's output concatenates: all intermediate ones.
+      cells: cell type -> (operation, source) pairs for each intermediate node in turn,
+        see `CellSpace.targets`. Read-only; any mapping may be given.
+      concat: the nodes that the cell's output concatenates.
     """
 
     space: str
@@ -91,7 +91,7 @@ class Genotype:
                 f"The genotype says format {data['format']!r}, but this version reads "
                 "format 1; update nasjax or convert the file."
             )
-        space = space or _known_space(data["space"])
+        space = space or known_space(data["space"])
         cells = {key: data[key] for key in data if key not in _FIELDS}
         if "cells" in cells:
             if len(cells) > 1:
@@ -150,14 +150,15 @@ def check(genotype: Genotype, space: CellSpace) -> None:
             f"{space.name!r} has {_list(space.types)}."
         )
     for name, pairs in genotype.cells.items():
-        if len(pairs) != space.nodes * space.picks:
+        targets = space.targets
+        if len(pairs) != len(targets):
+            each = [str(targets.count(node)) for node in space.intermediate]
             raise UserError(
                 f"Cell {name!r} has {len(pairs)} [operation, source] pairs, but space "
-                f"{space.name!r} needs {space.nodes * space.picks}: {space.picks} for "
-                f"each of its {space.nodes} nodes."
+                f"{space.name!r} needs {len(targets)}: {_list(each)} for its "
+                f"{space.nodes} nodes in turn."
             )
-        for index, (op, source) in enumerate(pairs):
-            node = space.inputs + index // space.picks
+        for (op, source), node in zip(pairs, targets, strict=True):
             known = [s for s, target in space.edges_of(name) if target == node]
             if source not in known:
                 some = f"nodes 0 to {node - 1}"
@@ -234,7 +235,8 @@ def discretise(
 
     `none` never counts: neither for an edge's strength nor as its operation. Ties
     between edges go to the lower source, between operations to the lower index. A
-    node's pairs are listed from the strongest edge down.
+    node's pairs are listed from the strongest edge down; by source where no edge is ever
+    taken away. In a space whose genotypes hold `none` it is an operation like others.
 
     Args:
       mix: cell type -> mixing weights [E, O] (alpha AFTER the softmax), none negative.
@@ -280,17 +282,19 @@ def discretise(
 def _strongest(weights: np.ndarray, space: CellSpace, kind: str) -> list:
     """(edge's row, operation's column, operation) of the pairs of a cell, in turn."""
     edges, kept = space.edges_of(kind), []
-    for node in space.concat:
+    for node in space.intermediate:
         rows = np.array([e for e, (_, t) in enumerate(edges) if t == node])
-        strength = weights[rows].max(axis=1)
-        for row in rows[np.argsort(-strength, kind="stable")[: space.picks]]:
+        if space.prunes:
+            strength = weights[rows].max(axis=1)
+            rows = rows[np.argsort(-strength, kind="stable")[: space.picks]]
+        for row in rows:
             column = int(weights[row].argmax())
             kept.append((row, column, space.operations(kind, edges[row])[column]))
     return kept
 
 
 def random_genotype(seed: int, space: CellSpace) -> Genotype:
-    """A uniform draw: `picks` distinct sources per node, operations other than `none`.
+    """A uniform draw: distinct sources for each node, operations that may be held.
 
     The same seed gives the same genotype. Li, Talwalkar, "Random Search and
     Reproducibility for Neural Architecture Search", UAI 2019, arXiv 1902.07638.
@@ -299,9 +303,10 @@ def random_genotype(seed: int, space: CellSpace) -> Genotype:
     cells = {}
     for name in space.types:
         pairs, edges, real = [], space.edges_of(name), _real(space, name)
-        for node in space.concat:
+        for node in space.intermediate:
             into = [row for row, (_, target) in enumerate(edges) if target == node]
-            for row in np.sort(random.choice(into, space.picks, replace=False)):
+            picks = space.targets.count(node)
+            for row in np.sort(random.choice(into, picks, replace=False)):
                 op = random.choice(np.flatnonzero(real[row]))
                 pairs.append((space.operations(name, edges[row])[op], edges[row][0]))
         cells[name] = tuple(pairs)
@@ -323,8 +328,7 @@ def one_hot(genotype: Genotype, space: CellSpace) -> dict[str, np.ndarray]:
     mix = {}
     for name in space.types:
         weights = np.zeros(space.alpha_shape(name), np.float32)
-        for index, (op, source) in enumerate(genotype.cells[name]):
-            node = space.inputs + index // space.picks
+        for (op, source), node in zip(genotype.cells[name], space.targets, strict=True):
             edge = space.edges_of(name).index((source, node))
             weights[edge, space.operations(name, (source, node)).index(op)] += 1
         mix[name] = weights
@@ -332,7 +336,7 @@ def one_hot(genotype: Genotype, space: CellSpace) -> dict[str, np.ndarray]:
 
 
 def _real(space: CellSpace, kind: str) -> np.ndarray:
-    """Which choices [E, O] a genotype may hold: all but `none`."""
+    """Which choices [E, O] a genotype may hold."""
     real = np.array(space.real(kind))
     if not real.any(1).all():
         raise UserError(
@@ -343,11 +347,17 @@ def _real(space: CellSpace, kind: str) -> np.ndarray:
     return real
 
 
-def _known_space(name: object) -> CellSpace:
-    own = [space.primitives for space in SPACES.values() if space.name == name]
+def known_space(name: object) -> CellSpace:
+    """The space of that name, with all operations that it has anywhere.
+
+    Raises:
+      UserError: `nasjax.spaces.SPACES` has none.
+    """
+    own = [space for space in SPACES.values() if space.name == name]
     if not own:
         raise unknown("space", name, {space.name for space in SPACES.values()})
-    return darts(tuple(dict.fromkeys(op for names in own for op in names)))
+    union = tuple(dict.fromkeys(op for space in own for op in space.primitives))
+    return own[0]._replace(primitives=union, lists=None)
 
 
 def _check_pairs(name: str, pairs: object) -> None:

@@ -92,6 +92,6 @@ def mixing(mix: Mapping[str, np.ndarray], space: CellSpace) -> dict[str, float]:
         note("kept_skips", kind, kept.count("skip_connect") / len(kept))
         pairs = genotype.cells[kind]
         note("parameter_free", kind, collapse.parameter_free_share(pairs, free))
-        note("width", kind, collapse.width(pairs, space.inputs, space.picks))
-        note("depth", kind, collapse.depth(pairs, space.inputs, space.picks))
+        note("width", kind, collapse.width(pairs, space))
+        note("depth", kind, collapse.depth(pairs, space))
     return {name: round(float(np.mean(each)), 4) for name, each in signals.items()}

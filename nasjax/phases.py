@@ -19,6 +19,7 @@ from nasjax.folder import RunFolder
 from nasjax.instruments import instruments
 from nasjax.keys import derive, per_example
 from nasjax.loop import Phase
+from nasjax.relax import Mix
 from nasjax.nets import Model
 from nasjax.retrain import Training
 from nasjax.search import Problem, Search
@@ -40,8 +41,12 @@ def search_phase(
     key: Array,
     where: Sequence[jax.Device],
     folder: RunFolder,
+    truth: Callable[[Mix], dict[str, float]] = lambda mix: {},
 ) -> Phase:
-    """The search as a phase: alpha moves when it is due, then the weights."""
+    """The search as a phase: alpha moves when it is due, then the weights.
+
+    truth: what is known of the architecture of mixing weights; logged, used by nothing.
+    """
     batch, mode = config.search.batch, config.parallel
     data = {"weights": on_devices(weights, where), "arch": on_devices(arch, where)}
     sizes = {half: part["label"].shape[0] for half, part in data.items()}
@@ -140,7 +145,9 @@ def search_phase(
         return {
             "valid_loss": float(measured["loss"]),
             "valid_accuracy": float(measured["accuracy"]),
+            "gradient_evaluations": search.gradients(int(state.step)),
             **metrics.mixing(mix, space),
+            **truth(mix),
             **price,
             **(programs["instruments"](state, data["arch"]) if due else {}),
         }

@@ -100,7 +100,7 @@ def pairs(space: CellSpace) -> tuple[tuple[tuple[Edge, Edge], ...], ...]:
     >>> [len(group) for group in pairs(darts())]
     [1, 3, 6, 10]
     """
-    into = [[e for e in space.edges if e[1] == node] for node in space.concat]
+    into = [[e for e in space.edges if e[1] == node] for node in space.intermediate]
     return tuple(tuple(itertools.combinations(edges, 2)) for edges in into)
 
 

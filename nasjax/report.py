@@ -10,9 +10,9 @@ import numpy as np
 
 from nasjax import curves, nets, vitals, viz
 from nasjax.folder import RunFolder
-from nasjax.genotype import Genotype
+from nasjax.genotype import Genotype, known_space
 from nasjax.search.saliency_level import attack_cost
-from nasjax.spaces import CellSpace, Macro, darts
+from nasjax.spaces import CellSpace, Macro
 
 if TYPE_CHECKING:
     from nasjax.experiment import Experiment
@@ -52,16 +52,14 @@ def opening(experiment: Experiment, path: Path) -> list[str]:
 def estimate(experiment: Experiment) -> tuple[float, float]:
     """Seconds to compile and to run, as it would be on two CPU cores."""
     config, problem = experiment.config, experiment.problem
-    cadence, search = experiment.search.cadence, config.search
+    search = config.search
     side, channels = experiment.image_shape[:2], experiment.image_shape[2]
     classes = len(experiment.data.classes)
     steps = problem.epochs * problem.steps_per_epoch
-    moves = max(steps - cadence.warmup, 0) // cadence.every
-    each, move = experiment.search.weight_cost, experiment.search.direction.cost
-    passes = len(experiment.stages) * (steps * each + moves * move)
-    for further in experiment.search.further:
-        passes += len(experiment.stages) * steps * further.cost / further.cadence.every
-    macro = Macro.of_images(search.channels, search.cells, side, search=True)
+    passes = len(experiment.stages) * experiment.search.gradients(steps)
+    macro = Macro.of_images(
+        problem.space, search.channels, search.cells, side, search=True
+    )
     supernet = nets.count_supernet(
         problem.space,
         search.channels,
@@ -76,6 +74,8 @@ def estimate(experiment: Experiment) -> tuple[float, float]:
     compiling = SEARCH_BODY_SECONDS * bodies * len(experiment.stages)
 
     retrain = config.retrain
+    if not retrain.epochs:
+        return compiling, running
     runs = (
         1
         + bool(retrain.baseline)
@@ -104,19 +104,22 @@ def closing(result: dict[str, Any], path: Path) -> str:
     random = result["random_test_accuracy"]
     supernet = result["supernet_valid_accuracy"]
     second = result.get("reweighted_test_accuracy")
-    reweighted = (
-        []
-        if second is None
-        else [f"test accuracy on images reweighted by their saliency: {second:.2%}"]
-    )
-    beside = "" if random is None else f", a random architecture {random:.2%}"
+    accuracies = []
+    if result["test_accuracy"] is not None:
+        beside = "" if random is None else f", a random architecture {random:.2%}"
+        own = f"{result['test_accuracy']:.2%}{beside}"
+        accuracies.append(f"test accuracy after retraining: {own}")
+    if second is not None:
+        accuracies.append(f"on images reweighted by their saliency: {second:.2%}")
+    if result.get("true_accuracy"):
+        each = (f"{name} {value:.2%}" for name, value in result["true_accuracy"].items())
+        accuracies.append(f"true test accuracy, from the table: {', '.join(each)}")
     return "\n".join(
         [
             "",
             viz.text(genotype),
             "",
-            f"test accuracy after retraining: {result['test_accuracy']:.2%}{beside}",
-            *reweighted,
+            *accuracies,
             f"{result['params']:,} parameters, {result['macs']:,} multiply-adds"
             + ("" if supernet is None else f"; supernet's accuracy {supernet:.2%}"),
             f"{seconds['compile']:.0f} s compiling, {seconds['search']:.0f} s searching, "
@@ -159,13 +162,14 @@ def _found(data: dict[str, Any]) -> Genotype:
     """The genotype of a result, which may hold operations of the user's own."""
     cells = data.get("cells") or {kind: data[kind] for kind in ("normal", "reduce")}
     operations = tuple(dict.fromkeys(op for own in cells.values() for op, _ in own))
-    return Genotype.from_json(data, darts(operations))
+    space = known_space(data["space"])._replace(primitives=operations)
+    return Genotype.from_json(data, space)
 
 
 def _bodies(macro: Macro) -> int:
     """Distinct bodies that the compiler sees."""
     groups = [plan for plan, _ in itertools.groupby(macro.plan())]
-    return len(groups) + sum(plan.type == "reduce" for plan in groups)
+    return len(groups) + len(macro.reductions)
 
 
 def _typical(space: CellSpace) -> Genotype:
@@ -175,7 +179,7 @@ def _typical(space: CellSpace) -> Genotype:
     ]
     pairs = tuple(
         (convolutions[index % len(convolutions)], index % space.inputs)
-        for index in range(space.picks * space.nodes)
+        for index in range(len(space.targets))
     )
     return Genotype(space.name, dict.fromkeys(space.types, pairs), space.concat)
 

@@ -40,6 +40,7 @@ class Searched(NamedTuple):
       outcomes: of its phases.
       stops: what was detected, in turn.
       evaluation: metrics of that state.
+      gradients: of one batch, that all phases evaluated.
     """
 
     search: Search
@@ -48,6 +49,7 @@ class Searched(NamedTuple):
     outcomes: list[Outcome]
     stops: list[Stop]
     evaluation: dict[str, float]
+    gradients: float
 
 
 def run(
@@ -76,6 +78,7 @@ def run(
     earlier: Series = {}
     outcomes: list[Outcome] = []
     stops: list[Stop] = []
+    gradients = 0.0
     while True:
         problem, search = begin(decay)
         phase = phase_of(own, problem, search)
@@ -90,9 +93,11 @@ def run(
             phase, folder, progress, config.checkpoint_every, config.log_every
         )
         outcomes.append(outcome)
+        begun = 0 if start is None else int(start.step)
+        gradients += search.gradients(int(outcome.state.step)) - search.gradients(begun)
         stop = _stop(phase, folder, earlier) if watched else None
         if stop is None:
-            found = outcome.state, outcomes, stops, outcome.metrics
+            found = outcome.state, outcomes, stops, outcome.metrics, gradients
             return Searched(search, problem, *found)
         stops.append(stop)
         steps = (stop.epoch_returned + 1) * phase.steps_per_epoch
@@ -103,7 +108,8 @@ def run(
         )
         if heavier is None:
             progress.line(f"{words}, whose alpha is the result")
-            return Searched(search, problem, start, outcomes, stops, evaluation)
+            found = start, outcomes, stops, evaluation, gradients
+            return Searched(search, problem, *found)
         progress.line(f"{words}, from where it goes on with weight decay {heavier:g}")
         series = _series(folder, own, earlier)
         earlier = {e: value for e, value in series.items() if e <= stop.epoch_returned}

@@ -121,7 +121,9 @@ def _problem(
     settings = config.search
     steps = len(data.weights.label) // settings.batch
     image_shape = data.weights.image.shape[1:]
-    macro = Macro.of_images(settings.channels, settings.cells, image_shape, search=True)
+    macro = Macro.of_images(
+        space, settings.channels, settings.cells, image_shape, search=True
+    )
 
     def supernet(axis: str | None):
         return nets.supernet(
@@ -175,7 +177,7 @@ def _price(config: ConfigDict, space: CellSpace, data: Splits, relaxation):
         return None
     image_shape = data.weights.image.shape[1:]
     retrain = config.retrain
-    macro = Macro.of_images(retrain.channels, retrain.cells, image_shape)
+    macro = Macro.of_images(space, retrain.channels, retrain.cells, image_shape)
     if settings.price == "macs":
         made = pricing.multiply_adds(space, macro, len(data.classes), image_shape)
     else:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nasjax.figures import TITLES, colour_of, new_figure, node_name, pretty, save
-from nasjax.genotype import Genotype
+from nasjax.genotype import Genotype, known_space
+from nasjax.spaces import CellSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +37,7 @@ def text(genotype: Genotype) -> str:
 
 
 def _block(genotype: Genotype, name: str) -> list[str]:
-    pairs = genotype.cells[name]
+    pairs, space = genotype.cells[name], known_space(genotype.space)
     longest = max(len(op) for op, _ in pairs)
     lines = [TITLES.get(name, name)]
     for node, group in _nodes(genotype, name):
@@ -45,16 +46,17 @@ def _block(genotype: Genotype, name: str) -> list[str]:
             joint = "──" if first and last else "┬─" if first else "╯" if last else "┤"
             dashes = "─" * (longest - len(op) + 1)
             end = f" {node}" if first else ""
-            name_of = node_name(source, genotype.concat[0])
+            name_of = node_name(source, space.inputs)
             lines.append(f"  {name_of + ' ':─<7}── {op} {dashes}{joint}{end}")
-    return [*lines, f"  output: {', '.join(map(str, genotype.concat))} concatenated"]
+    output = ", ".join(map(str, genotype.concat))
+    return [*lines, f"  output: {output}{' concatenated' * (len(genotype.concat) > 1)}"]
 
 
 def draw(genotype: Genotype, path: str | os.PathLike[str]) -> None:
     """Draws every cell of a genotype: nodes in a row, operations as arcs above them.
 
-    c_(k-2) and c_(k-1) are the cell's inputs; its output c_k concatenates (grey) the
-    nodes between.
+    c_(k-2) and c_(k-1) are the cell's inputs; its output c_k concatenates (grey) nodes
+    between, or is the last of them.
 
     Args:
       genotype: the genotype.
@@ -82,7 +84,7 @@ def draw(genotype: Genotype, path: str | os.PathLike[str]) -> None:
                 ylim=(bottom, top),
             )
             axes.axis("off")
-            _draw_cell(axes, cells[name], genotype.concat)
+            _draw_cell(axes, cells[name], known_space(genotype.space))
             title = TITLES.get(name, name)
             axes.text(-0.25, top - 0.1, title, va="top", size=11, weight="bold")
     save(figure, path)
@@ -121,11 +123,11 @@ def _arc(start: int, end: int, again: int = 0, below: bool = False) -> np.ndarra
 
 
 def _draw_cell(
-    axes: Axes, arcs: Sequence[tuple[str, np.ndarray]], concat: Sequence[int]
+    axes: Axes, arcs: Sequence[tuple[str, np.ndarray]], space: CellSpace
 ) -> None:
     from matplotlib.patches import Circle
 
-    last = concat[-1] + 1
+    concat, last = space.concat, space.concat[-1] + 1
     for node in concat:
         _arrow(axes, _arc(node, last, below=True), "#AAAAAA", 0.9)
     for op, curve in arcs:
@@ -134,7 +136,7 @@ def _draw_cell(
     for node in range(last + 1):
         face = "#E8EEF4" if node in concat else "white"
         axes.add_patch(Circle((node, 0), _RADIUS, fc=face, ec="black", lw=1, zorder=4))
-        label = "$c_k$" if node == last else node_name(node, concat[0], math=True)
+        label = "$c_k$" if node == last else node_name(node, space.inputs, math=True)
         axes.text(node, 0, label, ha="center", va="center", size=9, zorder=5)
 
 
@@ -184,6 +186,6 @@ def _covered(spots: np.ndarray, points: np.ndarray, half: np.ndarray) -> np.ndar
 
 def _nodes(genotype: Genotype, name: str) -> list[tuple[int, tuple]]:
     """(node, its pairs) for every intermediate node of a cell."""
-    pairs, nodes = genotype.cells[name], genotype.concat
-    picks = len(pairs) // len(nodes)
-    return [(n, pairs[i * picks : (i + 1) * picks]) for i, n in enumerate(nodes)]
+    space = known_space(genotype.space)
+    both = list(zip(genotype.cells[name], space.targets, strict=True))
+    return [(n, tuple(p for p, t in both if t == n)) for n in space.intermediate]

@@ -176,7 +176,7 @@ def test_the_spaces_of_r_darts(path, space):
         assert (config.space.name, config.data.name) == (space, data)
         assert (config.search.channels, config.search.cells) == (16, 8)
         assert (config.retrain.channels, config.retrain.cells) == macro
-        assert checks.space(config.space.name, ()) == SPACES[space]
+        assert checks.space(config.space) == SPACES[space]
         assert config.collapse.interval == 2 and checks.config(config)
     with pytest.raises(UserError, match="variant"):
         load(path, f"imagenet-{space}")

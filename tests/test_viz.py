@@ -39,17 +39,19 @@ def test_text():
     assert max(map(len, viz.text(TWINS).splitlines())) <= 80
 
 
-def test_text_of_other_spaces():
+def test_text_of_other_spaces(monkeypatch):
     types = ("cell_0", "cell_1", "cell_2")
     three = CellSpace("three", ("skip_connect",), 1, types, inputs=3, picks=3)
+    monkeypatch.setitem(SPACES, "three", three)
     assert viz.text(random_genotype(0, three)).splitlines()[-5:] == [
         "cell_2",
         "  c(k-3) ── skip_connect ─┬─ 3",
         "  c(k-2) ── skip_connect ─┤",
         "  c(k-1) ── skip_connect ─╯",
-        "  output: 3 concatenated",
+        "  output: 3",
     ]
     one = CellSpace("one", ("skip_connect",), 1, ("cell",), inputs=1, picks=1)
+    monkeypatch.setitem(SPACES, "one", one)
     assert viz.text(random_genotype(0, one)).splitlines()[1] == (
         "  c(k-1) ── skip_connect ─── 1"
     )

@@ -35,7 +35,7 @@ EXTERNAL = ("cifar10", "cifar100", "svhn", "imagenet")
 
 
 def load(
-    name: str, path: str = "", test_path: str = ""
+    name: str, path: str = "", test_path: str = "", shrink: int = 1
 ) -> tuple[Arrays, Arrays | None, str]:
     """Loads the data of a run.
 
@@ -44,6 +44,8 @@ def load(
             takes its place where it is empty or names an embedded data set.
         path: an `.npz` file or a folder of images, instead of an embedded data set.
         test_path: a second one, for the test alone.
+        shrink: factor by which images are made smaller: squares of so many pixels are
+            averaged.
 
     Returns:
         The data, the separate test data or None, and the name to report.
@@ -65,7 +67,7 @@ def load(
             )
         if name not in SOURCES:
             raise unknown("data set", name, (*SOURCES, *EXTERNAL))
-        return SOURCES[name](), None, name
+        return smaller(SOURCES[name](), shrink), None, name
     train, test = _read(path), None
     if test_path:
         test = _read(test_path, train.classes)
@@ -80,7 +82,27 @@ def load(
                 f"in '{path}' are {describe(train.image[0])}; expected one size."
             )
     embedded = not name or name in SOURCES
+    train, test = smaller(train, shrink), test and smaller(test, shrink)
     return train, test, Path(path).stem if embedded else name
+
+
+def smaller(data: Arrays, factor: int) -> Arrays:
+    """Images of which every square of factor x factor pixels is one, their mean.
+
+    Raises:
+        UserError: the sides are no multiples of the factor.
+    """
+    if factor == 1:
+        return data
+    count, height, width, channels = data.image.shape
+    if height % factor or width % factor:
+        raise UserError(
+            f"Images of {height}x{width} pixels cannot be made {factor} times smaller; "
+            "set --config.data.shrink to a factor of both sides."
+        )
+    shape = count, height // factor, factor, width // factor, factor, channels
+    means = data.image.reshape(shape).mean((2, 4))
+    return data._replace(image=np.rint(means).astype(np.uint8))
 
 
 def _read(path: str, classes: tuple[str, ...] | None = None) -> Arrays:

@@ -183,11 +183,10 @@ class MixedCell(nn.Module):
 
 
 class FixedCell(nn.Module):
-    """A cell of a genotype: pairs of (operation, source), `picks` to a node."""
+    """A cell of a genotype: pairs of (operation, source)."""
 
     pairs: tuple[tuple[str, int], ...]
-    concat: tuple[int, ...]
-    nodes: int
+    space: CellSpace
     plan: CellPlan
     style: Style
 
@@ -195,12 +194,12 @@ class FixedCell(nn.Module):
     def __call__(self, s0: Array, s1: Array, weights, edges, draws, train: bool):
         """weights, edges: unused; draws [pairs, B]."""
         states = _preprocess(self.plan, self.style, s0, s1, train)
-        picks = len(self.pairs) // self.nodes
-        for node in range(self.nodes):
+        inputs, targets = self.space.inputs, self.space.targets
+        for node in self.space.intermediate:
             total: Any = 0.0
-            for index in range(node * picks, (node + 1) * picks):
+            for index in (i for i, target in enumerate(targets) if target == node):
                 name, source = self.pairs[index]
-                stride = 2 if self.plan.type == "reduce" and source < 2 else 1
+                stride = 2 if self.plan.type == "reduce" and source < inputs else 1
                 op = OPERATIONS[name](self.plan.channels, stride, self.style)
                 own = jax.tree.map(lambda leaf, index=index: leaf[index], draws)
                 y = output(op, states[source], train, own)
@@ -208,11 +207,13 @@ class FixedCell(nn.Module):
                     y = dropped(y, own)
                 total += y
             states.append(total)
-        return jnp.concatenate([states[i] for i in self.concat], 1)
+        return jnp.concatenate([states[i] for i in self.space.concat], 1)
 
 
 def _preprocess(plan: CellPlan, style: Style, s0: Array, s1: Array, train: bool):
-    """Bring both inputs to the cell's width and map size."""
+    """Bring both inputs to the cell's width and map size, or take the last as it is."""
+    if not plan.shrink:
+        return [s1]
     layers = {1: ReLUConvBN, 2: FactorizedReduce}
     return [
         layers[shrink](plan.channels, style, name=f"preprocess_{i}")(s, train)

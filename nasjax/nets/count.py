@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax.errors import UserError
-from nasjax.genotype import Genotype
+from nasjax.genotype import Genotype, known_space
 from nasjax.nets.network import Model, genotype_network, supernet
 from nasjax.nets.operations import OPERATIONS, Style
 from nasjax.spaces import CellSpace, Macro
@@ -57,7 +57,7 @@ def count_genotype(
     Raises:
       UserError: the image is too small for the reductions or the auxiliary head.
     """
-    macro = Macro(channels, cells, stem)
+    macro = Macro.of(known_space(genotype.space), channels, cells, stem)
     side = image_size if isinstance(image_size, int) else min(image_size)
     if auxiliary and macro.map_sizes(side)[2 * cells // 3] < 2:
         raise UserError(
@@ -78,7 +78,7 @@ def count_supernet(
     stem: str = "cifar",
 ) -> dict[str, int]:
     """{"params", "macs"} of a supernet; on ImageNet its stem is 3 C wide (PC-DARTS)."""
-    macro = Macro(channels, cells, stem, 3 * channels)
+    macro = Macro.of(space, channels, cells, stem, search=True)
     model = supernet(space, macro, classes, spelling="conv")
     mix = {kind: jnp.zeros(space.alpha_shape(kind)) for kind in space.types}
     return _count(model, mix, macro, image_size, in_channels)
@@ -97,7 +97,7 @@ def choice_macs(
     def one(name: str, channels: int, stride: int, size: tuple[int, int]) -> int:
         op = OPERATIONS[name](channels, stride, Style(False, "conv"))
         x = jax.ShapeDtypeStruct((size[0], channels, size[1], 1), jnp.float32)
-        variables = jax.eval_shape(lambda: op.init(jax.random.key(0), x, False))
+        variables = jax.eval_shape(lambda x: op.init(jax.random.key(0), x, False), x)
         run = jax.make_jaxpr(lambda v, x: op.apply(v, x, False))
         return multiply_adds(run(variables, x).jaxpr)
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nasjax.errors import UserError, unknown
-from nasjax.genotype import Genotype
+from nasjax.genotype import Genotype, known_space
 from nasjax.keys import derive
 from nasjax.nets import lowering
 from nasjax.nets.cells import FixedCell, MixedCell, edge_function, runs
@@ -29,6 +29,7 @@ from nasjax.nets.operations import (
     BatchNorm,
     Conv,
     Draws,
+    ResidualBlock,
     Style,
     drawn,
     uniform_fan_in,
@@ -102,7 +103,7 @@ def supernet(
         kind = space.kind(index, plan.type)
         body = runs(space, kind, plan.type == "reduce")
         cells.append(Cell(plan, kind, body, space.edges_of(kind)))
-    style = _style(True, spelling, axis_name, remat, dtype)
+    style = _style(True, spelling, axis_name, remat, dtype, space.pool_norm)
     mix = {k: jnp.zeros(space.alpha_shape(k)) for k in space.types}
     network = Network(macro, classes, tuple(cells), cell, style, auxiliary)
     most = max(len(each.edges or ()) for each in cells)
@@ -127,13 +128,13 @@ def genotype_network(
     Raises:
       UserError: the genotype is for another number of cells.
     """
-    nodes = len(genotype.concat)
+    space = known_space(genotype.space)
 
     def cell(made: Cell, style: Style, name: str | None) -> nn.Module:
-        layer = _layer(FixedCell, style)
-        return layer(made.body, genotype.concat, nodes, made.plan, style, name=name)
+        return _layer(FixedCell, style)(made.body, space, made.plan, style, name=name)
 
-    own = [kind for kind in genotype.cells if kind not in ("normal", "reduce")]
+    own = set(genotype.cells) - set(space.types)
+    space = space._replace(types=tuple(genotype.cells))
     if own and len(own) != macro.cells:
         raise UserError(
             f"The genotype has an architecture for each of {len(own)} cells, but the "
@@ -141,7 +142,7 @@ def genotype_network(
         )
     cells = []
     for index, plan in enumerate(macro.plan()):
-        kind = f"cell_{index}" if own else plan.type
+        kind = space.kind(index, plan.type)
         cells.append(Cell(plan, kind, tuple(genotype.cells[kind]), None))
     style = _style(False, spelling, axis_name, remat, dtype)
     network = Network(macro, classes, tuple(cells), cell, style, auxiliary)
@@ -150,7 +151,9 @@ def genotype_network(
     return _model(network, most, "noise" in dict(pairs), {})
 
 
-def _style(search: bool, spelling: str, axis_name, remat: str, dtype) -> Style:
+def _style(
+    search: bool, spelling: str, axis_name, remat: str, dtype, pool_norm: bool = False
+) -> Style:
     spelling = lowering.resolve(spelling)
     if remat not in REMATS:
         raise unknown("remat", remat, REMATS)
@@ -158,7 +161,7 @@ def _style(search: bool, spelling: str, axis_name, remat: str, dtype) -> Style:
         raise unknown("dtype", dtype, DTYPES)
     if remat == "auto":
         remat = "edge" if spelling == "shift" else "none"
-    return Style(search, spelling, axis_name, remat, dtype)
+    return Style(search, spelling, axis_name, remat, dtype, pool_norm)
 
 
 def _layer(cell: Any, style: Style) -> Any:
@@ -226,16 +229,22 @@ class Network(nn.Module):
         x = lowering.to_map(images)
         s0, s1 = self._stem(x.astype(self.style.dtype or x.dtype), train)
         auxiliary, index = None, 0
-        alike = lambda c: (c.plan, c.body)
+        alike, blocks = lambda c: (c.plan, c.body), self.macro.reduction == "block"
         for _, cells in itertools.groupby(self.cells, alike):
             group = list(cells)
             end = index + len(group)
             own = jax.tree.map(lambda leaf, a=index, b=end: leaf[a:b], draws)
+            if blocks and index in self.macro.reductions:
+                width, name = group[0].plan.channels, f"reduction_{index}"
+                s1 = ResidualBlock(width, self.style, name=name)(s1, train)
+            s0 = s1 if blocks else s0
             s0, s1 = self._cells(group, index, s0, s1, mix, own, train)
             index = end
             if self.auxiliary and train and index - 1 == 2 * self.macro.cells // 3:
                 head = AuxiliaryHead(self.classes, self.macro.stem, self.style)
                 auxiliary = head(s1, train)
+        if blocks:
+            s1 = nn.relu(BatchNorm(self.style, affine=True, name="last_bn")(s1, train))
         features = wide(s1).mean((0, 2)).T
         return Output(Linear(self.classes, name="classifier")(features), auxiliary)
 

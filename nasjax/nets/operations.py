@@ -1,4 +1,4 @@
-"""The primitives of the DARTS space as flax modules (spec: DARTS, cnn/operations.py).
+"""The primitives of the spaces as flax modules (DARTS, R-DARTS' noise, NAS-Bench-201).
 
 A primitive is built by `OPERATIONS[name](channels, stride, style)` and called with
 (x [H, C, W, B], train). To add one, write a module and its line in `OPERATIONS`.
@@ -27,14 +27,15 @@ class Style(NamedTuple):
     """What all layers of one network share.
 
     Attributes:
-      search: True in a supernet: batch norms have no scale and bias, and pools are
-        followed by one. False in the network of a genotype.
+      search: True in a supernet: batch norms of cells have no scale and bias. False in
+        the network of a genotype.
       spelling: "conv" or "shift", see `nasjax.nets.lowering`.
       axis_name: mapped axis over which batch norm averages its moments (pmap only).
       remat: "none", or what is computed again for its gradient instead of kept:
         "edge" (of a supernet) or "cell".
       dtype: of maps and of the products with them, "float32" or "bfloat16"; weights,
         moments, statistics and logits are as wide as the weights.
+      pool_norm: whether a batch norm follows each pool.
     """
 
     search: bool
@@ -42,6 +43,7 @@ class Style(NamedTuple):
     axis_name: str | None = None
     remat: str = "none"
     dtype: str | None = None  # None: as wide as the weights
+    pool_norm: bool = False
 
 
 class Uniform(flax.struct.PyTreeNode, nn.meta.AxisMetadata):
@@ -201,14 +203,41 @@ class DepthwiseConv(nn.Module):
 
 
 class ReLUConvBN(nn.Module):
-    """ReLU, 1x1 convolution, batch norm: the preprocessing of a cell's input."""
+    """ReLU, convolution, batch norm; with 1x1 the preprocessing of a cell's input."""
+
+    features: int
+    style: Style
+    kernel: int = 1
+    stride: int = 1
+    affine: bool | None = None  # of the batch norm
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        pad = self.kernel // 2
+        conv = Conv(self.features, self.style, self.kernel, self.stride, pad)
+        return BatchNorm(self.style, self.affine)(conv(nn.relu(x)), train)
+
+
+class ResidualBlock(nn.Module):
+    """Halve the map: two 3x3 ReLU-conv-BN beside a pool and a 1x1 convolution.
+
+    As between the stages of NAS-Bench-201. On odd maps the last windows of the 2x2 pool
+    are averages of what there is.
+    """
 
     features: int
     style: Style
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        return BatchNorm(self.style)(Conv(self.features, self.style)(nn.relu(x)), train)
+        y = x
+        for stride in (2, 1):
+            y = ReLUConvBN(self.features, self.style, 3, stride, affine=True)(y, train)
+        odd = ((0, x.shape[0] % 2), (0, 0), (0, x.shape[2] % 2), (0, 0))
+        even = jnp.pad(x, odd, mode="edge")
+        height, channels, width, batch = even.shape
+        quads = even.reshape(height // 2, 2, channels, width // 2, 2, batch)
+        return y + Conv(self.features, self.style)(quads.mean((1, 4)))
 
 
 class FactorizedReduce(nn.Module):
@@ -233,7 +262,7 @@ class FactorizedReduce(nn.Module):
 
 
 class Pool(nn.Module):
-    """3x3 pool; in a supernet a batch norm follows."""
+    """3x3 pool, and in a DARTS supernet a batch norm."""
 
     pool: Callable
     stride: int
@@ -242,7 +271,7 @@ class Pool(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         y = self.pool(x, self.stride, self.style.spelling)
-        return BatchNorm(self.style)(y, train) if self.style.search else y
+        return BatchNorm(self.style)(y, train) if self.style.pool_norm else y
 
 
 class SeparableConv(nn.Module):
@@ -306,6 +335,10 @@ def _conv(kernel: int, dilation: int) -> Callable[[int, int, Style], nn.Module]:
     )
 
 
+def _dense(kernel: int) -> Callable[[int, int, Style], nn.Module]:
+    return lambda channels, stride, style: ReLUConvBN(channels, style, kernel, stride)
+
+
 OPERATIONS: dict[str, Callable[[int, int, Style], nn.Module]] = {
     "none": lambda channels, stride, style: Zero(stride),
     "max_pool_3x3": lambda channels, stride, style: Pool(
@@ -320,6 +353,8 @@ OPERATIONS: dict[str, Callable[[int, int, Style], nn.Module]] = {
     "sep_conv_5x5": _conv(5, 1),
     "dil_conv_3x3": _conv(3, 2),
     "dil_conv_5x5": _conv(5, 2),
+    "nor_conv_1x1": _dense(1),
+    "nor_conv_3x3": _dense(3),
 }
 
 

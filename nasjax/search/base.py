@@ -72,6 +72,10 @@ class Cadence(NamedTuple):
         """Whether it is at weight step `step`."""
         return step >= self.warmup and step % self.every == 0
 
+    def times(self, steps: int) -> int:
+        """How often it is in the first `steps` weight steps."""
+        return sum(map(self.due, range(steps)))
+
 
 class Further(NamedTuple):
     """A step of a cadence of its own, after a weight step and on the same batch.
@@ -111,6 +115,12 @@ class Search(NamedTuple):
     direction: Direction
     weight_cost: float = 1.0
     further: tuple[Further, ...] = ()
+
+    def gradients(self, steps: int) -> float:
+        """Evaluations of one batch's gradient in the first `steps` weight steps."""
+        moves = self.cadence.times(steps) * self.direction.cost
+        rest = sum(each.cadence.times(steps) * each.cost for each in self.further)
+        return steps * self.weight_cost + moves + rest
 
 
 class Smoothing(NamedTuple):

@@ -1,9 +1,13 @@
-"""The DARTS cell space: a directed acyclic graph whose edges carry primitives.
+"""Cell spaces: directed acyclic graphs whose edges carry primitives.
 
-Nodes 0 and 1 are the outputs of the two cells before; every intermediate node
-sums what its incoming edges bring; the cell's output concatenates the
-intermediate nodes. Liu, Simonyan, Yang, "DARTS: Differentiable Architecture
+In that of DARTS nodes 0 and 1 are the outputs of the two cells before; every
+intermediate node sums what its incoming edges bring; the cell's output concatenates
+the intermediate nodes. Liu, Simonyan, Yang, "DARTS: Differentiable Architecture
 Search", ICLR 2019, arXiv 1806.09055, section 2.1.
+
+In that of NAS-Bench-201 node 0 is the output of the cell before, no edge is ever taken
+away, though it may hold `none`, and the output is the last node. Dong, Yang,
+"NAS-Bench-201", ICLR 2020, arXiv 2001.00326, section 2.1.
 """
 
 from __future__ import annotations
@@ -24,6 +28,13 @@ DARTS_8 = (
     "dil_conv_5x5",
 )
 DARTS_7 = DARTS_8[1:]  # without `none`: the search space of ZARTS and SmoothDARTS
+NASBENCH_201 = (
+    "none",
+    "skip_connect",
+    "nor_conv_1x1",
+    "nor_conv_3x3",
+    "avg_pool_3x3",
+)
 AMENDED_S2 = ("skip_connect", "sep_conv_3x3")  # there with an alpha for every cell
 AMENDED_S3 = ("none", "skip_connect", "sep_conv_3x3")  # also S3 of R-DARTS
 
@@ -34,15 +45,23 @@ Edge = tuple[int, int]  # (source, target)
 class CellSpace(NamedTuple):
     """A cell space. Everything else (supernet, counts, genotype) follows from it.
 
+    One of your own becomes known to genotypes, networks and configs by
+    `SPACES[name] = space`.
+
     Attributes:
       name: what genotype files say under "space".
       primitives: the O operations every edge may hold, in the order of alpha's axis;
         with `lists` all that occur.
       nodes: number of intermediate nodes.
       types: cell types; each has its own alpha of shape [E, O]: "normal" and "reduce",
-        which all cells of a kind share, or "cell_0", "cell_1", ... (see `separate`).
+        which all cells of a kind share, a single one that all cells share, or "cell_0",
+        "cell_1", ... (see `separate`).
       inputs: number of cell inputs.
-      picks: incoming edges that a node keeps in a genotype.
+      picks: incoming edges that a node keeps in a genotype, if it has so many.
+      output: nodes that the cell's output concatenates; None: the intermediate ones.
+      none: whether a genotype may hold `none`.
+      reduction: what halves the maps: a "cell", or a residual "block" before a cell.
+      pool_norm: whether a batch norm follows each pool of a supernet.
       kept: the edges of every type in turn; None: all that `edges` has.
       lists: of every type in turn, O operations for each of `edges`; None: `primitives`
         on all of them.
@@ -54,6 +73,10 @@ class CellSpace(NamedTuple):
     types: tuple[str, ...] = ("normal", "reduce")
     inputs: int = 2
     picks: int = 2
+    output: tuple[int, ...] | None = None
+    none: bool = False
+    reduction: str = "cell"
+    pool_norm: bool = True
     kept: tuple[tuple[Edge, ...], ...] | None = None
     lists: tuple[tuple[tuple[str, ...], ...], ...] | None = None
 
@@ -86,8 +109,9 @@ class CellSpace(NamedTuple):
         return tuple(self.operations(kind, edge) for edge in self.edges_of(kind))
 
     def real(self, kind: str) -> tuple[tuple[bool, ...], ...]:
-        """Which of `choices` a genotype may hold: all but `none`."""
-        return tuple(tuple(op != "none" for op in own) for own in self.choices(kind))
+        """Which of `choices` a genotype may hold: all, but `none` only where it may."""
+        held = lambda op: self.none or op != "none"
+        return tuple(tuple(map(held, own)) for own in self.choices(kind))
 
     def alpha_shape(self, kind: str) -> tuple[int, int]:
         """(E, O) of a cell type."""
@@ -95,12 +119,33 @@ class CellSpace(NamedTuple):
         return len(edges), len(self.operations(kind, edges[0]))
 
     @property
+    def intermediate(self) -> tuple[int, ...]:
+        """The nodes between the inputs and the output."""
+        return tuple(range(self.inputs, self.inputs + self.nodes))
+
+    @property
     def concat(self) -> tuple[int, ...]:
         """The nodes that the cell's output concatenates."""
-        return tuple(range(self.inputs, self.inputs + self.nodes))
+        return self.intermediate if self.output is None else self.output
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """The node that each pair of a genotype's cell enters.
+
+        >>> darts().targets, SPACES["nasbench201"].targets
+        ((2, 2, 3, 3, 4, 4, 5, 5), (1, 2, 2, 3, 3, 3))
+        """
+        return tuple(n for n in self.intermediate for _ in range(min(self.picks, n)))
+
+    @property
+    def prunes(self) -> bool:
+        """Whether a genotype has fewer edges than the space."""
+        return len(self.targets) < len(self.edges)
 
     def kind(self, index: int, role: str) -> str:
         """The type whose alpha cell `index` uses; role: "normal" or "reduce"."""
+        if len(self.types) == 1:
+            return self.types[0]
         return role if role in self.types else f"cell_{index}"
 
     def role(self, kind: str) -> str:
@@ -111,7 +156,8 @@ class CellSpace(NamedTuple):
         ['cell_2', 'cell_5']
         """
         reductions = {f"cell_{i}" for i in Macro(2, len(self.types)).reductions}
-        return "reduce" if kind == "reduce" or kind in reductions else "normal"
+        reduces = self.reduction == "cell" and kind in reductions
+        return "reduce" if kind == "reduce" or reduces else "normal"
 
     def separate(self, cells: int) -> CellSpace:
         """The same space with an alpha of its own for each of `cells` cells.
@@ -177,4 +223,16 @@ SPACES = {
     "s2": darts(("skip_connect", "sep_conv_3x3")),
     "s3": darts(("none", "skip_connect", "sep_conv_3x3")),
     "s4": darts(("noise", "sep_conv_3x3")),
+    "nasbench201": CellSpace(
+        "nasbench201",
+        NASBENCH_201,
+        nodes=3,
+        types=("cell",),
+        inputs=1,
+        picks=3,
+        output=(3,),
+        none=True,
+        reduction="block",
+        pool_norm=False,
+    ),
 }

@@ -1,10 +1,13 @@
-"""The macro: how cells are stacked into a network (spec: DARTS, NASNet)."""
+"""The macro: how cells are stacked into a network (DARTS, NASNet, NAS-Bench-201)."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nasjax.errors import UserError
+
+if TYPE_CHECKING:
+    from nasjax.spaces.cells import CellSpace
 
 IMAGENET_PIXELS = 128  # side from which images get the stem of ImageNet's networks
 
@@ -14,16 +17,17 @@ class CellPlan(NamedTuple):
 
     Attributes:
       type: "normal" or "reduce".
-      channels: C, width of every node; the cell's output has 4 C channels.
+      channels: C, width of every node; DARTS' cell puts out 4 C channels.
       shrink: factors (s0, s1) by which each input's map is larger than the cell's
-        first nodes: 2 where a reduction lies between (FactorizedReduce), else 1.
-      inputs: channels of the two inputs; they tell which cells are alike.
+        first nodes: 2 where a reduction lies between (FactorizedReduce), else 1. Empty
+        where a cell takes the output of the one before as it is.
+      inputs: channels of the inputs; they tell which cells are alike.
     """
 
     type: str
     channels: int
-    shrink: tuple[int, int]
-    inputs: tuple[int, int]
+    shrink: tuple[int, ...]
+    inputs: tuple[int, ...]
 
 
 class Macro(NamedTuple):
@@ -36,6 +40,9 @@ class Macro(NamedTuple):
         strided ones; the two cell inputs are 4 and 8 times smaller than the image).
       stem_channels: width of the stem's output; None for 3 C (cifar) or C (imagenet).
       multiplier: output channels of a cell over C, the number of nodes concatenated.
+      reduction: "cell": two of the cells halve the maps and double the width; "block":
+        a residual block before each of these does (NAS-Bench-201: three stages of N
+        cells are 3 N cells).
     """
 
     channels: int
@@ -43,25 +50,44 @@ class Macro(NamedTuple):
     stem: str = "cifar"
     stem_channels: int | None = None
     multiplier: int = 4
+    reduction: str = "cell"
+
+    @classmethod
+    def of(
+        cls, space: CellSpace, channels: int, cells: int, stem: str, search=False
+    ) -> Macro:
+        """The macro of a space's networks.
+
+        On ImageNet the stem of a DARTS supernet (`search`) is 3 C wide, as in PC-DARTS.
+        """
+        width = 3 * channels if stem == "imagenet" and search else None
+        if space.reduction == "block":
+            width = channels
+        outputs = len(space.concat)
+        return cls(channels, cells, stem, width, outputs, space.reduction)
 
     @classmethod
     def of_images(
-        cls, channels: int, cells: int, image_shape: tuple[int, ...], search=False
+        cls,
+        space: CellSpace,
+        channels: int,
+        cells: int,
+        image_shape: tuple[int, ...],
+        search=False,
     ) -> Macro:
         """With the stem that fits images (H, W, ...): "imagenet" from 128 pixels.
 
-        On ImageNet the stem of a supernet (`search`) is 3 C wide, as in PC-DARTS.
-
-        >>> Macro.of_images(16, 8, (224, 224, 3), search=True).stem_width
+        >>> from nasjax.spaces import darts
+        >>> Macro.of_images(darts(), 16, 8, (224, 224, 3), search=True).stem_width
         48
         """
         large = min(image_shape[:2]) >= IMAGENET_PIXELS
         stem = "imagenet" if large else "cifar"
-        return cls(channels, cells, stem, 3 * channels if large and search else None)
+        return cls.of(space, channels, cells, stem, search)
 
     @property
     def reductions(self) -> tuple[int, ...]:
-        """Indices of the reduction cells: a third and two thirds of the depth.
+        """Cells that reduce, or have a block before them: at a third and two thirds.
 
         >>> Macro(16, 8).reductions, Macro(36, 20).reductions
         ((2, 5), (6, 13))
@@ -83,6 +109,9 @@ class Macro(NamedTuple):
         for index in range(self.cells):
             reduces = index in self.reductions
             width *= 2 if reduces else 1
+            if self.reduction == "block":
+                plan.append(CellPlan("normal", width, (), ()))
+                continue
             kind = "reduce" if reduces else "normal"
             plan.append(CellPlan(kind, width, (2 if halved else 1, 1), (before, now)))
             before, now, halved = now, self.multiplier * width, reduces

@@ -23,7 +23,7 @@ from nasjax.nets.operations import (
 from nasjax.published import PUBLISHED
 from nasjax.spaces import DARTS_8, SPACES, CellPlan, Macro, darts
 
-SEARCH, FIXED = Style(True, "shift"), Style(False, "shift")
+SEARCH, FIXED = Style(True, "shift", pool_norm=True), Style(False, "shift")
 KEY = jax.random.key(0)
 NORMAL = (
     ("dil_conv_3x3", 0), ("skip_connect", 1),

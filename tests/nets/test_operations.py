@@ -16,7 +16,7 @@ from nasjax.nets.operations import (
     uniform_fan_in,
 )
 
-SEARCH, FIXED = Style(True, "shift"), Style(False, "shift")
+SEARCH, FIXED = Style(True, "shift", pool_norm=True), Style(False, "shift")
 EPS = 1e-5
 CONVOLUTIONS = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
 
@@ -121,6 +121,8 @@ PARAMETERS = {
     "sep_conv_5x5": ((1312, 1376), (1312, 1376)),
     "dil_conv_3x3": ((400, 432), (400, 432)),
     "dil_conv_5x5": ((656, 688), (656, 688)),
+    "nor_conv_1x1": ((256, 288), (256, 288)),
+    "nor_conv_3x3": ((2304, 2336), (2304, 2336)),
 }
 
 
@@ -141,10 +143,11 @@ def statistics(operation):
     return parameters(shapes(operation, (8, 16, 8, 1)).get("batch_stats", {}))
 
 
-def test_only_the_pools_of_a_supernet_are_normalised():
+def test_only_the_pools_of_a_darts_supernet_are_normalised():
     for name in ("max_pool_3x3", "avg_pool_3x3"):
         assert statistics(OPERATIONS[name](16, 1, SEARCH)) == 32
         assert statistics(OPERATIONS[name](16, 1, FIXED)) == 0
+        assert statistics(OPERATIONS[name](16, 1, Style(True, "shift"))) == 0
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

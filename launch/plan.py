@@ -1,0 +1,128 @@
+"""What a sweep is made of: its runs, their folders and their flags."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from nasjax.errors import UserError
+from nasjax.folder import RunFolder
+
+
+class Run(NamedTuple):
+    """One run of a sweep.
+
+    Attributes:
+      folder: its workdir; the name tells its config, settings and seed.
+      flags: of nasjax.main.
+    """
+
+    folder: Path
+    flags: tuple[str, ...]
+
+    @property
+    def finished(self) -> bool:
+        return RunFolder(self.folder, {}, None).finished
+
+    @property
+    def log(self) -> Path:
+        """Where its stdout and stderr go: beside its folder."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+
+def plan(
+    configs: Sequence[str],
+    seeds: Sequence[int],
+    grid: Sequence[str],
+    into: Path,
+    flags: Sequence[str],
+) -> list[Run]:
+    """The runs of a sweep in their order: by seed, then config, then setting.
+
+    Args:
+      configs: config files, each with an optional :variant.
+      seeds: values of config.seed.
+      grid: "config.FIELD=VALUE,VALUE", all combinations of which are run.
+      into: the folder that gets the runs' folders.
+      flags: "--config.FIELD=VALUE" of every run.
+
+    Raises:
+      UserError: a file does not exist, a flag is none of a config's fields, or two runs
+        would be the same.
+    """
+    for config in configs:
+        if not os.path.isfile(config.partition(":")[0]):
+            raise UserError(
+                f"The config file {config!r} does not exist; give one such as "
+                "--configs configs/darts_first.py"
+            )
+    settings = [_values(each) for each in grid]
+    given = [name for own in settings for name, _ in own[:1]]
+    for flag in flags:
+        name, equals, _ = flag.partition("=")
+        if not name.startswith("--config.") or not equals:
+            raise UserError(
+                f"{flag!r} cannot be given to all runs; after -- give fields of the "
+                "config, such as --config.search.epochs=4"
+            )
+        given.append(name.removeprefix("--"))
+    for name, count in collections.Counter(given).items():
+        if name == "config.seed":
+            raise UserError("The seeds are given with --seeds, as in --seeds 0 1 2")
+        if count > 1:
+            raise UserError(f"{name} is given {count} times; give all its values once.")
+    runs = []
+    for seed, config, chosen in itertools.product(
+        seeds, configs, itertools.product(*settings)
+    ):
+        own = [f"{name}={value}" for name, value in chosen]
+        name = _name(config, own, seed)
+        runs.append(
+            Run(
+                into / name,
+                (
+                    f"--config={config}",
+                    f"--workdir={into / name}",
+                    f"--config.seed={seed}",
+                    *(f"--{each}" for each in own),
+                    *flags,
+                ),
+            )
+        )
+    folders = collections.Counter(run.folder.name for run in runs)
+    name, count = folders.most_common(1)[0]
+    if count > 1:
+        raise UserError(
+            f"{count} runs would be called {name}; give each config, seed and value "
+            "once, and configs whose files have the same name to sweeps of their own."
+        )
+    return runs
+
+
+def _values(setting: str) -> list[tuple[str, str]]:
+    """(field, value) for every value of one --grid."""
+    name, _, values = setting.partition("=")
+    each = values.split(",")
+    if not name.startswith("config.") or not all(each):
+        raise UserError(
+            f"--grid was given {setting!r}; expected a field of the config and its "
+            "values, as in --grid config.search.weight_decay=3e-4,9e-4"
+        )
+    return [(name, value) for value in each]
+
+
+def _name(config: str, settings: Sequence[str], seed: int) -> str:
+    """A folder's name.
+
+    >>> _name("configs/darts_first.py:cifar10", ["config.search.rate=0.1"], 2)
+    'darts_first-cifar10-search.rate=0.1-seed2'
+    """
+    file, _, variant = config.partition(":")
+    parts = [Path(file).stem, *[variant] * bool(variant)]
+    parts += [each.removeprefix("config.") for each in settings]
+    return re.sub(r"[^\w.=+-]", "_", "-".join([*parts, f"seed{seed}"]))

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# A sweep as a Slurm array, one run in each job. From the repository's root:
+#
+#   launch/slurm.sh --configs configs/darts_first.py --seeds 0 1 2 --into runs/study
+#
+# The arguments are those of launch/sweep.py. Options of sbatch are given by its
+# variables, which go before the lines below: SBATCH_PARTITION, SBATCH_TIMELIMIT, ...
+# Two minutes before its time is over a job is told to write its checkpoint. Slurm
+# starts it again if it was preempted or its node failed; after the time limit submit
+# the same line again: finished runs end at once, the others resume.
+#SBATCH --job-name=nasjax
+#SBATCH --output=runs/slurm-%A_%a.out
+#SBATCH --open-mode=append
+#SBATCH --cpus-per-task=4
+#SBATCH --time=24:00:00
+#SBATCH --signal=B:TERM@120
+#SBATCH --requeue
+set -euo pipefail
+if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
+    count=$(python -m launch.sweep --list "$@" | wc -l)
+    mkdir -p runs
+    exec sbatch --array="0-$((count - 1))" "$0" "$@"
+fi
+# exec: the batch shell, which alone gets the signal (B:), is the sweep itself.
+exec python -m launch.sweep --only "$SLURM_ARRAY_TASK_ID" "$@"

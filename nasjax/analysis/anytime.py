@@ -1,0 +1,151 @@
+"""What searches have found at any time: accuracy and skip connections over their cost."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from nasjax.analysis.scores import Run, signal
+from nasjax.figures import clean, new_figure, pretty, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# A colour for each line, and another dash for each round of colours. Okabe and Ito's,
+# but for their yellow.
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
+)  # fmt: skip
+DASHES = ("-", "--", ":", "-.")
+SKIPS = "kept_skips"
+COST = "gradient_evaluations"
+NAMES = {
+    "valid_accuracy": "supernet's validation accuracy",
+    SKIPS: "share of skip connections kept",
+    COST: "evaluations of a batch's gradient",
+}
+FAR = 10  # costs of searches this many times apart are drawn on a logarithmic axis
+
+
+class Curve(NamedTuple):
+    """A number over the epochs that all seeds of a set have.
+
+    Attributes:
+      x: gradient evaluations or epochs, means over the seeds [T].
+      mean: [T].
+      deviation: sample standard deviation over the seeds [T]; zeros for one seed.
+    """
+
+    x: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def curve(own: Sequence[Run], name: str, x: str) -> Curve:
+    """The curve of a set.
+
+    Args:
+      own: its runs.
+      name: a number of metrics.jsonl, or `SKIPS`.
+      x: `COST` or "epoch".
+    """
+    each = []
+    for run in own:
+        points = {}
+        for line in run.lines:
+            value = signal(line, name) if name == SKIPS else line.get(name)
+            if value is not None and line.get(x) is not None:
+                points[line["epoch"]] = (line[x], value)
+        each.append(points)
+    epochs = sorted(set.intersection(*map(set, each)))
+    found = np.array([[points[e] for e in epochs] for points in each], float)
+    found = found.reshape(len(each), len(epochs), 2)
+    deviation = found[..., 1].std(0, ddof=1) if len(own) > 1 else np.zeros(len(epochs))
+    return Curve(found[..., 0].mean(0), found[..., 1].mean(0), deviation)
+
+
+def panels(
+    found: Mapping[str, Mapping[int, Run]], metrics: Sequence[str]
+) -> tuple[str, dict[str, dict[str, Curve]]]:
+    """What is drawn.
+
+    Args:
+      found: set -> seed -> run.
+      metrics: of the comparison. During a search the true accuracies are known; in the
+        place of any other stands the supernet's validation accuracy.
+
+    Returns:
+      `COST`, or "epoch" where some run did not log it; panel -> set -> its curve,
+      without those that have no point.
+    """
+    names = [m if m.startswith("true_") else "valid_accuracy" for m in metrics]
+    every = [run for own in found.values() for run in own.values()]
+    logged = all(any(COST in line for line in run.lines) for run in every)
+    x = COST if logged else "epoch"
+    made = {
+        name: {title: curve([*own.values()], name, x) for title, own in found.items()}
+        for name in dict.fromkeys([*names, SKIPS])
+    }
+    return x, {
+        name: {title: one for title, one in curves.items() if len(one.x)}
+        for name, curves in made.items()
+        if any(len(one.x) for one in curves.values())
+    }
+
+
+def draw(
+    found: Mapping[str, Mapping[int, Run]],
+    metrics: Sequence[str],
+    path: str | os.PathLike[str],
+) -> bool:
+    """Draws means over seeds in bands of a standard deviation, one panel for each number.
+
+    Args:
+      found, metrics: as for `panels`.
+      path: the picture to write; its ending says the format: .png, .svg or .pdf.
+
+    Returns:
+      whether there was anything to draw.
+
+    Raises:
+      UserError: another ending, or the file cannot be written.
+    """
+    x, made = panels(found, metrics)
+    if not made:
+        return False
+    figure = new_figure((10.5, 3.1 * len(made) + 0.3), layout="constrained")
+    grid = figure.subplots(len(made), 1, sharex=True, squeeze=False)[:, 0]
+    lines: dict[str, Any] = {}
+    for axes, (name, curves) in zip(grid, made.items(), strict=True):
+        for index, title in enumerate(found):
+            if title in curves:
+                lines[title] = _line(axes, curves[title], index)
+        known = NAMES.get(name) or f"true accuracy, {pretty(name[len('true_') :])}"
+        axes.set_ylabel(known, size=9)
+        axes.tick_params(labelsize=8)
+        clean(axes)
+    ends = [one.x[-1] for curves in made.values() for one in curves.values()]
+    if x == COST and max(ends) > FAR * min(ends):
+        grid[-1].set_xscale("log")
+    grid[-1].set_xlabel(NAMES.get(x, x), size=9)
+    figure.legend(
+        [lines[title] for title in found if title in lines],
+        [textwrap.fill(title, 30) for title in found if title in lines],
+        loc="outside right upper", fontsize=8, frameon=False, handlelength=3,
+    )  # fmt: skip
+    save(figure, path)
+    return True
+
+
+def _line(axes: Axes, one: Curve, index: int) -> Any:
+    colour = COLOURS[index % len(COLOURS)]
+    dash = DASHES[index // len(COLOURS) % len(DASHES)]
+    below, above = one.mean - one.deviation, one.mean + one.deviation
+    axes.fill_between(one.x, below, above, color=colour, alpha=0.13, lw=0)
+    (line,) = axes.plot(one.x, one.mean, dash, color=colour, lw=1.5)
+    axes.plot(one.x[-1], one.mean[-1], "o", color=colour, ms=4)  # where it ended
+    return line

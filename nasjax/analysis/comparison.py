@@ -1,0 +1,141 @@
+"""The report of `nasjax compare`: tables, their numbers, and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nasjax import compare
+from nasjax.analysis import anytime, commands
+from nasjax.errors import UserError
+from nasjax.folder import write_text
+
+COST = {
+    "search_seconds": ("search, s", "{:.0f}"),
+    "compile_seconds": ("compiling, s", "{:.0f}"),
+    "gradient_evaluations": ("gradients", "{:,.0f}"),
+}
+SIGNALS = {
+    "kept_skips": ("skips", "{:.2f}"),
+    "parameter_free": ("no parameters", "{:.2f}"),
+    "width": ("width, c", "{:.2f}"),
+    "depth": ("depth", "{:.2f}"),
+    "entropy": ("entropy, nats", "{:.3f}"),
+    "eigenvalue": ("eigenvalue", "{:.3g}"),
+}
+TESTS = (
+    "p: Welch's t-test against {}, two-sided; one sample: the same with the baseline's mean "
+    "taken for exact, as in SANAS, appendix K."
+)
+COLUMNS = (
+    "Means over the seeds. Compiling includes that of retraining; gradients: evaluations "
+    "of one batch's gradient in the search. Of the architecture found: skip connections "
+    "and operators without parameters as shares of those kept, width and depth of its "
+    "cells; entropy of alpha; eigenvalue: the dominant one of the validation loss's "
+    "Hessian over alpha, where it was last measured."
+)
+
+
+def study(
+    folders: Sequence[str],
+    baseline: str = "",
+    metrics: Sequence[str] = (),
+    output: str | None = None,
+) -> str:
+    """Compares runs; returns Markdown.
+
+    Args:
+      folders: of runs, or folders that hold some.
+      baseline, metrics: see `nasjax.compare.measure`.
+      output: folder to write compare.md, compare.json and compare.png into.
+
+    Raises:
+      UserError: the runs cannot be compared, or nothing can be written there.
+    """
+    chosen, left = compare.find(folders)
+    found = compare.sets(chosen)
+    report = compare.measure(found, baseline, metrics) | {"left_out": left}
+    text = markdown(report)
+    if output is None:
+        return text
+    folder = Path(output).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"Cannot make the folder {folder}: {error.strerror}; give another one with "
+            "-o."
+        ) from None
+    commands.write(folder / "compare.json", report)
+    names = next(iter(report["sets"].values()))["metrics"]
+    drawn = anytime.draw(found, [*names], folder / "compare.png")
+    picture = "\n\n![Accuracy and skip connections during the search](compare.png)"
+    write_text(folder / "compare.md", f"{text}{picture * drawn}\n")
+    files = ["compare.md", "compare.json", *["compare.png"] * drawn]
+    return f"{text}\n\nwritten: {', '.join(str(folder / name) for name in files)}"
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Tables of what `nasjax.compare.measure` returns: one for each metric, and one of
+    cost and collapse. A dash stands for what no run has."""
+    every, shared = report["sets"], report["shared_seeds"]
+    parts = [
+        _accuracies(metric, every) for metric in next(iter(every.values()))["metrics"]
+    ]
+    ranks = f"Mean rank: 1 is the best, over seeds {_seeds(shared)}. " if shared else ""
+    tests = TESTS.format(report["baseline"])
+    parts += [ranks + tests, _costs(every), COLUMNS]
+    if report.get("left_out"):
+        parts.append(f"Left out, not finished: {', '.join(report['left_out'])}")
+    return "\n\n".join(parts)
+
+
+def _accuracies(metric: str, every: Mapping[str, Mapping[str, Any]]) -> str:
+    header = [
+        metric.replace("_", " "), "seeds", "mean ± standard deviation", "best",
+        "mean rank", "p", "p, one sample",
+    ]  # fmt: skip
+    rows = []
+    for name, own in every.items():
+        one = own["metrics"][metric]
+        deviation = one["deviation"]
+        spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
+        rows.append(
+            [
+                name,
+                _seeds(own["seeds"]),
+                f"{100 * one['mean']:.2f}{spread} %",
+                f"{100 * one['best']:.2f} %",
+                _number(one["mean_rank"], "{:.2f}"),
+                _number(one["p_value"], "{:.3g}"),
+                _number(one["p_one_sample"], "{:.3g}"),
+            ]
+        )
+    return _table(header, rows)
+
+
+def _costs(every: Mapping[str, Mapping[str, Any]]) -> str:
+    columns = {**COST, **SIGNALS}
+    rows = []
+    for name, own in every.items():
+        known = {**own["cost"], **own["signals"]}
+        rows.append(
+            [name, *(_number(known[k]["mean"], own) for k, (_, own) in columns.items())]
+        )
+    return _table(
+        ["cost and collapse", *(title for title, _ in columns.values())], rows
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _number(value: float | None, pattern: str) -> str:
+    return "-" if value is None else pattern.format(value)

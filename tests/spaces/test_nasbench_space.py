@@ -1,0 +1,220 @@
+"""NAS-Bench-201: published counts, the cell and its macro, and every algorithm on it."""
+
+import functools
+import json
+import runpy
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT
+from jax import lax
+
+from nasjax import nets, optim, relax, viz
+from nasjax.collapse import depth, width
+from nasjax.errors import UserError
+from nasjax.genotype import Genotype, discretise, one_hot, random_genotype
+from nasjax.nets.cells import FixedCell, MixedCell, runs
+from nasjax.nets.operations import NO_DRAWS, ResidualBlock, Style, drawn
+from nasjax.search import ALGORITHMS, Problem
+from nasjax.spaces import NASBENCH_201, SPACES, Macro
+
+SPACE = SPACES["nasbench201"]
+
+
+def cell_of(*operations):
+    pairs = zip(operations, (source for source, _ in SPACE.edges), strict=True)
+    return Genotype("nasbench201", {"cell": tuple(pairs)}, (3,))
+
+
+@pytest.mark.parametrize(
+    ("operation", "ten", "hundred", "macs"),
+    [
+        ("nor_conv_3x3", 1_531_546, 1_537_396, 220.12),
+        ("nor_conv_1x1", 241_306, 247_156, 31.38),
+        ("skip_connect", 73_306, 79_156, 7.78),
+        ("none", 73_306, 79_156, 7.78),
+        ("avg_pool_3x3", 73_306, 79_156, 7.78),
+    ],
+)
+def test_published_counts(operation, ten, hundred, macs):
+    """Of AutoDL-Projects' TinyNetwork, C = 16, N = 5, with CIFAR's images."""
+    cell = cell_of(*[operation] * 6)
+    counted = nets.count_genotype(cell, 16, 15, 10, 32)
+    assert counted["params"] == ten
+    assert round(counted["macs"] / 1e6, 2) == macs
+    assert nets.count_genotype(cell, 16, 15, 100, 32)["params"] == hundred
+
+
+def test_the_macro_has_two_blocks_whatever_its_depth():
+    for cells, at in ((15, (5, 10)), (3, (1, 2)), (4, (1, 2)), (1, (0,))):
+        macro = Macro.of(SPACE, 16, cells, "cifar")
+        assert macro.reductions == at and macro.stem_width == 16
+        widths = [plan.channels for plan in macro.plan()]
+        assert widths == [16 * 2 ** sum(i >= a for a in at) for i in range(cells)]
+    assert Macro.of(SPACE, 16, 15, "cifar").map_sizes(32)[-1] == 8
+
+
+STYLE = Style(True, "conv")
+PLAN = Macro.of(SPACE, 4, 3, "cifar").plan()[0]
+
+
+def cell_output(made, x):
+    """What a cell makes of x [H, 4, W, B]; made: a genotype, or mixing weights [6, 5]."""
+    if isinstance(made, Genotype):
+        cell = FixedCell(made.cells["cell"], SPACE, PLAN, STYLE)
+        given = None, None, NO_DRAWS
+    else:
+        cell = MixedCell(SPACE, PLAN, runs(SPACE, "cell", False), STYLE)
+        given = made, jnp.array(SPACE.edges), NO_DRAWS
+
+    @jax.jit
+    def run(x):
+        variables = cell.init(jax.random.key(1), x, x, *given, True)
+        return cell.apply(variables, x, x, *given, True, mutable="batch_stats")[0]
+
+    return np.asarray(run(x))
+
+
+@pytest.mark.parametrize("supernet", [True, False])
+def test_identities_add_up(supernet):
+    """Nodes x, x, 2 x and 4 x where all edges skip; 3 x where edge (1, 2) is `none`."""
+    x = jax.random.normal(jax.random.key(0), (5, 4, 6, 2))
+    for operations, times in (
+        (["skip_connect"] * 6, 4),
+        ([*["skip_connect"] * 2, "none", *["skip_connect"] * 3], 3),
+        (["none"] * 6, 0),
+    ):
+        cell = cell_of(*operations)
+        made = one_hot(cell, SPACE)["cell"] if supernet else cell
+        np.testing.assert_allclose(cell_output(made, x), times * x, rtol=1e-6)
+
+
+def test_a_supernet_mixes_linearly_and_its_pools_have_no_batch_norm():
+    """Edge (0, 3) alone: a pool is the mean of what its window holds, nothing else."""
+    x = jax.random.normal(jax.random.key(0), (6, 4, 6, 2))
+    weights = jnp.zeros((6, 5)).at[3].set(jnp.array([0.2, 0.3, 0.0, 0.0, 0.5]))
+    around = np.pad(x, ((1, 1), (0, 0), (1, 1), (0, 0)), constant_values=np.nan)
+    window = [around[i : i + 6, :, j : j + 6] for i in range(3) for j in range(3)]
+    expected = 0.3 * x + 0.5 * np.nanmean(window, axis=0)
+    np.testing.assert_allclose(cell_output(weights, x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [6, 7])
+def test_a_residual_block(side):
+    """Against the printed sum, by plain convolutions in NCHW."""
+    block = ResidualBlock(8, STYLE)
+    x = jax.random.normal(jax.random.key(0), (side, 4, side, 2))
+    variables = drawn(block.init(jax.random.key(1), x, True), jax.random.key(2))
+    y, _ = block.apply(variables, x, True, mutable="batch_stats")
+    params = variables["params"]
+
+    def conv(z, kernel, stride, pad):
+        numbers = ("NCHW", "HWIO", "NCHW")
+        return lax.conv_general_dilated(
+            z, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=numbers
+        )
+
+    def unit(z, name, stride):
+        z = conv(jnp.maximum(z, 0), params[name]["Conv_0"]["kernel"], stride, 1)
+        mean, var = z.mean((0, 2, 3), keepdims=True), z.var((0, 2, 3), keepdims=True)
+        return (z - mean) / jnp.sqrt(var + 1e-5)
+
+    z = x.transpose(3, 1, 0, 2)
+    long = unit(unit(z, "ReLUConvBN_0", 2), "ReLUConvBN_1", 1)
+    half = -(-side // 2)
+    pooled = np.zeros((2, 4, half, half), np.float32)
+    for i in range(half):
+        for j in range(half):
+            window = z[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+            pooled[:, :, i, j] = window.mean((2, 3))
+    short = conv(pooled, params["Conv_0"]["kernel"], 1, 0)
+    np.testing.assert_allclose(y.transpose(3, 1, 0, 2), long + short, atol=2e-5)
+
+
+def test_discretisation_keeps_every_edge_and_may_choose_none():
+    draws = np.random.default_rng(0)
+    for seed in range(5):
+        mix = {"cell": draws.dirichlet(np.ones(5), 6)}
+        cell = discretise(mix, SPACE)
+        chosen = [NASBENCH_201[column] for column in mix["cell"].argmax(1)]
+        assert cell == cell_of(*chosen)
+        hard = relax.discretised(SPACE)({"cell": jnp.asarray(mix["cell"])})
+        np.testing.assert_array_equal(hard["cell"], one_hot(cell, SPACE)["cell"])
+        again = Genotype.from_json(json.loads(json.dumps(cell.to_json())))
+        assert again == cell
+        drawn_cell = random_genotype(seed, SPACE)
+        assert [source for _, source in drawn_cell.cells["cell"]] == [0, 0, 1, 0, 1, 2]
+    most = relax.uniform_architecture(SPACE)(None, jax.random.key(0))["cell"]
+    assert (most.sum(1) == 1).all()
+    every = jax.vmap(lambda k: relax.uniform_architecture(SPACE)(None, k)["cell"])
+    share = every(jax.random.split(jax.random.key(1), 2000)).mean(0)
+    np.testing.assert_allclose(share, 0.2, atol=0.04)
+
+
+def test_what_does_not_fit_is_refused():
+    data = cell_of(*["none"] * 6).to_json()
+    data["cells"]["cell"][2][1] = 2
+    with pytest.raises(UserError, match=r"Node 2 .* reads from node 2"):
+        Genotype.from_json(data)
+    data["cells"]["cell"].pop()
+    with pytest.raises(UserError, match="needs 6: 1, 2, 3 for its 3 nodes"):
+        Genotype.from_json(data)
+
+
+def test_width_and_depth_leave_out_none():
+    skip, none = "skip_connect", "none"
+    full = cell_of(*[skip] * 6).cells["cell"]
+    assert (width(full, SPACE), depth(full, SPACE)) == (1 + 1 / 2 + 1 / 3, 3)
+    cut = cell_of(skip, skip, none, skip, none, none).cells["cell"]
+    assert (width(cut, SPACE), depth(cut, SPACE)) == (3, 1)
+    nothing = cell_of(*[none] * 6).cells["cell"]
+    assert (width(nothing, SPACE), depth(nothing, SPACE)) == (0, 0)
+
+
+def test_drawings(tmp_path):
+    lines = viz.text(cell_of(*NASBENCH_201, "skip_connect")).splitlines()
+    assert lines[0] == "Cell" and lines[1].startswith("  c(k-1) ── none")
+    assert lines[-1] == "  output: 3"
+    viz.draw(cell_of(*NASBENCH_201, "skip_connect"), tmp_path / "cell.png")
+    assert (tmp_path / "cell.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_every_algorithm_searches_here(algorithm):
+    """Traced, not compiled: shapes are kept, and the mix is that of the space."""
+    file = {"sanas": "sanas_darts2"}.get(algorithm, algorithm)
+    path = ROOT / "configs" / f"{file}.py"
+    config = runpy.run_path(str(path))["get_config"]("nasbench201-small")
+    macro = Macro.of(SPACE, 2, 3, "cifar")
+    problem = Problem(
+        space=SPACE,
+        model=nets.supernet(SPACE, macro, 3, "shift"),
+        image_shape=(8, 8, 3),
+        sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
+        rate=optim.cosine(0.05, 0.005, 3, 2),
+        steps_per_epoch=2,
+        epochs=3,
+        warmup_epochs=1,
+        base=config.base,
+        saliency=config.saliency,
+    )
+    search = ALGORITHMS[algorithm](problem, config.arch)
+    state = jax.eval_shape(search.init, jax.random.key(0))
+    batch = {
+        "image": jax.ShapeDtypeStruct((4, 8, 8, 3), jnp.float32),
+        "label": jax.ShapeDtypeStruct((4,), jnp.int32),
+        "key": jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 4)),
+    }
+    count = search.direction.inner_steps
+    stacked = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), batch
+    )
+    shapes = functools.partial(jax.tree.map, lambda leaf: (leaf.shape, leaf.dtype))
+    for after, _ in (
+        jax.eval_shape(search.weight_step, state, batch),
+        jax.eval_shape(search.arch_step, state, stacked, batch),
+    ):
+        assert shapes(after) == shapes(state)
+    assert jax.eval_shape(search.mix, state.arch)["cell"].shape == (6, 5)
