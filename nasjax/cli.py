@@ -49,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nasjax", description=_ABOUT)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    genotype = "a published name (see `nasjax list`), a JSON file or a run folder"
+    genotype = (
+        "a published name (see `nasjax list`), a JSON file, a run folder, or a string of "
+        "NAS-Bench-201"
+    )
 
     def add(name: str, run: Callable[[argparse.Namespace], str]) -> Any:
         about = (run.__doc__ or "").split("\n")[0]
@@ -218,7 +221,7 @@ def _show(arguments: argparse.Namespace) -> str:
     accuracies = (
         "test_accuracy", "reweighted_test_accuracy", "supernet_valid_accuracy"
     )  # fmt: skip
-    for name in (*accuracies, "params", "macs", "seconds"):
+    for name in (*accuracies, "true_accuracy", "params", "macs", "seconds"):
         if result.get(name) is not None:
             rows[name.replace("_", " ")] = _value(result[name])
     parts = [_table(f"{path}: {_state(folder)}", rows)]

@@ -180,11 +180,11 @@ def check(genotype: Genotype, space: CellSpace) -> None:
 
 
 def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genotype:
-    """A genotype by published name, JSON file, or run folder.
+    """A genotype by published name, JSON file, run folder, or NAS-Bench-201's string.
 
     Args:
-      name: a key of `nasjax.published.PUBLISHED` (case does not matter), a file, or
-        a folder that holds `genotype.json`.
+      name: a key of `nasjax.published.PUBLISHED` (case does not matter), a file, a
+        folder that holds `genotype.json`, or "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|".
       space: the space it must belong to; None: the known space that it names.
 
     Raises:
@@ -192,11 +192,15 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
     """
     from nasjax.published import PUBLISHED  # it is built of this module's Genotype
 
-    published = PUBLISHED.get(str(name).lower())
-    if published is not None:
+    known = PUBLISHED.get(str(name).lower())
+    if str(name).startswith("|"):
+        from nasjax.benchmarks.nasbench201 import from_string
+
+        known = from_string(str(name))
+    if known is not None:
         if space is not None:
-            check(published, space)
-        return published
+            check(known, space)
+        return known
     path = Path(name)
     if path.is_dir():
         path = path / "genotype.json"

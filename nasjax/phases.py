@@ -19,8 +19,8 @@ from nasjax.folder import RunFolder
 from nasjax.instruments import instruments
 from nasjax.keys import derive, per_example
 from nasjax.loop import Phase
-from nasjax.relax import Mix
 from nasjax.nets import Model
+from nasjax.relax import Mix
 from nasjax.retrain import Training
 from nasjax.search import Problem, Search
 

@@ -112,7 +112,9 @@ def closing(result: dict[str, Any], path: Path) -> str:
     if second is not None:
         accuracies.append(f"on images reweighted by their saliency: {second:.2%}")
     if result.get("true_accuracy"):
-        each = (f"{name} {value:.2%}" for name, value in result["true_accuracy"].items())
+        each = (
+            f"{name} {value:.2%}" for name, value in result["true_accuracy"].items()
+        )
         accuracies.append(f"true test accuracy, from the table: {', '.join(each)}")
     return "\n".join(
         [

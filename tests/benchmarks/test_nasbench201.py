@@ -98,7 +98,7 @@ def test_genotypes_of_other_spaces(function):
 
 
 def test_there_are_6466_classes_of_graphs():
-    """Dong and Yang, section 2.1, footnote: unique cells of the 15,625."""
+    """Dong and Yang's count of the cells that differ."""
     assert len({canonical(genotype) for genotype in architectures()}) == 6_466
 
 

@@ -16,8 +16,6 @@ from nasjax.errors import UserError
 from nasjax.genotype import one_hot
 from nasjax.spaces import SPACES
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 DATA = Path(os.environ.get("NASJAX_DATA", SHARED)) / "nasbench201" / "nasbench201.csv"
 
@@ -26,8 +24,16 @@ SUM = sum(np.ix_(*[6 * np.arange(4.0)] * 5))  # [4] * 5, at most 90
 EVALUATIONS = 131  # no multiple of what an update takes, and more than a population
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quickest():
+    """Compiling is all the time there is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(testbed, "_QUICK", {"xla_backend_optimization_level": 0})
+        yield
+
+
 @pytest.fixture(scope="module")
-def traces(compiled_quickly):
+def traces():
     return testbed.trace(SUM, METHODS, seeds=8, evaluations=EVALUATIONS)
 
 
