@@ -117,6 +117,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     about = "folder to write compare.md, compare.json and compare.png into"
     compare.add_argument("-o", "--output", metavar="FOLDER", help=about)
+
+    testbed = add("testbed", _testbed)
+    about = "CSV file of NAS-Bench-201's accuracies, see nasjax.benchmarks.tabular"
+    testbed.add_argument("table", metavar="TABLE", help=about)
+    for flag, default, about in (
+        ("--seeds", 100, "runs of each method"),
+        ("--evaluations", 1000, "architectures that a run may look up"),
+    ):
+        about += f" (default: {default})"
+        testbed.add_argument(
+            flag, type=_positive, default=default, metavar="N", help=about
+        )
+    for flag, default, about in (
+        ("--signal", "cifar10_valid_12ep", "column that the searches see"),
+        ("--report", "cifar10_test_200ep", "column that they are judged by"),
+    ):
+        about += f" (default: {default})"
+        testbed.add_argument(flag, default=default, metavar="COLUMN", help=about)
+    about = "folder to write testbed.md, testbed.json and testbed.png into"
+    testbed.add_argument("-o", "--output", metavar="FOLDER", help=about)
     return parser
 
 
@@ -244,6 +264,14 @@ def _compare(arguments: argparse.Namespace) -> str:
 
     a = arguments
     return comparison.study(a.runs, a.baseline, a.metric, a.output)
+
+
+def _testbed(arguments: argparse.Namespace) -> str:
+    """Compare search algorithms on a table of accuracies alone, over many seeds."""
+    from nasjax.benchmarks import testbed
+
+    a = arguments
+    return testbed.study(a.table, a.seeds, a.evaluations, a.signal, a.report, a.output)
 
 
 def _state(folder: Any) -> str:

@@ -25,7 +25,9 @@ DOCUMENTS = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff",
     "docs/hypergradients.md",
     "docs/collapse.md",
+    "docs/nasbench201.md",
     "docs/saliency.md",
+    "docs/sweeps.md",
     "docs/zarts.md",
 )  # fmt: skip
 

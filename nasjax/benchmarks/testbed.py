@@ -111,7 +111,7 @@ def study(
     with compiled_programs("auto"):
         traces = trace(seen, METHODS, seeds, evaluations)
     found = {
-        "table": str(path), "signal": signal, "report": report,
+        "table": Path(path).name, "signal": signal, "report": report,
         "seeds": seeds, "evaluations": evaluations,
         "seconds": time.perf_counter() - start,
         "best_signal": seen.max(),
