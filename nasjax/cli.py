@@ -10,10 +10,7 @@ import argparse
 import io
 import json
 import sys
-import textwrap
-import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nasjax.errors import UserError, unknown
@@ -129,12 +126,12 @@ def _parser() -> argparse.ArgumentParser:
         testbed.add_argument(
             flag, type=_positive, default=default, metavar="N", help=about
         )
-    for flag, default, about in (
+    for flag, column, about in (
         ("--signal", "cifar10_valid_12ep", "column that the searches see"),
         ("--report", "cifar10_test_200ep", "column that they are judged by"),
     ):
-        about += f" (default: {default})"
-        testbed.add_argument(flag, default=default, metavar="COLUMN", help=about)
+        about += f" (default: {column})"
+        testbed.add_argument(flag, default=column, metavar="COLUMN", help=about)
     about = "folder to write testbed.md, testbed.json and testbed.png into"
     testbed.add_argument("-o", "--output", metavar="FOLDER", help=about)
     return parser
@@ -157,6 +154,7 @@ def _list(_: argparse.Namespace) -> str:
     from nasjax.data.sources import EXTERNAL, SOURCES
     from nasjax.published import PUBLISHED
     from nasjax.search import ALGORITHMS
+    from nasjax.show import table, wrap
     from nasjax.spaces import SPACES
 
     builders = {name: getattr(b, "func", b) for name, b in ALGORITHMS.items()}
@@ -172,10 +170,10 @@ def _list(_: argparse.Namespace) -> str:
     cells = ", ".join(PUBLISHED)
     return "\n\n".join(
         (
-            _table("Algorithms", algorithms),
-            _table("Spaces", spaces),
-            "Published cells (in place of any GENOTYPE)\n" + _wrap(cells, "  "),
-            _table("Data sets", data),
+            table("Algorithms", algorithms),
+            table("Spaces", spaces),
+            "Published cells (in place of any GENOTYPE)\n" + wrap(cells, "  "),
+            table("Data sets", data),
         )
     )
 
@@ -213,41 +211,9 @@ def _draw(arguments: argparse.Namespace) -> str:
 
 def _show(arguments: argparse.Namespace) -> str:
     """Show the state of a run: progress, result, cells."""
-    from nasjax.folder import RunFolder, read_json
-    from nasjax.genotype import load
-    from nasjax.viz import text
+    from nasjax.show import show
 
-    path = Path(arguments.workdir)
-    if not path.is_dir():
-        raise UserError(f"There is no folder {path}; give the folder of a run.")
-    config = read_json(path / "config.json")
-    if config is None:
-        raise UserError(
-            f"{path} is not a run: it holds no config.json; give a folder that "
-            "`python -m nasjax.main` wrote."
-        )
-    manifest = read_json(path / "manifest.json") or {}
-    folder = RunFolder(path, manifest, None)  # reads only: takes no lock
-    result = folder.read_outcome("result") or {}
-    known = {**config, **manifest, **result}
-    rows: dict[str, str] = {}
-    for name in ("algorithm", "dataset", "seed", "device", "command"):
-        if name in known:
-            rows[name] = _value(known[name])
-    rows["started"] = f"{len(manifest.get('started', []))} times"
-    for line in folder.metrics():
-        if "phase" in line and "step" in line:
-            rows[line["phase"]] = _progress(line)  # the last line of a phase stays
-    accuracies = (
-        "test_accuracy", "reweighted_test_accuracy", "supernet_valid_accuracy"
-    )  # fmt: skip
-    for name in (*accuracies, "true_accuracy", "params", "macs", "seconds"):
-        if result.get(name) is not None:
-            rows[name.replace("_", " ")] = _value(result[name])
-    parts = [_table(f"{path}: {_state(folder)}", rows)]
-    if (path / "genotype.json").exists():
-        parts.append(text(load(path)))
-    return "\n\n".join(parts)
+    return show(arguments.workdir)
 
 
 def _saliency(arguments: argparse.Namespace) -> str:
@@ -272,49 +238,6 @@ def _testbed(arguments: argparse.Namespace) -> str:
 
     a = arguments
     return testbed.study(a.table, a.seeds, a.evaluations, a.signal, a.report, a.output)
-
-
-def _state(folder: Any) -> str:
-    if folder.finished:
-        return "finished"
-    age = time.time() - max(file.stat().st_mtime for file in folder.path.iterdir())
-    return (
-        f"not finished, last written {age:.0f} s ago; "
-        "the command that started it goes on with it"
-    )
-
-
-def _progress(line: Mapping[str, Any]) -> str:
-    skip = ("phase", "step", "epoch", "seconds")
-    epoch = f" (epoch {line['epoch']})" if "epoch" in line else ""
-    values = (f"{k} {_value(v)}" for k, v in line.items() if k not in skip)
-    return f"step {line['step']}{epoch}: {', '.join(values)}"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_value(v)}" for k, v in value.items())
-    if isinstance(value, list | tuple):
-        return " ".join(map(_value, value))
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if type(value) is int else str(value)
-
-
-def _table(title: str, rows: Mapping[str, Any]) -> str:
-    """A title and indented rows, of which the first line of each text is taken."""
-    width = max(map(len, rows), default=0)
-    lines = [title]
-    for name, value in rows.items():
-        first = str("" if value is None else value).strip().split("\n")[0]
-        lines.append(_wrap(first, f"  {name:<{width}}  "))
-    return "\n".join(lines)
-
-
-def _wrap(text: str, start: str) -> str:
-    indent = " " * len(start)
-    lines = textwrap.wrap(text, 88, initial_indent=start, subsequent_indent=indent)
-    return "\n".join(lines) or start.rstrip()
 
 
 if __name__ == "__main__":
