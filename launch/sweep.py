@@ -8,7 +8,7 @@ R-DARTS in its form with weight decay (Zela et al., ICLR 2020, arXiv 1909.09656)
 best of a grid:
 
     python -m launch.sweep --configs configs/darts_first.py:cifar10 --seeds 0 1 2 \\
-        --grid config.search.weight_decay=3e-4,9e-4,27e-4,81e-4 --into runs/rdarts \\
+        --grid config.search.weight_decay=3e-4,9e-4,27e-4,81e-4,243e-4 --into runs/rdarts \\
         -- --config.data.path=F.npz
 
 What follows `--` goes to every run. Seeds are the outermost loop, so that a sweep that

@@ -180,6 +180,11 @@ def space(given: ConfigDict) -> CellSpace:
             f"Space {name!r} keeps all of its edges, but config.space.edges is "
             f'{given.edges!r}; leave it "pruned".'
         )
+    if given.table and not given.share:
+        raise UserError(
+            f"config.space.table is {given.table!r}, whose architectures have one cell, "
+            "but every cell of the search is its own; leave config.space.share True."
+        )
     if given.table and name != "nasbench201":
         raise UserError(
             f"config.space.table is {given.table!r}, a table of NAS-Bench-201, but the "

@@ -64,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("genotype", nargs="?", metavar="GENOTYPE", help=genotype)
     which.add_argument("--supernet", metavar="SPACE", help="or a supernet's space")
     for flag, about in (
-        ("--channels", "width C of the first cell (default: 36; supernet: 16)"),
-        ("--cells", "number of cells (default: 20; supernet: 8)"),
+        ("--channels", "width C (default: 36; supernet, NAS-Bench-201: 16)"),
+        ("--cells", "their number (default: 20; supernet: 8; NAS-Bench-201: 15)"),
     ):
         count.add_argument(flag, type=_positive, metavar="N", help=about)
     for flag, default, about in (
@@ -188,8 +188,10 @@ def _count(arguments: argparse.Namespace) -> str:
     stem = a.stem or ("imagenet" if a.image_size >= IMAGENET_PIXELS else "cifar")
     rest = (a.classes, a.image_size, a.in_channels, stem)
     if a.supernet is None:
-        channels, cells = a.channels or 36, a.cells or 20
-        counts = count_genotype(load(a.genotype), channels, cells, *rest, a.auxiliary)
+        genotype = load(a.genotype)
+        usual = (16, 15) if genotype.space == "nasbench201" else (36, 20)
+        channels, cells = a.channels or usual[0], a.cells or usual[1]
+        counts = count_genotype(genotype, channels, cells, *rest, a.auxiliary)
     elif a.supernet not in SPACES:
         raise unknown("space", a.supernet, SPACES)
     elif a.auxiliary:

@@ -46,7 +46,7 @@ def plot_alpha(
     Raises:
       UserError: another ending, or the file cannot be written.
     """
-    if len(history) > len(TITLES):
+    if len(history) > 2:
         save(_means(history, steps, operations), path)
         return
     every = [edge for own in edges.values() for edge in own]

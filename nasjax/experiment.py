@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from nasjax import checks, nets, parallel, report, rollback
-from nasjax.benchmarks.tabular import Table
+from nasjax.benchmarks.tabular import DATASETS, Table
 from nasjax.compiling import compiled_programs
 from nasjax.data import augment as augmentation
 from nasjax.data import sources, splits
@@ -24,7 +24,7 @@ from nasjax.data.augment import Augment
 from nasjax.defaults import HOW
 from nasjax.errors import UserError
 from nasjax.folder import RunFolder
-from nasjax.genotype import Genotype, discretise, random_genotype
+from nasjax.genotype import Genotype, random_genotype
 from nasjax.keys import derive
 from nasjax.loop import run_phase, signals
 from nasjax.nets import Model
@@ -94,11 +94,10 @@ class Experiment(NamedTuple):
         steps = self.retrain_steps // settings.epochs
         return training(model, self.image_shape, settings, steps, axis)
 
-    def truth(self, genotype: Genotype) -> dict[str, float] | None:
-        """Its accuracies in the table, as fractions, by data set."""
-        if self.table is None:
-            return None
-        return {name: a / 100 for name, a in self.table.accuracy(genotype).items()}
+    def truth(self, genotype: Genotype) -> dict[str, float]:
+        """Its accuracies in the table, as fractions, by data set; empty without one."""
+        known = self.table.accuracy(genotype) if self.table else {}
+        return {name: accuracy / 100 for name, accuracy in known.items()}
 
     @property
     def retrain_steps(self) -> int:
@@ -123,7 +122,11 @@ def build(config: ConfigDict) -> Experiment:
     )
     data = splits.split(train, test, config.data.fractions, config.data.split_seed)
     where = parallel.devices(config.devices)
-    table = Table.read(config.space.table) if config.space.table else None
+    table = None
+    if config.space.table:
+        table = Table.read(config.space.table)
+        for column in DATASETS.values():
+            table.grid(column)  # refuses one that lacks an architecture
     checks.sizes(config, space, data, len(where))
 
     known = np.concatenate([data.weights.image, data.arch.image])
@@ -267,7 +270,7 @@ def _run(
             "test_accuracy": accuracy.get("retrain"),
             "random_test_accuracy": accuracy.get("retrain_random"),
             "reweighted_test_accuracy": accuracy.get("reweighted"),
-            "true_accuracy": experiment.truth(genotype),
+            "true_accuracy": experiment.truth(genotype) or None,
             **count,
             "supernet_valid_accuracy": searched[-1].evaluation["valid_accuracy"],
             "stops": [stop._asdict() for stage in searched for stop in stage.stops],
@@ -287,22 +290,20 @@ def _run(
 
 def _search(experiment: Experiment, key, folder: RunFolder, progress: Progress):
     """The genotype, and what all stages came to."""
-    data, previous, searched = experiment.data, None, []
-    most_skips = experiment.config.collapse.most_skips
-
-    def truth(mix):
-        if experiment.table is None:
-            return {}
-        known = experiment.truth(discretise(mix, experiment.space, most_skips)) or {}
-        return {f"true_{name}": accuracy for name, accuracy in known.items()}
-
+    data, previous = experiment.data, None
+    searched: list[rollback.Searched] = []
     for stage in experiment.stages:
+        before = sum(each.gradients for each in searched)
 
-        def phase_of(name: str, problem: Problem, search: Search, stage=stage):
+        def phase_of(
+            name: str, problem: Problem, search: Search, spent: float,
+            stage=stage, before=before,
+        ):  # fmt: skip
             return search_phase(
                 name, search, problem, data.weights, data.arch,
                 experiment.search_augment, experiment.config,
-                derive(key, stage.name), experiment.where, folder, truth,
+                derive(key, stage.name), experiment.where, folder,
+                experiment.truth, before + spent,
             )  # fmt: skip
 
         begin = functools.partial(stage.begin, previous)

@@ -364,6 +364,24 @@ def known_space(name: object) -> CellSpace:
     return own[0]._replace(primitives=union, lists=None)
 
 
+def space_of(genotype: Genotype) -> CellSpace:
+    """The known space of a genotype, whose operations may be others.
+
+    Raises:
+      UserError: there is none of that name, or its cells are of another shape.
+    """
+    space = known_space(genotype.space)
+    pairs = len(space.targets)
+    fits = all(len(own) == pairs for own in genotype.cells.values())
+    if not fits or genotype.concat != space.concat:
+        raise UserError(
+            f"The genotype's cells are not those of space {genotype.space!r}; give a "
+            "space of your own a name of its own and make it known: "
+            "nasjax.spaces.SPACES[space.name] = space."
+        )
+    return space
+
+
 def _check_pairs(name: str, pairs: object) -> None:
     """Refuses anything but a list of [operation name, node number] pairs."""
     if not isinstance(pairs, list | tuple):

@@ -12,7 +12,7 @@ from jax import Array, lax
 
 from nasjax import collapse
 from nasjax.data.augment import Augment, prepare
-from nasjax.genotype import discretise
+from nasjax.genotype import Genotype
 from nasjax.keys import derive
 from nasjax.nets import Model
 from nasjax.nets.operations import is_parametric
@@ -54,26 +54,30 @@ def evaluation(model: Model, augment: Augment, batch: int) -> Callable:
     return evaluate
 
 
-def mixing(mix: Mapping[str, np.ndarray], space: CellSpace) -> dict[str, float]:
+def mixing(
+    mix: Mapping[str, np.ndarray], genotype: Genotype, space: CellSpace
+) -> dict[str, float]:
     """Signals of a search, with those of its collapse, of every cell type.
 
     entropy (nats), skip and none: alpha's entropy and the mean weights over the edges.
     kept_skips, parameter_free: of the genotype at this moment, the share of skip
     connections among its operators, and of operators that learn nothing. width, depth:
     of its cells, see `nasjax.collapse`. Where every cell has its own alpha all are
-    means over the cells. A limit on skips is not applied here. Bi et al., arXiv
-    1910.11831, figures 1 and 8.
+    means over the cells. Bi et al., arXiv 1910.11831, figures 1 and 8.
 
     Args:
       mix: mixing weights [E, O] of every cell type.
+      genotype: what they are discretised to.
+      space: of both.
 
+    >>> from nasjax.genotype import discretise
     >>> from nasjax.spaces import darts
     >>> space = darts(("none", "skip_connect"))._replace(nodes=1, types=("normal",))
-    >>> signals = mixing({"normal": np.array([[0.5, 0.5], [0.5, 0.5]])}, space)
+    >>> mix = {"normal": np.array([[0.5, 0.5], [0.5, 0.5]])}
+    >>> signals = mixing(mix, discretise(mix, space), space)
     >>> [signals[f"{name}_normal"] for name in ("none", "kept_skips", "parameter_free")]
     [0.5, 1.0, 1.0]
     """
-    genotype = discretise(mix, space)
     free = {name for name in space.primitives if not is_parametric(name)}
     shared = set(space.types) <= {"normal", "reduce"}
     signals: dict[str, list[float]] = {}

@@ -16,11 +16,11 @@ from nasjax.compiling import compiler_options, side_by_side
 from nasjax.data.augment import Augment, epoch_indices, prepare, random_indices
 from nasjax.data.splits import Part
 from nasjax.folder import RunFolder
+from nasjax.genotype import Genotype, discretise
 from nasjax.instruments import instruments
 from nasjax.keys import derive, per_example
 from nasjax.loop import Phase
 from nasjax.nets import Model
-from nasjax.relax import Mix
 from nasjax.retrain import Training
 from nasjax.search import Problem, Search
 
@@ -41,11 +41,13 @@ def search_phase(
     key: Array,
     where: Sequence[jax.Device],
     folder: RunFolder,
-    truth: Callable[[Mix], dict[str, float]] = lambda mix: {},
+    truth: Callable[[Genotype], dict[str, float]] = lambda genotype: {},
+    spent: float = 0.0,
 ) -> Phase:
     """The search as a phase: alpha moves when it is due, then the weights.
 
-    truth: what is known of the architecture of mixing weights; logged, used by nothing.
+    truth: accuracies that are known of a genotype; logged, used by nothing.
+    spent: gradients that were evaluated before the phase.
     """
     batch, mode = config.search.batch, config.parallel
     data = {"weights": on_devices(weights, where), "arch": on_devices(arch, where)}
@@ -131,6 +133,7 @@ def search_phase(
     def evaluate(state):
         measured = programs["evaluate"](state, data["arch"])
         mix = jax.device_get(jax.jit(search.mix)(state.arch))
+        genotype = discretise(mix, space, config.collapse.most_skips)
         line = {
             "phase": name,
             "estimator": direction.name,
@@ -145,9 +148,9 @@ def search_phase(
         return {
             "valid_loss": float(measured["loss"]),
             "valid_accuracy": float(measured["accuracy"]),
-            "gradient_evaluations": search.gradients(int(state.step)),
-            **metrics.mixing(mix, space),
-            **truth(mix),
+            "gradient_evaluations": spent + search.gradients(int(state.step)),
+            **metrics.mixing(mix, genotype, space),
+            **{f"true_{name}": known for name, known in truth(genotype).items()},
             **price,
             **(programs["instruments"](state, data["arch"]) if due else {}),
         }

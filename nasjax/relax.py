@@ -147,8 +147,8 @@ def discretised(space: CellSpace) -> Relaxation:
 def uniform_architecture(space: CellSpace) -> Relaxation:
     """One-hot mixing weights of an architecture drawn uniformly; arch is not read.
 
-    Every node keeps `picks` distinct incoming edges, every kept edge one primitive
-    other than `none` (random search of the DARTS space).
+    Every node keeps `picks` distinct incoming edges, every kept edge one primitive that
+    a genotype may hold: in the DARTS space any but `none`.
     """
 
     def sample(kind: str, key: Array) -> Array:

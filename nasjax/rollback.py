@@ -55,7 +55,7 @@ class Searched(NamedTuple):
 def run(
     name: str,
     begin: Callable[[float], tuple[Problem, Search]],
-    phase_of: Callable[[str, Problem, Search], Phase],
+    phase_of: Callable[[str, Problem, Search, float], Phase],
     config,
     folder: RunFolder,
     progress: Progress,
@@ -65,7 +65,8 @@ def run(
     Args:
       name: of its first phase.
       begin: weight decay -> what to search on, and how.
-      phase_of: (name, problem, search) -> its phase.
+      phase_of: (name, problem, search, gradients evaluated before the first step, as if
+        this phase had begun there) -> its phase.
       config: the run's.
       folder: of the run.
       progress: told of every step and every stop.
@@ -81,7 +82,9 @@ def run(
     gradients = 0.0
     while True:
         problem, search = begin(decay)
-        phase = phase_of(own, problem, search)
+        begun = 0 if start is None else int(start.step)
+        gradients -= search.gradients(begun)
+        phase = phase_of(own, problem, search, gradients)
         if start is not None:
             begin_there = functools.partial(lambda state: state, start)
             phase = phase._replace(start=int(start.step), init=begin_there)
@@ -93,8 +96,7 @@ def run(
             phase, folder, progress, config.checkpoint_every, config.log_every
         )
         outcomes.append(outcome)
-        begun = 0 if start is None else int(start.step)
-        gradients += search.gradients(int(outcome.state.step)) - search.gradients(begun)
+        gradients += search.gradients(int(outcome.state.step))
         stop = _stop(phase, folder, earlier) if watched else None
         if stop is None:
             found = outcome.state, outcomes, stops, outcome.metrics, gradients

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nasjax.figures import TITLES, colour_of, new_figure, node_name, pretty, save
-from nasjax.genotype import Genotype, known_space
+from nasjax.genotype import Genotype, space_of
 from nasjax.spaces import CellSpace
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def text(genotype: Genotype) -> str:
 
 
 def _block(genotype: Genotype, name: str) -> list[str]:
-    pairs, space = genotype.cells[name], known_space(genotype.space)
+    pairs, space = genotype.cells[name], space_of(genotype)
     longest = max(len(op) for op, _ in pairs)
     lines = [TITLES.get(name, name)]
     for node, group in _nodes(genotype, name):
@@ -84,7 +84,7 @@ def draw(genotype: Genotype, path: str | os.PathLike[str]) -> None:
                 ylim=(bottom, top),
             )
             axes.axis("off")
-            _draw_cell(axes, cells[name], known_space(genotype.space))
+            _draw_cell(axes, cells[name], space_of(genotype))
             title = TITLES.get(name, name)
             axes.text(-0.25, top - 0.1, title, va="top", size=11, weight="bold")
     save(figure, path)
@@ -186,6 +186,6 @@ def _covered(spots: np.ndarray, points: np.ndarray, half: np.ndarray) -> np.ndar
 
 def _nodes(genotype: Genotype, name: str) -> list[tuple[int, tuple]]:
     """(node, its pairs) for every intermediate node of a cell."""
-    space = known_space(genotype.space)
+    space = space_of(genotype)
     both = list(zip(genotype.cells[name], space.targets, strict=True))
     return [(n, tuple(p for p, t in both if t == n)) for n in space.intermediate]

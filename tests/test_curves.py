@@ -101,6 +101,15 @@ def test_operations_by_edge(figures):
     np.testing.assert_allclose(normal.lines[0].get_ydata(), mean)
 
 
+def test_three_cells_of_their_own_are_drawn_by_their_means(figures):
+    own = SPACES["s2"].separate(3)
+    history = {kind: np.random.rand(3, 14, 2) for kind in own.types}
+    choices = {kind: own.choices(kind) for kind in own.types}
+    curves.plot_alpha(history, np.arange(3), choices, {}, "unused.png")
+    panels = [axes for axes in figures[0].axes if axes.lines]
+    assert len(panels) == 3
+
+
 def test_panels_without_a_point_are_left_out(figures):
     empty, some = (np.array([]),) * 2, (np.arange(3), np.ones(3))
     curves.plot_panels(

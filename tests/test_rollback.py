@@ -33,7 +33,9 @@ def config_for(remedy, decay=3e-4):
 def toy(jump, interrupt=None):
     """A search whose eigenvalue doubles at epoch `jump[weight decay]`, if it does."""
 
-    def phase_of(name, problem, search):
+    search = SimpleNamespace(gradients=lambda steps: 2.0 * steps)
+
+    def phase_of(name, problem, search, spent):
         decay = problem
 
         def step(state, index):
@@ -53,7 +55,7 @@ def toy(jump, interrupt=None):
             name, EPOCHS * STEPS, STEPS, init, step, lambda state: None, evaluate
         )
 
-    return (lambda decay: (decay, None)), phase_of
+    return (lambda decay: (decay, search)), phase_of
 
 
 def watched(tmp_path, remedy, jump, interrupt=None):
@@ -71,6 +73,7 @@ def test_early_stopping_returns_the_state_from_before_the_growth(tmp_path):
     assert int(found.state.step) == 21 * STEPS
     np.testing.assert_allclose(found.state.total, 21 * STEPS * 3e-4, rtol=1e-5)
     assert max(line["step"] for line in lines) == 33 * STEPS
+    assert found.gradients == 2 * 33 * STEPS
     # Kept: every measured state that may be returned, 12 epochs back, and no others.
     kept = sorted(
         int(path.name) // STEPS - 1 for path in (checkpoints / "search").iterdir()
@@ -97,6 +100,7 @@ def test_adaptation_goes_back_with_more_weight_decay_until_there_is_no_more(tmp_
     np.testing.assert_allclose(found.state.total, total, rtol=1e-5)
     assert int(found.state.step) == EPOCHS * STEPS
     assert [outcome.state.step for outcome in found.outcomes] == [99, 129, 150]
+    assert found.gradients == 2 * (99 + (129 - 63) + (150 - 93))
     followed = vitals.followed(lines)
     steps = [line["step"] for line in followed]
     assert steps == [STEPS * (epoch + 1) for epoch in range(EPOCHS)]
@@ -113,6 +117,7 @@ def test_a_killed_search_goes_on_as_it_would_have(tmp_path, where):
     found, lines, _ = watched(tmp_path, "adapt", JUMPS)
     whole, expected, _ = watched(tmp_path / "whole", "adapt", JUMPS)
     assert found.stops == whole.stops and found.state == whole.state
+    assert found.gradients == whole.gradients
     key = lambda line: (line["phase"], line["step"], line.get("eigenvalue"))
     assert [key(line) for line in lines] == [key(line) for line in expected]
 

@@ -228,13 +228,14 @@ def test_collapse_indicators():
     weights[:, DARTS_8.index("skip_connect")] = 0.5
     normal = weights.copy()
     normal[0] = np.eye(8)[DARTS_8.index("sep_conv_3x3")]
-    signals = metrics.mixing({"normal": normal, "reduce": weights}, space)
+    mix = {"normal": normal, "reduce": weights}
+    signals = metrics.mixing(mix, discretise(mix, space), space)
     assert signals["kept_skips_normal"] == 7 / 8 and signals["kept_skips_reduce"] == 1
     free = signals["parameter_free_normal"], signals["parameter_free_reduce"]
     assert free == (0.875, 1)
     np.testing.assert_allclose(signals["none_normal"], 0.5 * 13 / 14, atol=1e-4)
     own = {f"cell_{i}": weights for i in range(3)} | {"cell_3": normal}
-    means = metrics.mixing(own, space.separate(4))
+    means = metrics.mixing(own, discretise(own, four := space.separate(4)), four)
     names = "entropy skip none kept_skips parameter_free width depth"
     assert set(means) == {f"{name}_cells" for name in names.split()}
     np.testing.assert_allclose(means["kept_skips_cells"], (3 + 7 / 8) / 4, atol=1e-4)

@@ -74,7 +74,7 @@ def test_the_log_and_the_result_carry_the_truth(table, tmp_path, capsys):
     assert [line["gradient_evaluations"] for line in judged] == [22, 66]
     assert result["params"] == json.loads(_counted(text, capsys))["params"]
     assert cli.main(["show", str(tmp_path / "run")]) == 0
-    assert "true" in capsys.readouterr().out
+    assert "true accuracy  " in capsys.readouterr().out
     assert not (tmp_path / "run" / "checkpoints" / "retrain").exists()
 
 
@@ -104,6 +104,7 @@ def test_strings_are_genotypes_of_the_command_line(capsys):
     ("fields", "words"),
     [
         ({"space.name": "s1"}, "a table of NAS-Bench-201, but"),
+        ({"space.share": False}, "leave config.space.share True"),
         ({"space.edges": "fixed"}, "keeps all of its edges"),
         ({"space.table": "nowhere.csv"}, "Cannot read the table nowhere.csv"),
         ({"retrain.reweighted": True}, "nothing is retrained"),

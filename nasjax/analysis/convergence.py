@@ -72,6 +72,11 @@ def architectures(
 def _study(arguments: argparse.Namespace) -> str:
     run = runs.load(arguments.run)
     made, config = run.experiment, run.experiment.config
+    if not config.retrain.epochs:
+        raise UserError(
+            f"The config of {run.folder.path} retrains nothing, so that no accuracy can "
+            "be compared; give a run whose retrain.epochs is above 0."
+        )
     lines = [
         line for line in run.folder.metrics()
         if line.get("step", 0) <= int(run.state.step)  # what was stopped went further

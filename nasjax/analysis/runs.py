@@ -141,6 +141,7 @@ def _experiment(folder: RunFolder) -> Experiment:
     try:
         # How the run was spread over devices is no part of what it found.
         config.update(devices=1, parallel="jit")
+        config.space.table = ""  # may be gone, and changes nothing
         return build(config)
     except UserError as error:
         raise UserError(f"{folder.path} cannot be rebuilt: {error}") from error

@@ -35,6 +35,8 @@ def value_of(result: Mapping[str, Any], metric: str) -> float | None:
     if metric.startswith("true_"):
         result = result.get("true_accuracy") or {}
         metric = metric.removeprefix("true_")
+    elif not metric.endswith("accuracy"):
+        return None
     value = result.get(metric)
     return value if isinstance(value, float) else None
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax.errors import UserError
-from nasjax.genotype import Genotype, known_space
+from nasjax.genotype import Genotype, space_of
 from nasjax.nets.network import Model, genotype_network, supernet
 from nasjax.nets.operations import OPERATIONS, Style
 from nasjax.spaces import CellSpace, Macro
@@ -57,7 +57,7 @@ def count_genotype(
     Raises:
       UserError: the image is too small for the reductions or the auxiliary head.
     """
-    macro = Macro.of(known_space(genotype.space), channels, cells, stem)
+    macro = Macro.of(space_of(genotype), channels, cells, stem)
     side = image_size if isinstance(image_size, int) else min(image_size)
     if auxiliary and macro.map_sizes(side)[2 * cells // 3] < 2:
         raise UserError(

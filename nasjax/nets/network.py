@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nasjax.errors import UserError, unknown
-from nasjax.genotype import Genotype, known_space
+from nasjax.genotype import Genotype, space_of
 from nasjax.keys import derive
 from nasjax.nets import lowering
 from nasjax.nets.cells import FixedCell, MixedCell, edge_function, runs
@@ -128,7 +128,7 @@ def genotype_network(
     Raises:
       UserError: the genotype is for another number of cells.
     """
-    space = known_space(genotype.space)
+    space = space_of(genotype)
 
     def cell(made: Cell, style: Style, name: str | None) -> nn.Module:
         return _layer(FixedCell, style)(made.body, space, made.plan, style, name=name)
@@ -229,9 +229,11 @@ class Network(nn.Module):
         x = lowering.to_map(images)
         s0, s1 = self._stem(x.astype(self.style.dtype or x.dtype), train)
         auxiliary, index = None, 0
-        alike, blocks = lambda c: (c.plan, c.body), self.macro.reduction == "block"
-        for _, cells in itertools.groupby(self.cells, alike):
-            group = list(cells)
+        blocks, head_at = self.macro.reduction == "block", 2 * self.macro.cells // 3
+        # Scanned together; a head looks at what leaves the last cell of a group.
+        alike = lambda at: (*at[1][:1], at[1].body, self.auxiliary and at[0] > head_at)
+        for _, cells in itertools.groupby(enumerate(self.cells), alike):
+            group = [cell for _, cell in cells]
             end = index + len(group)
             own = jax.tree.map(lambda leaf, a=index, b=end: leaf[a:b], draws)
             if blocks and index in self.macro.reductions:
@@ -240,7 +242,7 @@ class Network(nn.Module):
             s0 = s1 if blocks else s0
             s0, s1 = self._cells(group, index, s0, s1, mix, own, train)
             index = end
-            if self.auxiliary and train and index - 1 == 2 * self.macro.cells // 3:
+            if self.auxiliary and train and index - 1 == head_at:
                 head = AuxiliaryHead(self.classes, self.macro.stem, self.style)
                 auxiliary = head(s1, train)
         if blocks:

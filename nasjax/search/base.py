@@ -117,7 +117,10 @@ class Search(NamedTuple):
     further: tuple[Further, ...] = ()
 
     def gradients(self, steps: int) -> float:
-        """Evaluations of one batch's gradient in the first `steps` weight steps."""
+        """Evaluations of one batch's gradient in the first `steps` weight steps.
+
+        Without `collapse.penalty` and the measurements of `collapse.interval`.
+        """
         moves = self.cadence.times(steps) * self.direction.cost
         rest = sum(each.cadence.times(steps) * each.cost for each in self.further)
         return steps * self.weight_cost + moves + rest

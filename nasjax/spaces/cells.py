@@ -45,8 +45,8 @@ Edge = tuple[int, int]  # (source, target)
 class CellSpace(NamedTuple):
     """A cell space. Everything else (supernet, counts, genotype) follows from it.
 
-    One of your own becomes known to genotypes, networks and configs by
-    `SPACES[name] = space`.
+    One of your own has a name of its own, by which genotypes, networks and configs know
+    it: `SPACES[space.name] = space`.
 
     Attributes:
       name: what genotype files say under "space".

@@ -21,7 +21,7 @@ class CellPlan(NamedTuple):
       shrink: factors (s0, s1) by which each input's map is larger than the cell's
         first nodes: 2 where a reduction lies between (FactorizedReduce), else 1. Empty
         where a cell takes the output of the one before as it is.
-      inputs: channels of the inputs; they tell which cells are alike.
+      inputs: channels of the inputs, empty likewise; they tell which cells are alike.
     """
 
     type: str

@@ -143,7 +143,7 @@ def test_scanned_cells_are_the_cells_one_by_one(light):
     _, variables, images = light
 
     def cell(made, style, name=None):
-        return FixedCell(made.body, LIGHT.concat, 4, made.plan, style, name=name)
+        return FixedCell(made.body, SPACES["darts"], made.plan, style, name=name)
 
     cells = [Cell(p, p.type, LIGHT.cells[p.type], None) for p in MACRO.plan()]
     network = Network(MACRO, 3, tuple(cells), cell, FIXED, False)
@@ -333,7 +333,7 @@ def test_drop_path_spares_the_identity():
     s0 = jax.random.normal(KEY, (4, 8, 4, 2))
     for kind, kept in (("normal", True), ("reduce", False)):
         plan = CellPlan(kind, 2, (1, 1), (8, 8))
-        cell = FixedCell(pairs, (2, 3, 4, 5), 4, plan, FIXED)
+        cell = FixedCell(pairs, SPACES["darts"], plan, FIXED)
         variables = drawn(
             lambda key, x: cell.init(key, x, x, None, None, NO_DRAWS, True), s0
         )

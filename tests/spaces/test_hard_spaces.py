@@ -76,7 +76,7 @@ def test_programs_discretise_as_genotypes_do(name):
         sampled = uniform_architecture(space)(None, KEY)[kind]
         assert sampled.sum() == 8 and not sampled[~np.array(space.real(kind))].any()
     check(random_genotype(3, space), space)
-    assert mixing(mix, space)["entropy_normal"] > 0
+    assert mixing(mix, genotype, space)["entropy_normal"] > 0
 
 
 def test_an_operation_of_another_edge_is_refused():
