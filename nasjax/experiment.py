@@ -274,7 +274,7 @@ def _run(
             **count,
             "supernet_valid_accuracy": searched[-1].evaluation["valid_accuracy"],
             "stops": [stop._asdict() for stage in searched for stop in stage.stops],
-            "gradient_evaluations": sum(stage.gradients for stage in searched),
+            "gradient_evaluations": round(sum(each.gradients for each in searched), 3),
             "seconds": {
                 "compile": sum(o.seconds["compile"] for o in passed + retrained),
                 "search": sum(o.seconds["run"] for o in passed),

@@ -28,6 +28,7 @@ NAMES = {
     SKIPS: "share of skip connections kept",
     COST: "evaluations of a batch's gradient",
 }
+ERRORS = (0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.02)
 FAR = 10  # costs of searches this many times apart are drawn on a logarithmic axis
 
 
@@ -104,6 +105,9 @@ def draw(
 ) -> bool:
     """Draws means over seeds in bands of a standard deviation, one panel for each number.
 
+    Equal steps of a true accuracy's axis are equal ratios of errors: a cell that cannot
+    learn leaves room to tell the others apart.
+
     Args:
       found, metrics: as for `panels`.
       path: the picture to write; its ending says the format: .png, .svg or .pdf.
@@ -128,6 +132,8 @@ def draw(
         axes.set_ylabel(known, size=9)
         axes.tick_params(labelsize=8)
         clean(axes)
+        if name.startswith("true_"):
+            _by_error(axes)
     ends = [one.x[-1] for curves in made.values() for one in curves.values()]
     if x == COST and max(ends) > FAR * min(ends):
         grid[-1].set_xscale("log")
@@ -139,6 +145,19 @@ def draw(
     )  # fmt: skip
     save(figure, path)
     return True
+
+
+def _by_error(axes: Axes) -> None:
+    """Scales accuracies by the logarithm of the error, from 10 % to 99.9 %."""
+    low, high = axes.dataLim.y0 - 0.01, 1 - 0.9 * (1 - axes.dataLim.y1)
+    error = lambda accuracy: np.clip(1 - accuracy, 1e-3, None)
+    axes.set_yscale(
+        "function",
+        functions=(lambda y: -np.log10(error(y)), lambda z: 1 - 10.0**-z),
+    )
+    axes.set_ylim(max(low, 0), min(high, 0.999))
+    shown = [1 - e for e in ERRORS if low <= 1 - e <= high]
+    axes.set_yticks(shown, [f"{100 * each:.0f} %" for each in shown])
 
 
 def _line(axes: Axes, one: Curve, index: int) -> Any:
