@@ -42,6 +42,8 @@ def find(folders: Sequence[str]) -> tuple[list[str], list[str]]:
     left: list[str] = []
     for folder in folders:
         path = Path(folder).expanduser()
+        if path.suffix == ".log" and path.is_file():
+            continue  # lies beside a sweep's run, where a pattern such as runs/a-* finds it
         inner = sorted(config.parent for config in path.glob("*/config.json"))
         if (path / "config.json").exists() or not inner:
             chosen.append(folder)

@@ -38,12 +38,14 @@ class Curve(NamedTuple):
     Attributes:
       x: gradient evaluations or epochs, means over the seeds [T].
       mean: [T].
-      deviation: sample standard deviation over the seeds [T]; zeros for one seed.
+      low: of the worst seed at that epoch [T].
+      high: of the best [T].
     """
 
     x: np.ndarray
     mean: np.ndarray
-    deviation: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 def curve(own: Sequence[Run], name: str, x: str) -> Curve:
@@ -65,8 +67,8 @@ def curve(own: Sequence[Run], name: str, x: str) -> Curve:
     epochs = sorted(set.intersection(*map(set, each)))
     found = np.array([[points[e] for e in epochs] for points in each], float)
     found = found.reshape(len(each), len(epochs), 2)
-    deviation = found[..., 1].std(0, ddof=1) if len(own) > 1 else np.zeros(len(epochs))
-    return Curve(found[..., 0].mean(0), found[..., 1].mean(0), deviation)
+    values = found[..., 1]
+    return Curve(found[..., 0].mean(0), values.mean(0), values.min(0), values.max(0))
 
 
 def panels(
@@ -103,7 +105,7 @@ def draw(
     metrics: Sequence[str],
     path: str | os.PathLike[str],
 ) -> bool:
-    """Draws means over seeds in bands of a standard deviation, one panel for each number.
+    """Draws means over seeds in bands from the worst to the best, a panel to a number.
 
     Equal steps of a true accuracy's axis are equal ratios of errors: a cell that cannot
     learn leaves room to tell the others apart.
@@ -163,8 +165,7 @@ def _by_error(axes: Axes) -> None:
 def _line(axes: Axes, one: Curve, index: int) -> Any:
     colour = COLOURS[index % len(COLOURS)]
     dash = DASHES[index // len(COLOURS) % len(DASHES)]
-    below, above = one.mean - one.deviation, one.mean + one.deviation
-    axes.fill_between(one.x, below, above, color=colour, alpha=0.13, lw=0)
+    axes.fill_between(one.x, one.low, one.high, color=colour, alpha=0.08, lw=0)
     (line,) = axes.plot(one.x, one.mean, dash, color=colour, lw=1.5)
     axes.plot(one.x[-1], one.mean[-1], "o", color=colour, ms=4)  # where it ended
     return line
