@@ -231,7 +231,7 @@ class Network(nn.Module):
         auxiliary, index = None, 0
         blocks, head_at = self.macro.reduction == "block", 2 * self.macro.cells // 3
         # Scanned together; a head looks at what leaves the last cell of a group.
-        alike = lambda at: (*at[1][:1], at[1].body, self.auxiliary and at[0] > head_at)
+        alike = lambda at: (at[1].plan, at[1].body, self.auxiliary and at[0] > head_at)
         for _, cells in itertools.groupby(enumerate(self.cells), alike):
             group = [cell for _, cell in cells]
             end = index + len(group)
