@@ -8,6 +8,7 @@ those of `nasjax.benchmarks.methods`.
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Mapping
@@ -198,7 +199,7 @@ def _plot(found: Mapping[str, Any], path: Path) -> None:
     figure = figures.new_figure((13, 3.8), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     x = np.arange(1, found["evaluations"] + 1)
-    rows = zip(found["methods"].items(), _COLOURS, strict=True)
+    rows = zip(found["methods"].items(), itertools.cycle(_COLOURS), strict=False)
     for place, ((name, own), colour) in enumerate(rows):
         gap = found["best_signal"] - own["signal_mean"]
         left.plot(x, gap, color=colour, lw=1.5, label=name)
