@@ -193,7 +193,7 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
     from nasjax.published import PUBLISHED  # it is built of this module's Genotype
 
     known = PUBLISHED.get(str(name).lower())
-    if str(name).startswith("|"):
+    if str(name).startswith("|"):  # built of this module's Genotype, too
         from nasjax.benchmarks.nasbench201 import from_string
 
         known = from_string(str(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -157,6 +158,22 @@ def writable(path: Path, endings: Sequence[str]) -> None:
             f"Cannot write {path}: there is no folder {path.absolute().parent}; make "
             "it, or give another file."
         )
+
+
+def folder(given: str | os.PathLike[str]) -> Path:
+    """The folder that -o names; it is made if it is not there.
+
+    Raises:
+      UserError: it cannot be made.
+    """
+    path = Path(given).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"Cannot make the folder {path}: {error.strerror}; give another one with -o."
+        ) from None
+    return path
 
 
 def write(path: Path, value: Mapping[str, Any]) -> None:

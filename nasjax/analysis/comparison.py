@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from nasjax import compare
 from nasjax.analysis import anytime, commands
-from nasjax.errors import UserError
 from nasjax.folder import write_text
 
 COST = {
@@ -59,14 +57,7 @@ def study(
     text = markdown(report)
     if output is None:
         return text
-    folder = Path(output).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"Cannot make the folder {folder}: {error.strerror}; give another one with "
-            "-o."
-        ) from None
+    folder = commands.folder(output)
     commands.write(folder / "compare.json", report)
     names = next(iter(report["sets"].values()))["metrics"]
     drawn = anytime.draw(found, [*names], folder / "compare.png")

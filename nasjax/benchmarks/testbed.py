@@ -107,7 +107,7 @@ def study(
             raise UserError(f"There are {value} {name}; give --{name} 1 or more.")
     table = Table.read(path)
     seen, worth = table.grid(signal), table.grid(report).ravel()
-    folder = None if output is None else _make(Path(output).expanduser())
+    folder = None if output is None else commands.folder(output)
     start = time.perf_counter()
     with compiled_programs("auto"):
         traces = trace(seen, METHODS, seeds, evaluations)
@@ -129,17 +129,6 @@ def study(
     _plot(found, folder / "testbed.png")
     files = [str(folder / f"testbed.{ending}") for ending in ("md", "json", "png")]
     return f"{text}\n\nwritten: {', '.join(files)}"
-
-
-def _make(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"Cannot make the folder {folder}: {error.strerror}; give another one with "
-            "-o."
-        ) from None
-    return folder
 
 
 def _summary(
