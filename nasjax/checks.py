@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-
 from ml_collections import ConfigDict
 
 from nasjax import saliency
@@ -192,8 +190,7 @@ def space(given: ConfigDict) -> CellSpace:
         )
     if name:
         return SPACES[name]
-    primitives: Iterable[str] = given.primitives
-    names = tuple(primitives)
+    names = tuple(given.primitives)
     for name in names:
         if name not in OPERATIONS:
             raise unknown("primitive", name, OPERATIONS)

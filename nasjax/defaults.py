@@ -254,8 +254,9 @@ def _nasbench201(config: ConfigDict, small: bool) -> None:
     )
     if small:
         config.data.pad, config.data.shrink = 2, 2
-        config.search.update(channels=8, cells=3, epochs=5, warmup_epochs=1, batch=32)
-        config.search.rate = 0.05
+        config.search.update(
+            channels=8, cells=3, epochs=5, warmup_epochs=1, batch=32, rate=0.05
+        )
 
 
 def _paper(config: ConfigDict, arg: str) -> None:
