@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+
 from ml_collections import ConfigDict
 
 from nasjax import saliency
