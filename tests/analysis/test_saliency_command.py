@@ -152,4 +152,4 @@ def test_the_command_draws_and_measures_two_runs(finished, tmp_path, capsys):
     assert cli.main(["saliency", first, "--images", "9999"]) == 2
     assert "There is no test image 9999 of digits" in capsys.readouterr().err
     assert cli.main(["compare", first, second]) == 0
-    assert "| sanas base=darts_second retrain.reweighted=" in capsys.readouterr().out
+    assert "| sanas retrain.reweighted=True |" in capsys.readouterr().out
