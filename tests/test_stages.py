@@ -91,7 +91,7 @@ def test_fewer_edges_are_the_full_supernet_with_the_others_at_zero(separate):
         kept[kind] = [edge for edges in nodes for edge in pick(edges)]
     few = full.keep(kept)
     images = jax.random.normal(KEY, (3, 8, 8, 1))
-    variables = nets.supernet(full, macro, 3, "shift").init(KEY, images)
+    variables = jax.jit(nets.supernet(full, macro, 3, "shift").init)(KEY, images)
     mix = {kind: jax.random.uniform(KEY, (14, 2)) for kind in full.types}
     rows = {k: np.array([full.edges.index(e) for e in few.edges_of(k)]) for k in kept}
 
@@ -148,10 +148,9 @@ def test_an_alpha_of_its_own_for_every_cell():
     images = jax.random.normal(KEY, (3, 8, 8, 1))
     shared = nets.supernet(SPACE, macro, 3, "shift")
     separate = nets.supernet(own, macro, 3, "shift")
-    variables = shared.init(KEY, images)
-    assert jax.tree.structure(variables) == jax.tree.structure(
-        separate.init(KEY, images)
-    )
+    variables = jax.jit(shared.init)(KEY, images)
+    alike = jax.eval_shape(separate.init, KEY, images)
+    assert jax.tree.structure(variables) == jax.tree.structure(alike)
     mix = {kind: jax.random.uniform(KEY, (14, 2)) for kind in SPACE.types}
     roles = [plan.type for plan in macro.plan()]
     spread = {f"cell_{i}": mix[role] for i, role in enumerate(roles)}
@@ -199,14 +198,14 @@ def test_stages_hand_on_what_they_found():
         ("edges", "edges"), ("search", "genotype"),
     ]  # fmt: skip
     problem, search = first.begin(None)
-    arch = search.init(KEY).arch
+    arch = jax.jit(search.init)(KEY).arch
     assert set(arch) == {"normal", "reduce", "normal_pairs", "reduce_pairs"}
     arch["normal_pairs"] = arch["normal_pairs"].at[2].set(9.0)  # of node 3: 0 and 2
     kept = first.finish(search, problem.space, arch)
     assert kept["normal"][2:4] == [[0, 3], [2, 3]]
     problem, search = second.begin(json.loads(json.dumps(kept)))
     assert problem.space.edges_of("normal")[2:4] == ((0, 3), (2, 3))
-    arch = search.init(KEY).arch
+    arch = jax.jit(search.init)(KEY).arch
     assert {kind: alpha.shape for kind, alpha in arch.items()} == {
         "normal": (8, 2), "reduce": (8, 2),
     }  # fmt: skip

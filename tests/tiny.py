@@ -1,6 +1,15 @@
-"""The smallest run that still goes through everything."""
+"""The smallest run, and the smallest supernet, that still go through everything."""
 
 from ml_collections import ConfigDict
+
+from nasjax.spaces import Macro
+
+
+class TwoCells(Macro):
+    """A normal cell, then a reduction: the fewest bodies with both alphas at work."""
+
+    reductions = (1,)
+
 
 PRIMITIVES = ("skip_connect", "max_pool_3x3")
 FIELDS = {

@@ -70,7 +70,13 @@ def test_every_published_cell_is_in_a_table():
     assert set(TABLE) == set(PUBLISHED) - hard and len(hard) == 24
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name != "darts_v2"))
+        for name in TABLE
+    ],
+)
 def test_published_cells(name):
     genotype = PUBLISHED[name]
     cifar = count_genotype(genotype, 36, 20, 10, 32)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import TwoCells
 
 from nasjax.errors import UserError
 from nasjax.genotype import Genotype
@@ -40,7 +41,9 @@ def random_mix():
 @pytest.mark.parametrize("remat", ["edge", "cell"])
 def test_what_is_computed_again_is_the_same(float64, remat):
     plain, again = (
-        gradients(supernet(SPACE, Macro(2, 3), 3, "shift", None, option), random_mix())
+        gradients(
+            supernet(SPACE, TwoCells(2, 2), 3, "shift", None, option), random_mix()
+        )
         for option in ("none", remat)
     )
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
@@ -61,12 +64,12 @@ def test_a_genotypes_network_can_be_computed_again_too(float64):
 @pytest.mark.parametrize("spelling", ["shift", "conv"])
 def test_bfloat16_maps_leave_weights_statistics_and_losses_float32(spelling):
     (loss, (logits, stats)), grads = gradients(
-        supernet(SPACE, Macro(4, 3), 3, spelling, dtype="bfloat16"), random_mix()
+        supernet(SPACE, TwoCells(4, 2), 3, spelling, dtype="bfloat16"), random_mix()
     )
     kept = jax.tree.leaves((loss, logits, stats, grads))
     assert {leaf.dtype for leaf in kept} == {jnp.dtype("float32")}
     (_, (expected, _)), exact = gradients(
-        supernet(SPACE, Macro(4, 3), 3, spelling), random_mix()
+        supernet(SPACE, TwoCells(4, 2), 3, spelling), random_mix()
     )
     spread = float(jnp.abs(expected).max())
     assert 1e-4 * spread < float(jnp.abs(logits - expected).max()) < 0.1 * spread

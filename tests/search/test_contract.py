@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import TwoCells
 
 from nasjax import nets, optim, parallel, phases
 from nasjax.data.augment import Augment
@@ -24,7 +25,7 @@ from nasjax.loop import run_phase
 from nasjax.progress import Progress
 from nasjax.saliency import Attack
 from nasjax.search import ALGORITHMS, Problem, SearchState
-from nasjax.spaces import Macro, darts
+from nasjax.spaces import darts
 from nasjax.stages import arch_settings
 
 # All tests share programs by algorithm: under xdist give `--dist loadfile`.
@@ -44,12 +45,6 @@ pytestmark = [
 STEPS, WARMUP, BATCH, CLASSES = 6, 2, 8, 3
 CONFIGS = Path(__file__).parents[2] / "configs"
 MODES = {"one": (1, "jit"), "jit": (4, "jit"), "pmap": (4, "pmap")}
-
-
-class TwoCells(Macro):
-    """A normal cell, then a reduction: the fewest bodies with both alphas at work."""
-
-    reductions = (1,)
 
 
 @functools.cache
@@ -95,7 +90,7 @@ class Case(NamedTuple):
 def case(name, mode):
     count, way = MODES[mode]
     where, axis = parallel.devices(count), parallel.axis_name(way)
-    space = darts(("skip_connect", "dil_conv_3x3"))
+    space = darts(("skip_connect", "nor_conv_1x1"))
     supernet = functools.partial(nets.supernet, space, TwoCells(2, 2), CLASSES, "shift")
     problem = Problem(
         space=space,

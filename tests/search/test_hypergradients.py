@@ -1,5 +1,6 @@
 """The gradient searches on a real supernet, in float64, against independent oracles."""
 
+import functools
 from types import SimpleNamespace
 
 import jax
@@ -7,24 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiny import TwoCells
 
 from nasjax import hypergrad, nets, optim
 from nasjax.search import ALGORITHMS, Problem
 from nasjax.search.losses import losses
-from nasjax.spaces import Macro, darts
+from nasjax.spaces import darts
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 ADAM = {"every": 1, "rate": 3e-4, "b1": 0.5, "b2": 0.999, "weight_decay": 1e-3}
-SPACE = darts(("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"))
+SPACE = darts(("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3"))
 
 
 def make(channels=4, **more):
-    """A problem of 3 cells on 8x8 images."""
+    """A problem of two cells on 8x8 images."""
     return Problem(
         space=SPACE,
         model=nets.supernet(
-            SPACE, Macro(channels, 3), 3, "shift", auxiliary="auxiliary" in more
+            SPACE, TwoCells(channels, 2), 3, "shift", auxiliary="auxiliary" in more
         ),
         image_shape=(8, 8, 1),
         sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-2, 1e-2 * clip),
@@ -61,7 +63,7 @@ def started(compiled_quickly):
         search = ALGORITHMS["darts_second"](
             problem, SimpleNamespace(finite_difference=False, **ADAM)
         )
-        state = search.init(jax.random.key(0))
+        state = jax.jit(search.init)(jax.random.key(0))
         wide = lambda leaf: (
             leaf.astype(jnp.float64)
             if jnp.issubdtype(leaf.dtype, jnp.floating)
@@ -208,33 +210,32 @@ def test_the_auxiliary_head_and_drop_path_are_in_the_training_loss():
     plain = make(2)
     problem = make(2, auxiliary=0.4)
     search = built("darts_first", problem)
-    state = search.init(jax.random.key(0))
+    state = jax.jit(search.init)(jax.random.key(0))
     batch = with_state(alone(batches(1)), state)
-    out, _ = problem.model.apply(
+    out, _ = jax.jit(functools.partial(problem.model.apply, train=True))(
         {"params": state.w, "batch_stats": state.batch_stats},
         search.mix(state.arch),
         batch["image"],
-        train=True,
     )
     entropy = lambda z: optax.softmax_cross_entropy_with_integer_labels(
         z, batch["label"]
     ).mean()
     supernet = losses(problem)
     np.testing.assert_allclose(
-        supernet.val(state.w, state.arch, batch), entropy(out.logits), rtol=1e-5
+        jax.jit(supernet.val)(state.w, state.arch, batch),
+        entropy(out.logits),
+        rtol=1e-5,
     )
     np.testing.assert_allclose(
-        supernet.train(state.w, state.arch, batch),
+        jax.jit(supernet.train)(state.w, state.arch, batch),
         entropy(out.logits) + 0.4 * entropy(out.auxiliary),
         rtol=1e-5,
     )
     dropping = plain._replace(drop_path=0.5)
-    state = built("darts_first", dropping).init(jax.random.key(0))
-    at = lambda rate: losses(dropping).train(
-        state.w, state.arch, with_state(alone(batches(1)), state) | {"drop_path": rate}
-    )
-    kept = losses(plain).train(
-        state.w, state.arch, with_state(alone(batches(1)), state)
-    )
+    state = jax.jit(built("darts_first", dropping).init)(jax.random.key(0))
+    batch = with_state(alone(batches(1)), state)
+    train = jax.jit(losses(dropping).train)
+    at = lambda rate: train(state.w, state.arch, batch | {"drop_path": rate})
+    kept = jax.jit(losses(plain).train)(state.w, state.arch, batch)
     np.testing.assert_allclose(at(0.0), kept, rtol=1e-5)
     assert abs(at(0.5) - kept) > 1e-3
