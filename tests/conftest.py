@@ -1,5 +1,5 @@
-"""What holds in every test: 4 emulated CPU devices, no implicit rank promotion,
-and warnings are errors (pyproject.toml).
+"""What holds in every test: 4 emulated CPU devices, programs that are compiled sooner
+than they could run, no implicit rank promotion, and warnings are errors (pyproject.toml).
 """
 
 import os
@@ -10,6 +10,7 @@ import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).parents[1]
@@ -27,16 +28,6 @@ def float64():
     """Double precision, for equations against closed forms."""
     with jax.enable_x64(True):
         yield
-
-
-@pytest.fixture(scope="module")
-def compiled_quickly():
-    """For programs that run a few times on small maps: compiling is all the time."""
-    name = "jax_disable_most_optimizations"
-    before = jax.config.read(name)
-    jax.config.update(name, True)
-    yield
-    jax.config.update(name, before)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 
 from nasjax import curvature
 
-pytestmark = pytest.mark.usefixtures("float64", "strict_dtypes", "compiled_quickly")
+pytestmark = pytest.mark.usefixtures("float64", "strict_dtypes")
 
 KEY = jax.random.key(0)
 DRAWS = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from nasjax.search import ALGORITHMS, Problem
 from nasjax.search.losses import accuracy, cross_entropy, losses
 from nasjax.spaces import Macro, darts
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_quickly")]
+pytestmark = pytest.mark.slow
 
 SPACE = darts(("skip_connect", "avg_pool_3x3", "dil_conv_3x3"))
 ADAM = SimpleNamespace(every=1, rate=3e-4, b1=0.5, b2=0.999, weight_decay=1e-3)
@@ -38,7 +38,7 @@ PART = {
 
 
 @pytest.fixture(scope="module")
-def searched(compiled_quickly):
+def searched():
     """(search, its state with an alpha that is not small, images and labels seen)."""
     search = ALGORITHMS["darts_first"](PROBLEM, ADAM)
     state = jax.jit(search.init)(jax.random.key(0))

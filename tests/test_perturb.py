@@ -10,7 +10,7 @@ import pytest
 
 from nasjax import perturb
 
-pytestmark = pytest.mark.usefixtures("float64", "strict_dtypes", "compiled_quickly")
+pytestmark = pytest.mark.usefixtures("float64", "strict_dtypes")
 
 SIGMAS = 5
 EPS = 0.3

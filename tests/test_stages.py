@@ -76,6 +76,7 @@ def test_fixed_edges_are_those_of_the_paper():
     assert all(fixed.edges_of(kind) == expected for kind in fixed.types)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("separate", [False, True])
 def test_fewer_edges_are_the_full_supernet_with_the_others_at_zero(separate):
     """The same logits, when the kept edges have the same weights."""
@@ -142,6 +143,7 @@ def test_fewer_edges_are_the_full_supernet_with_the_others_at_zero(separate):
     assert np.abs(plain - expected).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_an_alpha_of_its_own_for_every_cell():
     """The same values everywhere are the shared supernet; gradients add up to its own."""
     macro, own = Macro(2, 6), SPACE.separate(6)

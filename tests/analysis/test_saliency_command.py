@@ -20,8 +20,6 @@ from nasjax.keys import derive
 from nasjax.progress import Progress
 from nasjax.retrain import reweighting
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 def network(x):
     """Logits [B, 3]."""
@@ -79,7 +77,7 @@ def test_the_picture_shows_what_it_says(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, compiled_quickly):
+def finished(tmp_path_factory):
     """Two whole SANAS runs of two seeds; the first one with a reweighted network."""
     found = []
     for seed in (0, 1):

@@ -29,8 +29,6 @@ from nasjax.folder import RunFolder
 from nasjax.progress import Progress
 from nasjax.search.losses import losses
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 SMALL = ("--steps=2", "--images=32")
 
 
@@ -42,7 +40,7 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory, compiled_quickly):
+def searched(tmp_path_factory):
     """(folder, state) of a search that ends where it begins."""
     path = tmp_path_factory.mktemp("runs") / "searched"
     made = build(tiny())
@@ -56,7 +54,7 @@ def searched(tmp_path_factory, compiled_quickly):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, compiled_quickly):
+def finished(tmp_path_factory):
     """The folder of a whole run."""
     path = tmp_path_factory.mktemp("runs") / "finished"
     nasjax.run(tiny(), path, Progress(quiet=True))

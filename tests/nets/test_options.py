@@ -50,6 +50,7 @@ def test_what_is_computed_again_is_the_same(float64, remat):
     jax.tree.map(close, again, plain)
 
 
+@pytest.mark.slow
 def test_a_genotypes_network_can_be_computed_again_too(float64):
     pairs = (("dil_conv_3x3", 0), ("skip_connect", 1)) * 4
     genotype = Genotype("darts", dict.fromkeys(SPACE.types, pairs), (2, 3, 4, 5))
@@ -61,6 +62,7 @@ def test_a_genotypes_network_can_be_computed_again_too(float64):
     jax.tree.map(close, again, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", ["shift", "conv"])
 def test_bfloat16_maps_leave_weights_statistics_and_losses_float32(spelling):
     (loss, (logits, stats)), grads = gradients(

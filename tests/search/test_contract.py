@@ -30,17 +30,14 @@ from nasjax.stages import arch_settings
 
 # All tests share programs by algorithm: under xdist give `--dist loadfile`.
 FAST = ("darts_second", "random_search", "zarts_mgs")  # of every kind one
-pytestmark = [
-    pytest.mark.parametrize(
-        "algorithm",
-        [
-            pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
-            for name in sorted(ALGORITHMS)
-        ],
-        scope="module",
-    ),
-    pytest.mark.usefixtures("compiled_quickly"),
-]
+pytestmark = pytest.mark.parametrize(
+    "algorithm",
+    [
+        pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+        for name in sorted(ALGORITHMS)
+    ],
+    scope="module",
+)
 
 STEPS, WARMUP, BATCH, CLASSES = 6, 2, 8, 3
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -15,8 +15,6 @@ from nasjax.search import ALGORITHMS, Problem
 from nasjax.search.losses import losses
 from nasjax.spaces import darts
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 ADAM = {"every": 1, "rate": 3e-4, "b1": 0.5, "b2": 0.999, "weight_decay": 1e-3}
 SPACE = darts(("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3"))
 
@@ -56,7 +54,7 @@ def alone(tree):
 
 
 @pytest.fixture(scope="module")
-def started(compiled_quickly):
+def started():
     """A search after two weight steps, so that momentum and schedule are live."""
     with jax.enable_x64(True):
         problem = make()

@@ -18,7 +18,7 @@ ATTACK = Attack(7, 0.1, 0.03, (0.4,), (0.5,))
 
 
 @pytest.fixture(autouse=True)
-def precise(float64, compiled_quickly):
+def precise(float64):
     """All in double precision."""
 
 

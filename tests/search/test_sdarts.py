@@ -13,7 +13,7 @@ from nasjax.search import ALGORITHMS, BASES, Problem
 from nasjax.search.losses import losses
 from nasjax.spaces import Macro, darts
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_quickly")]
+pytestmark = pytest.mark.slow
 
 SPACE = darts(("skip_connect", "nor_conv_1x1"))
 ADAM = {"every": 1, "rate": 0.1, "b1": 0.5, "b2": 0.999, "weight_decay": 1e-3}

@@ -85,6 +85,7 @@ def test_an_operation_of_another_edge_is_refused():
         check(cell, SPACES["s1"])
 
 
+@pytest.mark.slow
 def test_every_choice_of_s1_reaches_the_loss():
     """Its cells by themselves are compared in tests/nets/test_network.py."""
     space, macro = SPACES["s1"], Macro(4, 3)
@@ -127,6 +128,7 @@ def test_noise_is_standard_normal_its_own_for_every_example_and_repeats():
     assert abs(jnp.vdot(y[..., 0], y[..., 1])) / y[..., 0].size < 0.1
 
 
+@pytest.mark.slow
 def test_a_supernet_of_s4_draws_noise_for_every_example_from_its_key():
     space, macro = SPACES["s4"], Macro(4, 3)
     model = supernet(space, macro, 3, spelling="shift")

@@ -7,7 +7,7 @@ import pytest
 
 from nasjax.zeroth import gld, minimise
 
-pytestmark = pytest.mark.usefixtures("float64", "compiled_quickly", "strict_dtypes")
+pytestmark = pytest.mark.usefixtures("float64", "strict_dtypes")
 
 X = {"a": np.array([[1.0, 2.0], [3.0, 4.0]]), "b": np.array([5.0, -1.0, 0.5])}
 

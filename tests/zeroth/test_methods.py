@@ -21,7 +21,6 @@ METHODS = {
 }
 X = {"a": np.array([[1.0, 2.0], [3.0, 4.0]]), "b": np.array([5.0, -1.0, 0.5])}
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 every = pytest.mark.parametrize("name", METHODS)
 
 

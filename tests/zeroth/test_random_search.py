@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from nasjax import hypergrad
 from nasjax.zeroth import gradient_estimate, lookahead, random_search
 
-pytestmark = pytest.mark.usefixtures("float64", "compiled_quickly")
+pytestmark = pytest.mark.usefixtures("float64")
 
 SIGMAS = 5
 DRAWS = 20_000
