@@ -295,9 +295,10 @@ def main(folder):
 def spawn(folder):
     root = str(Path(__file__).parents[1])
     paths = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    compiled_alike = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # as in conftest.py
     return subprocess.Popen(
         [sys.executable, "-W", "error", __file__, str(folder)],
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, **compiled_alike, "PYTHONPATH": paths},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
