@@ -1,5 +1,6 @@
-"""What holds in every test: 4 emulated CPU devices, programs that are compiled sooner
-than they could run, no implicit rank promotion, and warnings are errors (pyproject.toml).
+"""What holds in every test: 4 emulated CPU devices, programs compiled without most
+optimisations (compiling is nearly all of the time), no implicit rank promotion, and
+warnings are errors (pyproject.toml).
 """
 
 import os

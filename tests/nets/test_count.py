@@ -73,7 +73,7 @@ def test_every_published_cell_is_in_a_table():
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name != "darts_v2"))
+        pytest.param(name, marks=() if name == "darts_v2" else pytest.mark.slow)
         for name in TABLE
     ],
 )

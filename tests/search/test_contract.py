@@ -87,7 +87,7 @@ class Case(NamedTuple):
 def case(name, mode):
     count, way = MODES[mode]
     where, axis = parallel.devices(count), parallel.axis_name(way)
-    space = darts(("skip_connect", "nor_conv_1x1"))
+    space = darts(("skip_connect", "dil_conv_3x3"))
     supernet = functools.partial(nets.supernet, space, TwoCells(2, 2), CLASSES, "shift")
     problem = Problem(
         space=space,
