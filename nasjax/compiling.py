@@ -24,32 +24,42 @@ _QUICK = {"xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE"}
 
 
 @functools.cache
-def compiler_options() -> dict[str, str]:
+def compiler_options(level: int | None = None) -> dict[str, str]:
     """What to give jax.jit as `compiler_options`.
 
     On a CPU XLA's quick preset: a supernet's steps compile in two thirds of the time
     and memory and are no slower (docs/performance.md).
+
+    Args:
+      level: of LLVM's optimisation on a CPU, 0 to 3; None: XLA's default.
     """
     if jax.default_backend() != "cpu":
         return {}
+    options = _QUICK
+    if level is not None:
+        options = {**options, "xla_backend_optimization_level": str(level)}
     try:
-        jax.jit(lambda: 0, compiler_options=_QUICK)()
-    except jax.errors.JaxRuntimeError:  # an XLA without that option
+        jax.jit(lambda: 0, compiler_options=options)()
+    except jax.errors.JaxRuntimeError:  # an XLA without such an option
         return {}
-    return _QUICK
+    return options
 
 
-def side_by_side(lower: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+def side_by_side(
+    lower: Mapping[str, Callable[[], Any]], options: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Programs compiled at the same time.
 
     Args:
       lower: name -> a function that traces and lowers, as `jitted.lower` does. They are
         called one after the other, and XLA compiles without the GIL.
+      options: of the compiler; None: `compiler_options()`.
     """
+    if options is None:
+        options = compiler_options()
     with ThreadPoolExecutor() as pool:
         jobs = {
-            name: pool.submit(make().compile, compiler_options())
-            for name, make in lower.items()
+            name: pool.submit(make().compile, options) for name, make in lower.items()
         }
         compiled = {name: job.result() for name, job in jobs.items()}
     with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc alone has it
@@ -58,7 +68,7 @@ def side_by_side(lower: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def compiled_programs(setting: str) -> Iterator[Path | None]:
+def compiled_programs(setting: str, by_jax: bool = True) -> Iterator[Path | None]:
     """Keeps what is compiled inside in a folder; yields it, or None.
 
     With "auto" JAX's own setting (JAX_COMPILATION_CACHE_DIR) goes first: where there is
@@ -67,6 +77,8 @@ def compiled_programs(setting: str) -> Iterator[Path | None]:
     Args:
       setting: "auto" for a folder of this user and this kind of machine, "off", or a
         folder.
+      by_jax: JAX keeps it there. Otherwise the caller does, by `nasjax.programs`, and
+        JAX keeps nothing: on a CPU what it has loaded cannot be serialised again.
 
     Raises:
       UserError: that folder cannot be made.
@@ -76,7 +88,7 @@ def compiled_programs(setting: str) -> Iterator[Path | None]:
         return
     folder = None if setting == "off" else _folder(setting)
     ours = {
-        _FOLDER: folder and str(folder),
+        _FOLDER: str(folder) if folder and by_jax else None,
         "jax_persistent_cache_min_compile_time_secs": 0.1,
         "jax_persistent_cache_min_entry_size_bytes": -1,
         # Where each operation was traced is half of what would be written.

@@ -32,6 +32,27 @@ HOW = (
     "space.table",
 )
 
+# What compiled programs do not depend on, because it is no part of them or an argument.
+TRACED = (
+    "checkpoint_every",
+    "compile_cache",
+    "data.path",
+    "data.split_seed",
+    "data.test_path",
+    "log_every",
+    "retrain.baseline",
+    "retrain.epochs",
+    "retrain.rate",
+    "retrain.reweighted",
+    "retrain.weight_decay",
+    "search.epochs",
+    "search.rate",
+    "search.rate_min",
+    "search.weight_decay",
+    "seed",
+    "space.table",
+)
+
 
 def settings(arg: str | None = None) -> ConfigDict:
     """The shared settings.

@@ -21,14 +21,16 @@ from nasjax.compiling import compiled_programs
 from nasjax.data import augment as augmentation
 from nasjax.data import sources, splits
 from nasjax.data.augment import Augment
-from nasjax.defaults import HOW
+from nasjax.defaults import HOW, TRACED
 from nasjax.errors import UserError
 from nasjax.folder import RunFolder
 from nasjax.genotype import Genotype, random_genotype
 from nasjax.keys import derive
 from nasjax.loop import run_phase, signals
 from nasjax.nets import Model
+from nasjax.optim import Hyper
 from nasjax.phases import retrain_phase, search_phase, test_accuracy
+from nasjax.programs import NOTHING, Store, environment
 from nasjax.progress import Progress
 from nasjax.retrain import Training, reweighting, training
 from nasjax.saliency import Attack
@@ -171,6 +173,7 @@ def run(
     workdir: str | Path,
     progress: Progress | None = None,
     command: str | None = None,
+    code: str | None = None,
 ) -> dict[str, Any]:
     """Searches, discretises, retrains and tests; the same call again resumes.
 
@@ -179,6 +182,8 @@ def run(
       workdir: the run's folder; it is made if it is not there.
       progress: what shows it; plain lines on standard output by default.
       command: recorded in the manifest.
+      code: names the code that is running (`programs.code`). With it programs that were
+        compiled before are found again without tracing them.
 
     Returns:
       What `result.json` holds: "algorithm", "estimator", "seed", "dataset",
@@ -192,11 +197,15 @@ def run(
       UserError: bad input; nothing has been written or lost.
       nasjax.loop.Interrupted: a signal came; the checkpoint is written.
     """
-    return _run(build(config), workdir, progress or Progress(), command)
+    return _run(build(config), workdir, progress or Progress(), command, code)
 
 
 def _run(
-    experiment: Experiment, workdir: str | Path, progress: Progress, command: str | None
+    experiment: Experiment,
+    workdir: str | Path,
+    progress: Progress,
+    command: str | None,
+    code: str | None,
 ) -> dict[str, Any]:
     config = experiment.config
     manifest = {
@@ -213,9 +222,12 @@ def _run(
     resolved = config.to_dict()
     with (
         signals(),
-        compiled_programs(config.compile_cache),
+        compiled_programs(config.compile_cache, by_jax=code is None) as compiled,
         RunFolder.open(workdir, resolved, manifest, HOW) as folder,
     ):
+        store = NOTHING
+        if code and compiled:
+            store = _store(experiment, compiled / "executables").of(code)
         if folder.finished:
             result = folder.read_outcome("result") or {}
             progress.line(f"This run is finished; {folder.path} holds its result.")
@@ -224,7 +236,7 @@ def _run(
         for line in report.opening(experiment, folder.path):
             progress.line(line)
         key = jax.random.key(config.seed)
-        genotype, searched = _search(experiment, key, folder, progress)
+        genotype, searched = _search(experiment, key, folder, progress, store)
         candidates = {"retrain": genotype} if config.retrain.epochs else {}
         if config.retrain.baseline and candidates:
             random = random_genotype(config.seed, experiment.space)
@@ -232,7 +244,7 @@ def _run(
             candidates["retrain_random"] = random
         trained = {
             name: retrain(
-                experiment, name, cell, derive(key, "retrain"), folder, progress
+                experiment, name, cell, derive(key, "retrain"), folder, progress, store
             )
             for name, cell in candidates.items()
         }
@@ -244,7 +256,7 @@ def _run(
             first = trained["retrain"][1].state.variables
             model, outcome = trained["reweighted"] = retrain(
                 experiment, "reweighted", genotype, derive(key, "retrain reweighted"),
-                folder, progress, first,
+                folder, progress, store, first,
             )  # fmt: skip
             _, both = reweighting(model, experiment.attack, config.saliency.mode)
             variables = {**outcome.state.variables, "first": first}
@@ -288,25 +300,28 @@ def _run(
         return result
 
 
-def _search(experiment: Experiment, key, folder: RunFolder, progress: Progress):
+def _search(
+    experiment: Experiment, key, folder: RunFolder, progress: Progress, store: Store
+):
     """The genotype, and what all stages came to."""
     data, previous = experiment.data, None
     searched: list[rollback.Searched] = []
     for stage in experiment.stages:
         before = sum(each.gradients for each in searched)
 
+        begin = functools.partial(stage.begin, previous)
+
         def phase_of(
-            name: str, problem: Problem, search: Search, spent: float,
-            stage=stage, before=before,
+            name: str, hyper: Hyper, spent: float,
+            stage=stage, begin=begin, before=before,
         ):  # fmt: skip
             return search_phase(
-                name, search, problem, data.weights, data.arch,
+                name, begin, hyper, data.weights, data.arch,
                 experiment.search_augment, experiment.config,
                 derive(key, stage.name), experiment.where, folder,
-                experiment.truth, before + spent,
+                store.of(stage.name), experiment.truth, before + spent,
             )  # fmt: skip
 
-        begin = functools.partial(stage.begin, previous)
         found = rollback.run(
             stage.name, begin, phase_of, experiment.config, folder, progress
         )
@@ -332,6 +347,7 @@ def retrain(
     key,
     folder: RunFolder,
     progress: Progress,
+    store: Store = NOTHING,
     first: Any = None,
 ):
     """The trained network; with the variables `first`, on what that one reweights."""
@@ -350,10 +366,11 @@ def retrain(
         part,
         experiment.retrain_augment,
         settings.batch,
-        settings.epochs,
+        Hyper.of(settings),
         key,
         experiment.where,
         config.parallel,
+        store.of(genotype.to_json(), reweight is not None),
         first,
         reweight,
     )
@@ -361,3 +378,20 @@ def retrain(
         phase, folder, progress, config.checkpoint_every, config.log_every
     )
     return model, outcome
+
+
+def _store(experiment: Experiment, folder: Path) -> Store:
+    """Where compiled programs of this config and data are kept and found.
+
+    Fields that no program depends on, or that programs take as arguments, are left out.
+    """
+    config, price = experiment.config.to_dict(), experiment.problem.price
+    for part, field in (name.rpartition(".")[::2] for name in TRACED):
+        (config[part] if part else config).pop(field)
+    return Store(folder, environment(experiment.where)).of(
+        config,
+        len(experiment.data.classes),
+        experiment.search_augment,
+        experiment.retrain_augment,
+        price and price.costs,
+    )

@@ -43,6 +43,9 @@ class Phase(NamedTuple):
         evaluate: (state) -> metrics, floats; called when an epoch or the phase ends.
         estimator: how a search moves alpha; every line of the log says it.
         start: the step of the state that `init` gives; above 0 after a roll-back.
+        shapes: () -> shapes and dtypes of the state, where there is a quicker way to
+            them than tracing `init`.
+        place: the state of `init`, or a restored one -> itself on the devices.
         over: whether the phase ends before its last step; asked at the start, too.
         keeps: (step, newest step) -> whether the checkpoint of a step is kept beside
             the two newest. One is written where (step, step) is.
@@ -59,6 +62,12 @@ class Phase(NamedTuple):
     start: int = 0
     over: Callable[[], bool] = lambda: False
     keeps: Callable[[int, int], bool] = lambda step, newest: False
+    shapes: Callable[[], State] | None = None
+    place: Callable[[State], State] = lambda state: state
+
+    def abstract(self) -> State:
+        """Shapes and dtypes of the state."""
+        return self.shapes() if self.shapes else jax.eval_shape(self.init)
 
 
 class Outcome(NamedTuple):
@@ -208,11 +217,12 @@ class _Run:
         self.saved = self.checkpoints.latest()
         if self.saved is None:
             begun = time.perf_counter()
-            self.step, self.state = phase.start, jax.tree.map(_strong, phase.init())
+            initial = jax.tree.map(_strong, phase.init())
+            self.step, self.state = phase.start, phase.place(initial)
             self.compile_seconds = time.perf_counter() - begun
         else:
-            abstract = jax.eval_shape(phase.init)
-            self.step, self.state, meta = self.checkpoints.restore(abstract)
+            self.step, state, meta = self.checkpoints.restore(phase.abstract())
+            self.state = phase.place(state)
             self.evaluation = meta["evaluation"]
             self.compile_seconds = meta["seconds"]["compile"]
             self.run_seconds = meta["seconds"]["run"]

@@ -122,17 +122,16 @@ def _run(argv: list[str]) -> None:
     del argv
     from nasjax.experiment import run
     from nasjax.loop import Interrupted
+    from nasjax.programs import code
     from nasjax.progress import Progress
 
     config = _CONFIG.value
-    workdir = Path(
-        _WORKDIR.value
-        or default_workdir(config_flags.get_config_filename(FLAGS["config"]))
-    )
+    file = config_flags.get_config_filename(FLAGS["config"])
+    workdir = Path(_WORKDIR.value or default_workdir(file))
     command = shlex.join(["python", "-m", "nasjax.main", *sys.argv[1:]])
     try:
         with Progress(tensorboard=workdir / "tensorboard") as progress:
-            run(config, workdir, progress, command)
+            run(config, workdir, progress, command, code(file.partition(":")[0]))
     except UserError as error:
         _stop(str(error), 2)
     except Interrupted as stop:

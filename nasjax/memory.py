@@ -41,13 +41,13 @@ def available(device: jax.Device) -> int | None:
 
 
 def report(
-    phase: str, programs: Mapping[str, Any], where: Sequence[jax.Device], lower: str
+    phase: str, planned: Mapping[str, int], where: Sequence[jax.Device], lower: str
 ) -> str:
     """A sentence on the memory of a phase's programs.
 
     Args:
       phase: its name.
-      programs: name -> compiled program.
+      planned: name of each program -> bytes that it needs on a device.
       where: the devices; those of a CPU share one memory.
       lower: what to lower if it does not fit.
 
@@ -55,7 +55,7 @@ def report(
       UserError: the largest program needs more than there is.
     """
     shared = len(where) if where[0].platform == "cpu" else 1
-    sizes = {name: shared * needed(program) for name, program in programs.items()}
+    sizes = {name: shared * size for name, size in planned.items()}
     largest = max(sizes, key=sizes.__getitem__)
     there = available(where[0])
     if there is not None and sizes[largest] > there:

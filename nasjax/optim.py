@@ -8,12 +8,42 @@ Adam: weight decay is L2 added to the gradient, not decoupled.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import optax
 from jax import Array
 
 Schedule = Callable[[Array], Array]
+
+
+class Hyper(NamedTuple):
+    """The numbers of a training that its programs take as arguments.
+
+    They are what users change most; because they are traced, another value compiles
+    nothing.
+
+    Attributes:
+      epochs: of the training, an integer.
+      rate: learning rate of its first epoch.
+      rate_min: towards which it falls.
+      weight_decay: L2.
+    """
+
+    epochs: Any
+    rate: Any
+    rate_min: Any
+    weight_decay: Any
+
+    @classmethod
+    def of(cls, settings) -> Hyper:
+        """Those of the config's part `search` or `retrain`."""
+        least = settings.get("rate_min", 0.0)
+        return cls(settings.epochs, settings.rate, least, settings.weight_decay)
+
+    def arrays(self) -> Hyper:
+        """Scalars of fixed types, as programs take them."""
+        return Hyper(jnp.int32(self.epochs), *map(jnp.float32, self[1:]))
 
 
 def sgd(rate, momentum: float, weight_decay: float, clip: float = 0.0):
@@ -66,7 +96,7 @@ def linear(start: float, epochs: int, steps_per_epoch: int, warmup: int) -> Sche
     >>> [round(float(rate(e)), 4) for e in (0, 4, 5, 245, 249)]
     [0.1, 0.4918, 0.4898, 0.002, 0.0004]
     """
-    long = max(epochs - 5, 1)
+    long = jnp.maximum(epochs - 5, 1)
 
     def schedule(step: Array) -> Array:
         epoch = (jnp.asarray(step) // steps_per_epoch).astype(jnp.float32)

@@ -158,7 +158,7 @@ def project_simplex(mix: Any) -> Any:
     return jax.tree.map(rows, mix)
 
 
-def ramp(start: float, end: float, epochs: int) -> Callable:
+def ramp(start: float, end: float, epochs: int | Array) -> Callable:
     """epoch -> eps = start + (end - start) epoch / epochs, as in the released code.
 
     The paper: from 0.03 linearly to 0.3. With epochs counted from 0 the last one stays
@@ -170,7 +170,8 @@ def ramp(start: float, end: float, epochs: int) -> Callable:
     >>> [round(ramp(0.03, 0.3, 50)(epoch), 4) for epoch in (0, 25, 49)]
     [0.03, 0.165, 0.2946]
     """
-    inputs.count(epochs, "epochs")
+    if not isinstance(epochs, jax.Array):
+        inputs.count(epochs, "epochs")
     for value, name in ((start, "start"), (end, "end")):
         if not 0 <= value < float("inf"):
             raise ValueError(f"{name} is {value!r}; expected a finite eps, at least 0.")

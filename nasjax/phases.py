@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
 from nasjax import memory, metrics, parallel
-from nasjax.compiling import compiler_options, side_by_side
+from nasjax.compiling import compiler_options
 from nasjax.data.augment import Augment, epoch_indices, prepare, random_indices
 from nasjax.data.splits import Part
 from nasjax.folder import RunFolder
@@ -21,6 +21,8 @@ from nasjax.instruments import instruments
 from nasjax.keys import derive, per_example
 from nasjax.loop import Phase
 from nasjax.nets import Model
+from nasjax.optim import Hyper
+from nasjax.programs import NOTHING, Programs, Store
 from nasjax.retrain import Training
 from nasjax.search import Problem, Search
 
@@ -32,8 +34,8 @@ def on_devices(part: Part, where: Sequence[jax.Device]) -> dict[str, Array]:
 
 def search_phase(
     name: str,
-    search: Search,
-    problem: Problem,
+    build: Callable[[Hyper], tuple[Problem, Search]],
+    hyper: Hyper,
     weights: Part,
     arch: Part,
     augment: Augment,
@@ -41,52 +43,72 @@ def search_phase(
     key: Array,
     where: Sequence[jax.Device],
     folder: RunFolder,
+    store: Store = NOTHING,
     truth: Callable[[Genotype], dict[str, float]] = lambda genotype: {},
     spent: float = 0.0,
 ) -> Phase:
     """The search as a phase: alpha moves when it is due, then the weights.
 
+    build: what is searched on, and how, of numbers that may be traced.
+    store: of compiled programs of this code, config and data.
     truth: accuracies that are known of a genotype; logged, used by nothing.
     spent: gradients that were evaluated before the phase.
     """
+    problem, search = build(hyper)
     batch, mode = config.search.batch, config.parallel
-    data = {"weights": on_devices(weights, where), "arch": on_devices(arch, where)}
-    sizes = {half: part["label"].shape[0] for half, part in data.items()}
+    parts = {"weights": on_devices(weights, where), "arch": on_devices(arch, where)}
+    data = {**parts, "hyper": parallel.replicate(hyper.arrays(), where)}
+    sizes = {half: part["label"].shape[0] for half, part in parts.items()}
     space, direction = problem.space, search.direction
-    cut = functools.partial(cutout_probability, problem, config)
+
+    def cut(data, state):
+        epochs = data["hyper"].epochs
+        return cutout_probability(
+            config.search, state.step, problem.steps_per_epoch, epochs
+        )
 
     def weight_batch(data, state):
         order = derive(state.key, "order")
         index = epoch_indices(order, state.step, batch, sizes["weights"])
         draw_key = derive(state.key, "weight batch", state.step)
-        return (draw(data["weights"], index, draw_key, augment, cut(state.step)),)
+        drawn = draw(data["weights"], index, draw_key, augment, cut(data, state))
+        return drawn, data["hyper"]
 
     def arch_batches(data, state):
         def one(half: str, key: Array):
             index = random_indices(derive(key, "index"), batch, sizes[half])
-            return draw(data[half], index, key, augment, cut(state.step))
+            return draw(data[half], index, key, augment, cut(data, state))
 
         train_key = derive(state.key, "look-ahead batches", state.step)
         train_keys = jax.random.split(train_key, direction.inner_steps)
         val_key = derive(state.key, "validation batch", state.step)
         train = jax.vmap(lambda key: one(direction.inner_part, key))(train_keys)
-        return train, one("arch", val_key)
+        return train, one("arch", val_key), data["hyper"]
 
     def last_weight_batch(data, state):
         return weight_batch(data, state._replace(step=state.step - 1))
 
+    def program(step_of: Callable, batches: Callable, *axes: int | None):
+        """A step of the search that `build` makes of the traced numbers."""
+
+        def step(state, *made):
+            *batches, traced = made
+            return step_of(build(traced)[1])(state, *batches)
+
+        return parallel.data_parallel(step, batches, (*axes, None), where, mode)
+
     measure = metrics.evaluation(problem.model, augment, batch)
     interval = config.collapse.interval
-    programs = _Programs(
-        weight=parallel.data_parallel(
-            search.weight_step, weight_batch, (0,), where, mode
-        ),
-        arch=parallel.data_parallel(
-            search.arch_step,
+    further = {each.name: index for index, each in enumerate(search.further)}
+    programs = Programs(
+        store.of("search", space),
+        where,
+        init=jax.jit(search.init),
+        weight=program(lambda search: search.weight_step, weight_batch, 0),
+        arch=program(
+            lambda search: search.arch_step,
             arch_batches,
-            (None, None) if direction.whole_batches else (1, 0),
-            where,
-            mode,
+            *((None, None) if direction.whole_batches else (1, 0)),
         ),
         evaluate=jax.jit(
             lambda state, part: measure(
@@ -97,10 +119,12 @@ def search_phase(
         ),
         instruments=jax.jit(instruments(problem, search, augment, config.collapse)),
         **{
-            each.name: parallel.data_parallel(
-                each.step, last_weight_batch, (0,), where, mode
+            each: program(
+                lambda search, index=index: search.further[index].step,
+                last_weight_batch,
+                0,
             )
-            for each in search.further
+            for each, index in further.items()
         },
     )
     # Of this start's last step that is not due every time, for the log alone.
@@ -108,18 +132,19 @@ def search_phase(
 
     def compile(state) -> str:
         needed = {"weight": data, "arch": data, "evaluate": data["arch"]}
-        needed |= {each.name: data for each in search.further}
+        needed |= dict.fromkeys(further, data)
         if interval:
             needed["instruments"] = data["arch"]
-        programs.compile(**{name: (state, part) for name, part in needed.items()})
+        arguments = {name: (state, part) for name, part in needed.items()}
+        soon = "arch" if search.cadence.due(int(state.step)) else "weight"
+        planned = programs.compile(arguments, soon, compiler_options())
         lower = (
             "lower --config.search.batch, --config.search.channels, or where there is "
             "one --config.arch.chunk (1), or set --config.remat=cell."
         )
-        return memory.report(name, programs.compiled, where, lower)
+        return memory.report(name, planned, where, lower)
 
     def step(state, index: int):
-        state = parallel.replicate(state, where)  # a restored one is on one device
         if search.cadence.due(index):
             state, moved = programs["arch"](state, data)
             seen.update(moved)
@@ -159,11 +184,13 @@ def search_phase(
         name,
         problem.epochs * problem.steps_per_epoch,
         problem.steps_per_epoch,
-        lambda: parallel.replicate(jax.jit(search.init)(key), where),
+        lambda: programs.initial(key),
         step,
         compile,
         evaluate,
         direction.name,
+        shapes=lambda: programs.shapes("init", key),
+        place=lambda state: parallel.replicate(state, where),
     )
 
 
@@ -173,53 +200,62 @@ def retrain_phase(
     part: Part,
     augment: Augment,
     batch: int,
-    epochs: int,
+    hyper: Hyper,
     key: Array,
     where: Sequence[jax.Device],
     mode: str,
+    store: Store = NOTHING,
     first: Any = None,
     reweight: Callable | None = None,
 ) -> Phase:
     """Training of a genotype's network. Test data are not seen here.
 
     Args:
+      store: of compiled programs of this code, config, data and network.
       first: variables of another network that finds saliency.
       reweight: (first, images, keys) -> images, in the place of which it trains.
     """
-    data = {**on_devices(part, where), "first": parallel.replicate(first, where)}
-    n = data["label"].shape[0]
+    given = parallel.replicate({"first": first, "hyper": hyper.arrays()}, where)
+    data = {**on_devices(part, where), **given}
+    n = len(part.label)
 
     def train_batch(data, state):
         index = epoch_indices(derive(state.key, "order"), state.step, batch, n)
         draw_key = derive(state.key, "batch", state.step)
-        return draw(data, index, draw_key, augment), data["first"]
+        return draw(data, index, draw_key, augment), data["first"], data["hyper"]
 
-    def step(state, batch, first):
+    def step(state, batch, first, traced):
         if reweight:
             image = reweight(first, batch["image"], batch["key"])
             batch = {**batch, "image": image}
-        return training.step(state, batch)
+        return training.step(state, batch, traced)
 
-    programs = _Programs(
-        step=parallel.data_parallel(step, train_batch, (0, None), where, mode)
+    programs = Programs(
+        store,
+        where,
+        init=jax.jit(training.init),
+        step=parallel.data_parallel(step, train_batch, (0, None, None), where, mode),
     )
 
     def compile(state) -> str:
-        programs.compile(step=(state, data))
+        arguments = {"step": (state, data)}
+        planned = programs.compile(arguments, "step", compiler_options(level=1))
         lower = (
             "lower --config.retrain.batch or --config.retrain.channels, or set "
             "--config.remat=cell."
         )
-        return memory.report(name, programs.compiled, where, lower)
+        return memory.report(name, planned, where, lower)
 
     return Phase(
         name,
-        epochs * (n // batch),
+        hyper.epochs * (n // batch),
         n // batch,
-        lambda: parallel.replicate(jax.jit(training.init)(key), where),
-        lambda state, index: programs["step"](parallel.replicate(state, where), data),
+        lambda: programs.initial(key),
+        lambda state, index: programs["step"](state, data),
         compile,
         lambda state: {},
+        shapes=lambda: programs.shapes("init", key),
+        place=lambda state: parallel.replicate(state, where),
     )
 
 
@@ -235,11 +271,13 @@ def test_accuracy(
     return float(measured["accuracy"])
 
 
-def cutout_probability(problem: Problem, config: ConfigDict, step: Array) -> Any:
+def cutout_probability(
+    settings, step: Array, steps_per_epoch: int, epochs: int | Array
+) -> Any:
     """1, or with `search.cutout_ramp` from 0 in the first epoch to 1 in the last
     (R-DARTS, arXiv 1909.09656)."""
-    last = max(problem.epochs - 1, 1)
-    return step // problem.steps_per_epoch / last if config.search.cutout_ramp else 1.0
+    last = jnp.maximum(epochs - 1, 1)
+    return step // steps_per_epoch / last if settings.cutout_ramp else 1.0
 
 
 def draw(
@@ -253,22 +291,3 @@ def draw(
         "label": part["label"][index],
         "key": per_example(derive(key, "network"), size),
     }
-
-
-class _Programs:
-    """Jitted functions, compiled ahead of time and side by side."""
-
-    def __init__(self, **jitted: Any):
-        self._jitted = jitted
-        self.compiled: dict[str, Any] = {}
-
-    def compile(self, **arguments: tuple) -> None:
-        self.compiled = side_by_side(
-            {
-                name: functools.partial(self._jitted[name].lower, *args)
-                for name, args in arguments.items()
-            }
-        )
-
-    def __getitem__(self, name: str) -> Callable:
-        return self.compiled.get(name, self._jitted[name])

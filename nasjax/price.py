@@ -31,10 +31,12 @@ class Price(NamedTuple):
     Attributes:
       of: arch -> scalar, the price, in multiply-adds or in the table's unit.
       excess: arch -> scalar, what is added to the validation loss.
+      costs: what it adds up: of all architectures, and of every choice by cell type.
     """
 
     of: Callable
     excess: Callable
+    costs: tuple[float, Mapping[str, np.ndarray]]
 
 
 def price(
@@ -65,7 +67,7 @@ def price(
     def excess(arch):
         return weight * jnp.maximum(of(arch) / budget - 1, 0)
 
-    return Price(of, excess)
+    return Price(of, excess, (fixed, costs))
 
 
 def multiply_adds(

@@ -21,6 +21,7 @@ from jax import Array
 from nasjax import optim, parallel, saliency
 from nasjax.keys import derive, per_example
 from nasjax.nets import Model
+from nasjax.optim import Hyper
 from nasjax.saliency import Attack
 from nasjax.search.losses import accuracy, cross_entropy
 
@@ -41,7 +42,7 @@ class TrainState(NamedTuple):
 
 
 class Training(NamedTuple):
-    """init: key -> TrainState; step: (state, batch) -> (state, metrics). Pure."""
+    """init: key -> TrainState; step: (state, batch, hyper) -> (state, metrics). Pure."""
 
     init: Any
     step: Any
@@ -54,18 +55,26 @@ def training(
     steps_per_epoch: int,
     axis: str | None = None,
 ) -> Training:
-    """Ordinary training of a model; settings: the config's part `retrain`."""
-    epochs, warmup = settings.epochs, settings.warmup_epochs
-    if settings.schedule == "linear":
-        rate = optim.linear(settings.rate, epochs, steps_per_epoch, warmup)
-    else:
-        rate = optim.cosine(settings.rate, 0.0, epochs, steps_per_epoch)
-    optimizer = optim.sgd(rate, settings.momentum, settings.weight_decay, settings.clip)
+    """Ordinary training of a model.
+
+    settings: the config's part `retrain`; of its numbers those that a step is given count.
+    """
+
+    def optimizer(hyper: Hyper):
+        if settings.schedule == "linear":
+            warmup = settings.warmup_epochs
+            rate = optim.linear(hyper.rate, hyper.epochs, steps_per_epoch, warmup)
+        else:
+            rate = optim.cosine(
+                hyper.rate, hyper.rate_min, hyper.epochs, steps_per_epoch
+            )
+        return optim.sgd(rate, settings.momentum, hyper.weight_decay, settings.clip)
 
     def init(key: Array) -> TrainState:
         variables = model.init(derive(key, "weights"), jnp.zeros((1, *image_shape)))
         w, stats = variables["params"], variables["batch_stats"]
-        return TrainState(jnp.zeros((), jnp.int32), key, w, stats, optimizer.init(w))
+        opt = optimizer(Hyper.of(settings)).init(w)
+        return TrainState(jnp.zeros((), jnp.int32), key, w, stats, opt)
 
     def with_aux(w, drop_path, batch):
         variables = {"params": w, "batch_stats": batch["batch_stats"]}
@@ -82,13 +91,13 @@ def training(
 
     averaged = parallel.averaged(with_aux, axis)
 
-    def step(state: TrainState, batch):
+    def step(state: TrainState, batch, hyper: Hyper):
         epoch = state.step // steps_per_epoch
-        drop_path = settings.drop_path * epoch.astype(jnp.float32) / settings.epochs
+        drop_path = settings.drop_path * epoch.astype(jnp.float32) / hyper.epochs
         batch = {**batch, "batch_stats": state.batch_stats}
         descend = jax.value_and_grad(averaged, has_aux=True)
         (loss, (stats, hits)), grads = descend(state.w, drop_path, batch)
-        updates, opt = optimizer.update(grads, state.opt, state.w)
+        updates, opt = optimizer(hyper).update(grads, state.opt, state.w)
         w = optax.apply_updates(state.w, updates)
         state = state._replace(step=state.step + 1, w=w, batch_stats=stats, opt=opt)
         return state, {"loss": loss, "accuracy": hits}

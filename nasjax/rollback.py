@@ -15,14 +15,13 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-
 from nasjax import vitals
 from nasjax.checkpoint import Checkpoints
 from nasjax.collapse import DARTS_ES, Stop, adapt
 from nasjax.errors import UserError
 from nasjax.folder import RunFolder
 from nasjax.loop import Outcome, Phase, run_phase
+from nasjax.optim import Hyper
 from nasjax.progress import Progress
 from nasjax.search import Problem, Search, SearchState
 
@@ -54,8 +53,8 @@ class Searched(NamedTuple):
 
 def run(
     name: str,
-    begin: Callable[[float], tuple[Problem, Search]],
-    phase_of: Callable[[str, Problem, Search, float], Phase],
+    begin: Callable[[Hyper], tuple[Problem, Search]],
+    phase_of: Callable[[str, Hyper, float], Phase],
     config,
     folder: RunFolder,
     progress: Progress,
@@ -64,9 +63,9 @@ def run(
 
     Args:
       name: of its first phase.
-      begin: weight decay -> what to search on, and how.
-      phase_of: (name, problem, search, gradients evaluated before the first step, as if
-        this phase had begun there) -> its phase.
+      begin: numbers, among them the weight decay -> what to search on, and how.
+      phase_of: (name, numbers, gradients evaluated before the first step, as if this
+        phase had begun there) -> its phase.
       config: the run's.
       folder: of the run.
       progress: told of every step and every stop.
@@ -74,21 +73,21 @@ def run(
     Raises:
       UserError, Interrupted: as `run_phase`.
     """
-    remedy, decay = config.collapse.remedy, config.search.weight_decay
+    remedy, hyper = config.collapse.remedy, Hyper.of(config.search)
     own, start = name, None
     earlier: Series = {}
     outcomes: list[Outcome] = []
     stops: list[Stop] = []
     gradients = 0.0
     while True:
-        problem, search = begin(decay)
+        problem, search = begin(hyper)
         begun = 0 if start is None else int(start.step)
         gradients -= search.gradients(begun)
-        phase = phase_of(own, problem, search, gradients)
+        phase = phase_of(own, hyper, gradients)
         if start is not None:
             begin_there = functools.partial(lambda state: state, start)
             phase = phase._replace(start=int(start.step), init=begin_there)
-        heavier = adapt(decay) if remedy == "adapt" else None
+        heavier = adapt(hyper.weight_decay) if remedy == "adapt" else None
         watched = remedy == "stop" or heavier is not None
         if watched:
             phase = _watched(phase, folder, earlier, config.collapse)
@@ -115,7 +114,7 @@ def run(
         progress.line(f"{words}, from where it goes on with weight decay {heavier:g}")
         series = _series(folder, own, earlier)
         earlier = {e: value for e, value in series.items() if e <= stop.epoch_returned}
-        decay, own = heavier, _nth(name, len(stops))
+        hyper, own = hyper._replace(weight_decay=heavier), _nth(name, len(stops))
 
 
 def latest(folder: RunFolder, name: str, config) -> tuple[str, float]:
@@ -162,7 +161,7 @@ def _series(folder: RunFolder, phase: str, earlier: Series) -> Series:
 def _kept(folder: RunFolder, name: str, count: int, step: int, phase: Phase) -> Any:
     """(state, its evaluation) of a step, from the last of the first `count` phases that
     has it: what came before a roll-back is with the phase that was rolled back."""
-    abstract = jax.eval_shape(phase.init)
+    abstract = phase.abstract()
     for back in reversed(range(count)):
         checkpoints = Checkpoints(folder.path / "checkpoints" / _nth(name, back))
         if step in checkpoints.steps():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,8 +26,8 @@ class Stage(NamedTuple):
 
     Attributes:
       name: of its phase.
-      begin: (outcome of the stage before, or None; weight decay of w, or None for the
-        config's) -> (Problem, Search).
+      begin: (outcome of the stage before, or None; numbers, which may be traced, or
+        None for the config's) -> (Problem, Search).
       outcome: what its result is called: "genotype" for the last stage.
       finish: (Search, CellSpace, arch) -> that result, as JSON.
     """
@@ -57,12 +58,15 @@ def stages(
       attack: how saliency is found, in the normalisation of the search's images.
     """
 
-    def edge_search(previous, weight_decay=None):
+    # Counted once: within a trace it could not be.
+    costs = functools.cache(lambda on: _costs(config, on, data))
+
+    def edge_search(previous, hyper=None):
         del previous
         spread = config.search.alpha_spread
         problem = _problem(
             config, space, data, where, attack, relax.paired_edges(space),
-            relax.initial_pairs(space, spread), weight_decay,
+            relax.initial_pairs(space, spread), costs(space), hyper,
         )  # fmt: skip
         return problem, _algorithm(config, problem)
 
@@ -70,7 +74,7 @@ def stages(
         strongest = relax.strongest_pairs(arch, space)
         return {kind: [list(edge) for edge in own] for kind, own in strongest.items()}
 
-    def operator_search(previous, weight_decay=None):
+    def operator_search(previous, hyper=None):
         on = space
         if config.space.edges == "fixed":
             on = space.fixed()
@@ -82,7 +86,7 @@ def stages(
         spread = config.search.alpha_spread
         problem = _problem(
             config, on, data, where, attack, relax.softmax,
-            relax.initial_alpha(on, spread), weight_decay,
+            relax.initial_alpha(on, spread), costs(on), hyper,
         )  # fmt: skip
         return problem, _algorithm(config, problem)
 
@@ -115,10 +119,12 @@ def _problem(
     attack: Attack,
     relaxation: relax.Relaxation,
     init_arch: Callable,
-    weight_decay: float | None,
+    costs,
+    hyper: optim.Hyper | None,
 ) -> Problem:
     """What an algorithm searches on, as the config says."""
     settings = config.search
+    hyper = hyper or optim.Hyper.of(settings)
     steps = len(data.weights.label) // settings.batch
     image_shape = data.weights.image.shape[1:]
     macro = Macro.of_images(
@@ -138,7 +144,6 @@ def _problem(
         )
 
     axis = parallel.axis_name(config.parallel)
-    decay = settings.weight_decay if weight_decay is None else weight_decay
     problem = Problem(
         space=space,
         model=supernet(axis),
@@ -146,12 +151,12 @@ def _problem(
         sgd=lambda rate, clip=True: optim.sgd(
             rate,
             settings.momentum,
-            decay,
+            hyper.weight_decay,
             settings.clip if clip else 0.0,
         ),
-        rate=optim.cosine(settings.rate, settings.rate_min, settings.epochs, steps),
+        rate=optim.cosine(hyper.rate, hyper.rate_min, hyper.epochs, steps),
         steps_per_epoch=steps,
-        epochs=settings.epochs,
+        epochs=hyper.epochs,
         warmup_epochs=settings.warmup_epochs,
         axis=axis,
         relaxation=relaxation,
@@ -159,7 +164,7 @@ def _problem(
         drop_path=settings.drop_path,
         auxiliary=settings.auxiliary,
         candidates=parallel.over_candidates(where, config.parallel),
-        price=_price(config, space, data, relaxation),
+        price=_price(config, space, costs, relaxation),
         base=config.base,
         penalty=config.collapse.penalty,
         attack=attack,
@@ -170,8 +175,8 @@ def _problem(
     return problem._replace(whole=problem._replace(model=supernet(None), axis=None))
 
 
-def _price(config: ConfigDict, space: CellSpace, data: Splits, relaxation):
-    """What architectures cost in the network that is retrained, if that is asked for."""
+def _costs(config: ConfigDict, space: CellSpace, data: Splits):
+    """What choices cost in the network that is retrained, if that is asked for."""
     settings = arch_settings(config)
     if not settings.get("budget", 0.0):
         return None
@@ -179,11 +184,17 @@ def _price(config: ConfigDict, space: CellSpace, data: Splits, relaxation):
     retrain = config.retrain
     macro = Macro.of_images(space, retrain.channels, retrain.cells, image_shape)
     if settings.price == "macs":
-        made = pricing.multiply_adds(space, macro, len(data.classes), image_shape)
-    else:
-        made = pricing.table(space, macro, settings.price)
+        return pricing.multiply_adds(space, macro, len(data.classes), image_shape)
+    return pricing.table(space, macro, settings.price)
+
+
+def _price(config: ConfigDict, space: CellSpace, costs, relaxation):
+    """The price of architectures, if that is asked for."""
+    if costs is None:
+        return None
+    settings, (choices, fixed) = arch_settings(config), costs
     budget, weight = settings.budget, settings.budget_weight
-    return pricing.price(space, relaxation, *made, budget, weight)
+    return pricing.price(space, relaxation, choices, fixed, budget, weight)
 
 
 def _algorithm(config: ConfigDict, problem: Problem) -> Search:

@@ -1,21 +1,9 @@
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import pytest
 
 from nasjax import memory
 from nasjax.errors import UserError
-
-
-def planned(size):
-    plan = SimpleNamespace(
-        argument_size_in_bytes=size,
-        output_size_in_bytes=5,
-        alias_size_in_bytes=5,
-        temp_size_in_bytes=0,
-    )
-    return SimpleNamespace(memory_analysis=lambda: plan)
 
 
 def test_what_a_compiled_program_needs():
@@ -27,16 +15,16 @@ def test_what_a_compiled_program_needs():
 
 
 def test_the_report_names_every_step():
-    programs = {"weight": planned(2_000_000), "arch": planned(3_500_000_000)}
-    line = memory.report("search", programs, jax.devices()[:1], "")
+    planned = {"weight": 2_000_000, "arch": 3_500_000_000}
+    line = memory.report("search", planned, jax.devices()[:1], "")
     assert "weight 2 MB, arch 3.5 GB, of " in line
-    assert "arch 14.0 GB" in memory.report("search", programs, jax.devices()[:4], "")
+    assert "arch 14.0 GB" in memory.report("search", planned, jax.devices()[:4], "")
 
 
 def test_what_cannot_fit_is_refused():
-    programs = {"weight": planned(10), "arch": planned(10**15)}
+    planned = {"weight": 10, "arch": 10**15}
     with pytest.raises(UserError, match=r"its arch step needs 1000000\.0 GB .*; lower"):
-        memory.report("search", programs, jax.devices()[:1], "lower the batch.")
+        memory.report("search", planned, jax.devices()[:1], "lower the batch.")
 
 
 def test_this_machine_says_how_much_it_has():

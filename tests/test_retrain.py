@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from nasjax.genotype import Genotype
 from nasjax.keys import per_example
 from nasjax.nets import Model, Output, genotype_network
+from nasjax.optim import Hyper
 from nasjax.retrain import training
 from nasjax.spaces import Macro
 
@@ -52,12 +53,18 @@ def batch(size, side=2):
     }
 
 
+def stepper(train, settings):
+    """(state, batch) -> (state, metrics), compiled; the numbers are traced."""
+    step, hyper = jax.jit(train.step), Hyper.of(settings).arrays()
+    return lambda state, batch: step(state, batch, hyper)
+
+
 @pytest.mark.parametrize("auxiliary", [False, True])
 def test_the_first_step_by_hand(auxiliary):
     """Both losses are ln 2. d/dw CE((w, -w), 0) = -1 at 0; three times that, the other
     way and weighted by .4, for the second head."""
     train = training(toy(auxiliary), (2, 2, 1), SETTINGS, steps_per_epoch=2)
-    state, metrics = jax.jit(train.step)(train.init(jax.random.key(0)), batch(3))
+    state, metrics = stepper(train, SETTINGS)(train.init(jax.random.key(0)), batch(3))
     assert float(metrics["loss"]) == pytest.approx(
         (1.4 if auxiliary else 1) * np.log(2)
     )
@@ -70,7 +77,7 @@ def test_the_first_step_by_hand(auxiliary):
 def test_schedules_go_by_epoch():
     """Drop path 0, .05, .1, .15 and the rate's cosine, each for two steps."""
     train = training(toy(False), (2, 2, 1), SETTINGS, steps_per_epoch=2)
-    step, state = jax.jit(train.step), train.init(jax.random.key(0))
+    step, state = stepper(train, SETTINGS), train.init(jax.random.key(0))
     ramp, moves, slopes = [], [], []
     for _ in range(8):
         w = float(state.w["w"][0])
@@ -99,7 +106,7 @@ def test_a_network_learns():
     noise = jax.random.normal(jax.random.key(2), (8, 4, 4, 1))
     data["image"] = 0.1 * noise + data["label"][:, None, None, None]
     state = jax.jit(train.init)(jax.random.key(0))
-    step, losses = jax.jit(train.step), []
+    step, losses = stepper(train, SETTINGS), []
     for _ in range(60):
         state, metrics = step(state, data)
         losses.append(float(metrics["loss"]))
@@ -113,6 +120,6 @@ def test_smoothed_labels_and_warm_up_of_imagenet():
     imagenet = {"schedule": "linear", "warmup_epochs": 2, "label_smoothing": 0.1}
     settings.update(imagenet | {"epochs": 8})
     train = training(toy(False), (2, 2, 1), settings, steps_per_epoch=1)
-    state, metrics = jax.jit(train.step)(train.init(jax.random.key(0)), batch(3))
+    state, metrics = stepper(train, settings)(train.init(jax.random.key(0)), batch(3))
     assert float(metrics["loss"]) == pytest.approx(np.log(2))
     np.testing.assert_allclose(state.w["w"], 0.5 / 2 * 0.9, rtol=1e-6)

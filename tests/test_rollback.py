@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from nasjax import rollback, vitals
 from nasjax.collapse import Stop
@@ -24,7 +25,9 @@ class State(NamedTuple):
 def config_for(remedy, decay=3e-4):
     return SimpleNamespace(
         collapse=SimpleNamespace(remedy=remedy, interval=2),
-        search=SimpleNamespace(weight_decay=decay),
+        search=ConfigDict(
+            {"epochs": EPOCHS, "rate": 0.1, "rate_min": 0.0, "weight_decay": decay}
+        ),
         checkpoint_every=1000,
         log_every=1000,
     )
@@ -35,8 +38,8 @@ def toy(jump, interrupt=None):
 
     search = SimpleNamespace(gradients=lambda steps: 2.0 * steps)
 
-    def phase_of(name, problem, search, spent):
-        decay = problem
+    def phase_of(name, hyper, spent):
+        decay = hyper.weight_decay
 
         def step(state, index):
             assert int(state.step) == index
@@ -55,7 +58,7 @@ def toy(jump, interrupt=None):
             name, EPOCHS * STEPS, STEPS, init, step, lambda state: None, evaluate
         )
 
-    return (lambda decay: (decay, search)), phase_of
+    return (lambda hyper: (hyper, search)), phase_of
 
 
 def watched(tmp_path, remedy, jump, interrupt=None):

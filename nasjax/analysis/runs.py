@@ -20,6 +20,7 @@ from nasjax.folder import RunFolder, read_json
 from nasjax.genotype import Genotype
 from nasjax.keys import derive, per_example
 from nasjax.nets import Model
+from nasjax.optim import Hyper
 from nasjax.search import Problem, Search, SearchState
 from nasjax.search.base import with_state
 from nasjax.search.losses import losses
@@ -63,7 +64,8 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
     previous, newest = None, None
     for stage in experiment.stages:
         own, decay = rollback.latest(folder, stage.name, experiment.config)
-        problem, search = stage.begin(previous, decay)
+        hyper = Hyper.of(experiment.config.search)._replace(weight_decay=decay)
+        problem, search = stage.begin(previous, hyper)
         checkpoints = Checkpoints(folder.path / "checkpoints" / own)
         if checkpoints.latest() is None:
             break
@@ -190,7 +192,12 @@ def batches(run: Run, key: Array, steps: int, images: int) -> tuple[Any, Any]:
         batch = phases.draw(
             jax.tree.map(jnp.asarray, weights), index, own,
             run.experiment.search_augment,
-            phases.cutout_probability(run.problem, config, run.state.step),
+            phases.cutout_probability(
+                config.search,
+                run.state.step,
+                run.problem.steps_per_epoch,
+                run.problem.epochs,
+            ),
         )  # fmt: skip
         return with_state(run.problem, batch, run.state, derive(own, "mix"))
 

@@ -35,17 +35,17 @@ def _read_rule(nodes, index):
 
 
 def _add_rule(nodes, x, index):
-    total = lax.dynamic_index_in_dim(nodes, index, keepdims=False) + x
-    return [lax.dynamic_update_index_in_dim(nodes, total, index, 0)]
+    """Alone: on a CPU XLA would compute x, however long that takes, inside the update,
+    on one core and element by element."""
+
+    def added(nodes, x, index):
+        total = lax.dynamic_index_in_dim(nodes, index, keepdims=False) + x
+        return [lax.dynamic_update_index_in_dim(nodes, total, index, 0)]
+
+    return alone(added, nodes, x, index)
 
 
-def _add_alone(nodes, x, index):
-    """On a CPU XLA would compute x, however long that takes, inside the update, on one
-    core and element by element."""
-    return alone(_add_rule, nodes, x, index)
-
-
-def _primitive(name: str, rule: Callable, on_cpu: Callable, arrays: int) -> Primitive:
+def _primitive(name: str, rule: Callable, arrays: int) -> Primitive:
     """Linear in its first `arrays` operands; the last is the index."""
     primitive: Any = Primitive(f"nodes_{name}")
     primitive.multiple_results = True
@@ -76,7 +76,6 @@ def _primitive(name: str, rule: Callable, on_cpu: Callable, arrays: int) -> Prim
     primitive.def_abstract_eval(abstract)
     primitive.def_impl(lambda *operands: jax.jit(rule)(*operands))
     mlir.register_lowering(primitive, mlir.lower_fun(rule))
-    mlir.register_lowering(primitive, mlir.lower_fun(on_cpu), platform="cpu")
     ad.primitive_jvps[primitive] = jvp
     batching.primitive_batchers[primitive] = batch
     return primitive
@@ -98,7 +97,7 @@ def _add_transpose(cts, nodes, x, index):
     return [*_read.bind(to_nodes, index), None]
 
 
-_read: Any = _primitive("read", _read_rule, _read_rule, 1)
-_add: Any = _primitive("add", _add_rule, _add_alone, 2)
+_read: Any = _primitive("read", _read_rule, 1)
+_add: Any = _primitive("add", _add_rule, 2)
 ad.primitive_transposes[_read] = _read_transpose
 ad.primitive_transposes[_add] = _add_transpose

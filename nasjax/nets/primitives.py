@@ -75,13 +75,33 @@ def _rest(x: Array, axis: int | None) -> tuple[int, ...]:
 
 
 def alone(function: Callable, *operands: Array):
-    """function(*operands) as a call that XLA does not inline.
+    """function(*operands), on a CPU as a call that XLA does not inline.
 
-    On a CPU, XLA fuses cheap arithmetic into whatever reads it: once for each reader
-    and each shifted slice, on one core or element by element where the reader is an
-    update in place or a reshape. Barriers are gone by then; a call is not.
+    There XLA fuses cheap arithmetic into whatever reads it: once for each reader and
+    each shifted slice, on one core or element by element where the reader is an update
+    in place or a reshape. Barriers are gone by then; a call is not.
+
+    For lowerings: it is neither differentiated nor mapped.
     """
-    if jax.default_backend() != "cpu":
-        return function(*operands)
+    shape = jax.eval_shape(function, *operands)
+    leaves, tree = jax.tree.flatten(shape)
+    out = _alone.bind(*operands, function=function, leaves=tuple(leaves))
+    return jax.tree.unflatten(tree, out)
+
+
+def _inline(*operands, function, leaves):
+    return jax.tree.leaves(function(*operands))
+
+
+def _apart(*operands, function, leaves):
     with set_xla_metadata(inlineable="false"):
-        return jax.jit(function)(*operands)
+        return jax.tree.leaves(jax.jit(function)(*operands))
+
+
+_alone: Any = Primitive("alone")
+_alone.multiple_results = True
+_alone.def_abstract_eval(
+    lambda *_, leaves, **__: [jax.core.ShapedArray(x.shape, x.dtype) for x in leaves]
+)
+mlir.register_lowering(_alone, mlir.lower_fun(_inline))
+mlir.register_lowering(_alone, mlir.lower_fun(_apart), platform="cpu")

@@ -27,7 +27,7 @@ def build(problem: Problem, settings) -> Search:
     """settings: samples, spread, temperature, mixture, proposal, weights; `zarts`'."""
     cadence = problem.cadence(settings.every)
     steps = problem.epochs * problem.steps_per_epoch - cadence.warmup
-    updates = max(steps // cadence.every, 1)
+    updates = jnp.maximum(steps // cadence.every, 1)
 
     def spread(count):
         return settings.spread / 2 * (1 + jnp.cos(jnp.pi * count / updates))

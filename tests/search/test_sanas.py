@@ -14,6 +14,7 @@ from conftest import ROOT
 from nasjax import nets, optim, phases, saliency
 from nasjax.data.augment import Augment
 from nasjax.data.splits import Part
+from nasjax.optim import Hyper
 from nasjax.saliency import Attack
 from nasjax.search import ALGORITHMS, Cadence, Problem, SearchState
 from nasjax.search.base import Direction, Further, Search
@@ -293,8 +294,9 @@ def test_every_level_at_its_own_cadence():
     whole = default()
     whole.search.batch = 8
     phase = phases.search_phase(
-        "search", search, problem_of(config), part, part, Augment(),
-        whole, jax.random.key(0), jax.devices()[:1], SimpleNamespace(),
+        "search", lambda hyper: (problem_of(config), search), Hyper.of(whole.search),
+        part, part, Augment(), whole, jax.random.key(0), jax.devices()[:1],
+        SimpleNamespace(),
     )  # fmt: skip
     state = phase.init()
     for index in range(30):
