@@ -249,7 +249,12 @@ def _run(
             for name, cell in candidates.items()
         }
         accuracy = {
-            name: tested(experiment, model, outcome.state.variables)
+            name: tested(
+                experiment,
+                model,
+                outcome.state.variables,
+                store.of(candidates[name].to_json()),
+            )
             for name, (model, outcome) in trained.items()
         }
         if config.retrain.reweighted and candidates:
@@ -260,7 +265,9 @@ def _run(
             )  # fmt: skip
             _, both = reweighting(model, experiment.attack, config.saliency.mode)
             variables = {**outcome.state.variables, "first": first}
-            accuracy["reweighted"] = tested(experiment, both, variables)
+            accuracy["reweighted"] = tested(
+                experiment, both, variables, store.of(genotype.to_json())
+            )
         retrained = [outcome for _, outcome in trained.values()]
         passed = [outcome for stage in searched for outcome in stage.outcomes]
         macro = experiment.retrain_macro
@@ -332,12 +339,15 @@ def _search(
     return Genotype.from_json(previous, found.problem.space), searched
 
 
-def tested(experiment: Experiment, model: Model, variables) -> float:
+def tested(
+    experiment: Experiment, model: Model, variables, store: Store = NOTHING
+) -> float:
     """Accuracy of a retrained network on the test part."""
     batch = experiment.config.retrain.batch
     return test_accuracy(
-        model, variables, experiment.data.test, experiment.retrain_augment, batch
-    )
+        model, variables, experiment.data.test, experiment.retrain_augment, batch,
+        experiment.where, store,
+    )  # fmt: skip
 
 
 def retrain(
@@ -370,7 +380,7 @@ def retrain(
         key,
         experiment.where,
         config.parallel,
-        store.of(genotype.to_json(), reweight is not None),
+        store.of(genotype.to_json()),
         first,
         reweight,
     )

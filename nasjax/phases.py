@@ -101,7 +101,7 @@ def search_phase(
     interval = config.collapse.interval
     further = {each.name: index for index, each in enumerate(search.further)}
     programs = Programs(
-        store.of("search", space),
+        store.of("search", space, jax.tree.map(jnp.shape, data)),
         where,
         init=jax.jit(search.init),
         weight=program(lambda search: search.weight_step, weight_batch, 0),
@@ -231,7 +231,7 @@ def retrain_phase(
         return training.step(state, batch, traced)
 
     programs = Programs(
-        store,
+        store.of("retrain", reweight is not None, jax.tree.map(jnp.shape, data)),
         where,
         init=jax.jit(training.init),
         step=parallel.data_parallel(step, train_batch, (0, None, None), where, mode),
@@ -260,15 +260,27 @@ def retrain_phase(
 
 
 def test_accuracy(
-    model: Model, variables: Any, part: Part, augment: Augment, batch: int
+    model: Model,
+    variables: Any,
+    part: Part,
+    augment: Augment,
+    batch: int,
+    where: Sequence[jax.Device],
+    store: Store = NOTHING,
 ) -> float:
     """Accuracy of a retrained network on the test part, which is read only here."""
-    measure = jax.jit(
-        metrics.evaluation(model, augment, batch),
-        compiler_options=compiler_options(),
+    arguments: tuple = (
+        parallel.replicate(variables, where),
+        {},
+        on_devices(part, where),
     )
-    measured = measure(variables, {}, {"image": part.image, "label": part.label})
-    return float(measured["accuracy"])
+    programs = Programs(
+        store.of("test", jax.tree.map(jnp.shape, arguments)),
+        where,
+        test=jax.jit(metrics.evaluation(model, augment, batch)),
+    )
+    programs.compile({"test": arguments}, "test", compiler_options(level=1))
+    return float(programs["test"](*arguments)["accuracy"])
 
 
 def cutout_probability(

@@ -1,10 +1,10 @@
 """The programs of a phase: compiled ahead of time, side by side, and kept on disk.
 
 A second start finds a program by what it was made from and loads its executable: it is
-neither traced nor compiled. The key of a program covers the code (see `code`), the
-versions, the devices, JAX's settings, what the caller names (`Store.of`), and shapes,
-types and placement of the arguments. A file that is torn, stale or foreign is not run;
-then the program is traced and compiled as if there were none.
+neither traced nor compiled. The key of a program covers the code (see `code`), versions,
+devices and JAX's settings (see `environment`), and what the caller names: settings and
+the shapes of the data. A file that is torn, stale or foreign is not run; then the program
+is traced and compiled as if there were none.
 """
 
 from __future__ import annotations
@@ -33,19 +33,12 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy")
 LIMIT = 4 << 30  # bytes of a folder; the programs that were used longest ago go first
 
 
-class Kept(NamedTuple):
-    """A program on disk: bytes that it needs on a device, and how to load it."""
-
-    planned: int
-    load: Callable[[], Any]
-
-
 class Store(NamedTuple):
     """Executables in a folder.
 
     Attributes:
       folder: of their files; None keeps and finds nothing.
-      about: what the programs depend on beside their arguments.
+      about: all that a program and its arguments' types depend on.
     """
 
     folder: Path | None = None
@@ -55,109 +48,111 @@ class Store(NamedTuple):
         """The store of programs that depend on `more`, by its repr, too."""
         return self._replace(about=(*self.about, *map(repr, more)))
 
-    def file(self, name: str, arguments: tuple) -> Path | None:
-        """Where the program of this name for these arguments lies, if it is there."""
-        if self.folder is None:
-            return None
-        leaves, structure = jax.tree.flatten(arguments)
-        known = (name, *self.about, str(structure), *map(_described, leaves))
-        digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()
-        return self.folder / f"{digest[:32]}.program"
+    def file(self, name: str, kind: str = "program") -> Path:
+        """The file of what has this name."""
+        digest = hashlib.sha256(json.dumps([name, *self.about]).encode()).hexdigest()
+        return (self.folder or Path()) / f"{digest[:32]}.{kind}"
 
-    def find(self, name: str, arguments: tuple, where) -> Kept | None:
-        """The program that was kept for these arguments, unless its file is damaged."""
-        file = self.file(name, arguments)
-        if file is None:
-            return None
+    def planned(self, name: str) -> int | None:
+        """Bytes that the kept program needs on a device; None where there is none."""
         try:
-            with open(file, "rb") as opened:
-                head = json.loads(opened.readline())
-                data = opened.read()
-            os.utime(file)
-            if hashlib.sha256(data).hexdigest() != head["digest"]:
-                return None
-            return Kept(head["planned"], functools.partial(_load, data, list(where)))
+            with open(self.file(name), "rb") as file:
+                return int(json.loads(file.readline())["planned"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def keep(self, name: str, arguments: tuple, program: Any) -> Callable[[], None]:
+    def load(self, name: str, where: list[jax.Device]) -> Any:
+        """The kept program; None where its file is damaged or of another build."""
+        try:
+            with open(self.file(name), "rb") as file:
+                head, data = json.loads(file.readline()), file.read()
+            if hashlib.sha256(data).hexdigest() != head["digest"]:
+                return None
+            os.utime(self.file(name))
+            payload, in_tree, out_tree = pickle.loads(data)
+            return serialize_executable.deserialize_and_load(
+                payload, in_tree, out_tree, where[0].client, where
+            )
+        except Exception:
+            return None
+
+    def keep(self, name: str, program: Any) -> Callable[[], None]:
         """Serialises a compiled program; what comes back writes it.
 
         A program must not have run yet: on a CPU one with a sort that has cannot be
         serialised. Nothing is raised, because nothing depends on a kept program.
         """
-        file = self.file(name, arguments)
         try:
-            data = file and pickle.dumps(serialize_executable.serialize(program))
+            data = self.folder and pickle.dumps(serialize_executable.serialize(program))
         except Exception:  # a backend, or a program, that cannot be serialised
             data = None
-        if not file or not data:
+        if not data:
             return lambda: None
         digest, planned = hashlib.sha256(data).hexdigest(), memory.needed(program)
         head = json.dumps({"digest": digest, "planned": planned}).encode()
-        return functools.partial(_write, file, head + b"\n" + data)
+        return functools.partial(_write, self.file(name), head + b"\n" + data)
+
+    def value(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` returned when it was first asked; anything JSON can hold."""
+        if self.folder is None:
+            return make()
+        file = self.file(name, "json")
+        try:
+            return json.loads(file.read_text())
+        except (OSError, ValueError):
+            made = make()
+            _write(file, json.dumps(made).encode())
+            return made
 
 
 NOTHING = Store()
 
 
 class Programs:
-    """Jitted functions by name, compiled ahead of time or found in a store."""
+    """Jitted functions by name, compiled ahead of time or found in a store.
+
+    What is found is loaded in the background from now on, in the order of the names.
+    """
 
     def __init__(self, store: Store, where: Iterable[jax.Device], **jitted: Any):
-        self._store, self._where, self._jitted = store, tuple(where), jitted
+        self._store, self._where, self._jitted = store, list(where), jitted
+        self._arguments: dict[str, tuple] = {}  # shapes, where they are known
+        self._options: Mapping[str, str] = {}
         self._ready: dict[str, Any] = {}  # programs, or futures of them
+        self._background = ThreadPoolExecutor(2)
+        self._planned = {name: store.planned(name) for name in jitted}
+        for name, planned in self._planned.items():
+            if planned is not None:
+                job = self._background.submit(store.load, name, self._where)
+                self._ready[name] = job
 
     def __getitem__(self, name: str) -> Callable:
-        program = self._ready.get(name, self._jitted[name])
+        program = self._ready.get(name)
         if isinstance(program, Future):
             program = self._ready[name] = program.result()
-        return program
+        if program is None and name in self._arguments:
+            self._compile([name])
+            program = self._ready[name]
+        return program or self._jitted[name]
 
     def compile(
         self, arguments: Mapping[str, tuple], soon: str, options: Mapping[str, str]
     ) -> dict[str, int]:
-        """Makes programs ready.
+        """Makes programs ready; those that are found may still be loading.
 
         Args:
           arguments: name -> what the program will be called with.
-          soon: the program that is called first. Other kept ones are loaded in the
-            background; where that fails they are compiled there.
+          soon: the program that is called first, which is waited for.
           options: of the compiler.
 
         Returns:
           Name -> bytes that the program needs on a device.
         """
-        find = functools.partial(self._store.find, where=self._where)
-        found = {name: find(name, given) for name, given in arguments.items()}
-        kept = {name: each for name, each in found.items() if each is not None}
-        planned = {name: each.planned for name, each in kept.items()}
-        shapes = jax.tree.map(_shape, dict(arguments))
-        if soon in kept:
-            with contextlib.suppress(Exception):  # of another build of XLA, say
-                self._ready[soon] = kept[soon].load()
-            del kept[soon]
-        missing = [name for name in arguments if name not in {*kept, *self._ready}]
-        compiled = self._compiled(missing, arguments, options)
-        writes = [
-            self._store.keep(name, shapes[name], program)
-            for name, program in compiled.items()
-        ]
-        self._ready |= compiled
-        planned |= {name: memory.needed(each) for name, each in compiled.items()}
-
-        def load(name: str) -> Any:
-            try:
-                return kept[name].load()
-            except Exception:
-                return self._compiled([name], shapes, options)[name]
-
-        background = ThreadPoolExecutor(1)
-        self._ready |= {name: background.submit(load, name) for name in kept}
-        for write in writes:
-            background.submit(write)
-        background.shutdown(wait=False)
-        return planned
+        self._arguments = jax.tree.map(_shape, dict(arguments))
+        self._options = options
+        self._compile([name for name in arguments if name not in self._ready])
+        self[soon]  # waits
+        return {name: self._planned[name] or 0 for name in arguments}
 
     def initial(self, *arguments: Any) -> Any:
         """What "init" returns. It runs once, so it is compiled without optimisation."""
@@ -166,18 +161,20 @@ class Programs:
 
     def shapes(self, name: str, *arguments: Any) -> Any:
         """Shapes and dtypes of what a program returns."""
-        found = self._store.find(name, arguments, self._where)
-        with contextlib.suppress(Exception):
-            if found is not None:
-                return found.load().out_info
-        return jax.eval_shape(self._jitted[name], *arguments)
+        found = self[name]
+        if found is self._jitted[name]:
+            return jax.eval_shape(found, *arguments)
+        return found.out_info  # type: ignore[attr-defined]
 
-    def _compiled(self, names: Iterable[str], arguments, options) -> dict[str, Any]:
+    def _compile(self, names: Iterable[str]) -> None:
         lower = {
-            name: functools.partial(self._jitted[name].lower, *arguments[name])
+            name: functools.partial(self._jitted[name].lower, *self._arguments[name])
             for name in names
         }
-        return side_by_side(lower, options)
+        for name, program in side_by_side(lower, self._options).items():
+            self._ready[name] = program
+            self._planned[name] = memory.needed(program)
+            self._background.submit(self._store.keep(name, program))
 
 
 def code(*files: str | Path) -> str:
@@ -212,21 +209,9 @@ def environment(where: Iterable[jax.Device]) -> tuple[str, ...]:
     )
 
 
-def _described(leaf: Any) -> str:
-    kind, sharding = jax.typeof(leaf), getattr(leaf, "sharding", None)
-    return f"{kind.shape} {kind.dtype} {getattr(kind, 'weak_type', False)} {sharding}"
-
-
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
     kind = jax.typeof(leaf)
     return jax.ShapeDtypeStruct(kind.shape, kind.dtype, sharding=leaf.sharding)
-
-
-def _load(data: bytes, where: list[jax.Device]) -> Any:
-    payload, in_tree, out_tree = pickle.loads(data)
-    return serialize_executable.deserialize_and_load(
-        payload, in_tree, out_tree, where[0].client, where
-    )
 
 
 def _write(file: Path, content: bytes) -> None:

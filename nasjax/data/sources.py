@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +21,13 @@ def digits() -> Arrays:
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits",
     UCI Machine Learning Repository, 1998 (its test part).
     """
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    image = np.rint(data.images * 255 / 16).astype(np.uint8)[..., None]
-    return Arrays(image, data.target.astype(np.int32), tuple("0123456789"))
+    # Read as a file: importing scikit-learn takes longer than all the rest of a start.
+    found = importlib.util.find_spec("sklearn")
+    assert found is not None and found.origin is not None  # a dependency
+    file = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    rows = np.loadtxt(file, delimiter=",", dtype=np.int32)  # 64 grey values, the digit
+    image = np.rint(rows[:, :-1] * 255 / 16).astype(np.uint8).reshape(-1, 8, 8, 1)
+    return Arrays(image, rows[:, -1], tuple("0123456789"))
 
 
 SOURCES: dict[str, Callable[[], Arrays]] = {"digits": digits}
