@@ -61,12 +61,15 @@ def batches(data, state):
     return jax.vmap(one)(keys), one(derive(state.key, "val", state.step))
 
 
-def after(count, mode, steps=3, one_step=step):
+@functools.cache
+def program(count, mode, one_step):
+    one_step = functools.partial(one_step, axis=parallel.axis_name(mode))
     where = parallel.devices(count)
-    axis = parallel.axis_name(mode)
-    run = parallel.data_parallel(
-        functools.partial(one_step, axis=axis), batches, (1, 0), where, mode
-    )
+    return parallel.data_parallel(one_step, batches, (1, 0), where, mode)
+
+
+def after(count, mode, steps=3, one_step=step):
+    where, run = parallel.devices(count), program(count, mode, one_step)
     x = np.random.default_rng(0).normal(size=(16, 3))
     state, data = parallel.replicate((start(), x), where)
     for _ in range(steps):
@@ -79,7 +82,7 @@ def on_one_device(steps=3):
     return after(1, "jit", steps)
 
 
-@pytest.mark.parametrize(("count", "mode"), [(4, "jit"), (2, "pmap"), (4, "pmap")])
+@pytest.mark.parametrize(("count", "mode"), [(4, "jit"), (2, "pmap")])
 def test_many_devices_equal_one_through_second_order_terms(count, mode):
     """Rounding alone is left: sums of 8 terms in another order."""
     one, metrics = on_one_device()
@@ -145,9 +148,17 @@ def evaluated(count, mode, size, chunk):
     return np.asarray(values), len(rows)
 
 
-@pytest.mark.parametrize("chunk", [0, 2])
-@pytest.mark.parametrize("size", [3, 8])
-@pytest.mark.parametrize(("count", "mode"), [(2, "jit"), (4, "jit"), (4, "pmap")])
+@pytest.mark.parametrize(
+    ("count", "mode", "size", "chunk"),
+    [
+        (2, "jit", 3, 0),
+        (2, "jit", 8, 2),
+        (4, "jit", 3, 2),
+        (4, "jit", 8, 0),
+        (4, "pmap", 3, 0),
+        (4, "pmap", 8, 2),
+    ],
+)
 def test_candidates_over_devices_equal_all_on_one(count, mode, size, chunk):
     """Nothing is summed between devices, so that float64 rounds alike to 1e-12."""
     one, _ = evaluated(1, "jit", size, 0)

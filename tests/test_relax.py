@@ -81,6 +81,20 @@ def test_draws_are_independent_between_edges_and_cell_types(drawn):
     assert uniform(one.T @ other)
 
 
+def test_operators_are_drawn_apart_from_edges(drawn):
+    """The operator of edge 0, which is kept in every draw, and the pair that a node
+    keeps."""
+    for mix in drawn.values():
+        operators, kept = mix[:, 0, 1:].astype(int), mix.sum(2).astype(int)
+        for node in range(3, 6):
+            edges = [e for e, (_, target) in enumerate(SPACE.edges) if target == node]
+            pairs = list(itertools.combinations(edges, 2))
+            both = np.stack([kept[:, a] * kept[:, b] for a, b in pairs], 1)
+            table = operators.T @ both
+            assert table.shape == (7, len(pairs)) and table.sum() == DRAWS
+            assert uniform(table)
+
+
 def test_another_key_is_another_architecture_and_the_same_key_the_same():
     sample = relax.uniform_architecture(darts(("none", "skip_connect", "max_pool_3x3")))
     first, again, other = (sample(None, jax.random.key(seed)) for seed in (0, 0, 1))

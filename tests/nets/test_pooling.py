@@ -1,5 +1,6 @@
 """Pools in both spellings against loops over windows, on ties as well, in float64."""
 
+import functools
 import itertools
 
 import jax
@@ -91,15 +92,25 @@ def test_pools(size, stride, kind, spelling):
     same(run(x, dx, target), by_definition(kind, stride, x, dx, target))
 
 
+@functools.cache
+def three(stride):
+    """Three pairs of a map and a tangent, and a target."""
+    pairs = [(images(2, 5, 6, 2), normal(2, 5, 6, 2)) for _ in range(3)]
+    return pairs, normal(2, -(-5 // stride), -(-6 // stride), 2)
+
+
+def of_a_maximum(spelling, stride):
+    f = on_images(lambda x: lowering.max_pool(x, stride, spelling))
+    return lambda x, dx: everything(f, x, dx, three(stride)[1])
+
+
 @pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0), (3, 1)])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_maximum_under_vmap(spelling, stride, axes):
-    """Over maps, over tangents, over both; and within a scan."""
-    xs, dxs = (
-        np.stack([draw(2, 5, 6, 2) for _ in range(3)]) for draw in (images, normal)
-    )
-    target = normal(2, -(-5 // stride), -(-6 // stride), 2)
+    """Over maps, over tangents, over both."""
+    pairs, target = three(stride)
+    xs, dxs = map(np.stack, zip(*pairs, strict=True))
     pairs = [
         (xs[0 if axes[0] is None else i], dxs[0 if axes[1] is None else i])
         for i in range(3)
@@ -108,14 +119,19 @@ def test_a_maximum_under_vmap(spelling, stride, axes):
         many[0] if axis is None else np.moveaxis(many, 0, axis)
         for many, axis in zip((xs, dxs), axes, strict=True)
     ]
-    f = on_images(lambda x: lowering.max_pool(x, stride, spelling))
-    run = lambda x, dx: everything(f, x, dx, target)
     expected = stacked([by_definition("max", stride, *pair, target) for pair in pairs])
-    same(jax.jit(jax.vmap(run, axes))(*given), expected)
+    same(jax.jit(jax.vmap(of_a_maximum(spelling, stride), axes))(*given), expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_maximum_in_a_scan(spelling, stride):
+    (pairs, target), run = three(stride), of_a_maximum(spelling, stride)
+    expected = stacked([by_definition("max", stride, *pair, target) for pair in pairs])
     scan = jax.jit(
         lambda pairs: jax.lax.scan(lambda _, pair: (0, run(*pair)), 0, pairs)
     )
-    same(scan(tuple(jnp.stack(side) for side in zip(*pairs, strict=True)))[1], expected)
+    same(scan(tuple(map(np.stack, zip(*pairs, strict=True))))[1], expected)
 
 
 def test_the_derivatives_of_a_maximum_outside_of_jit():

@@ -4,11 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy import toy
 
-from nasjax import parallel
-from nasjax.search.base import SearchState
+from nasjax import optim, parallel
+from nasjax.search.base import Problem, SearchState, with_state
 from nasjax.search.directions import zero_order
+from nasjax.search.losses import losses
+from nasjax.search.zarts import zarts
+from nasjax.spaces import darts
 from nasjax.zeroth import mgs
+from nasjax.zeroth.base import Proposal, ZerothOrder
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 4])
@@ -28,3 +33,70 @@ def test_chunks_of_candidates_change_nothing(chunk):
 
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
     jax.tree.map(close, step(chunk), step(0))
+
+
+def test_zarts_candidates_train_at_the_rate_of_the_weights():
+    """In the third epoch: two steps of SGD by hand at its rate, with fresh momentum,
+    weight decay and clipping, for each of two candidates."""
+    space, clip, step = darts(("skip_connect", "nor_conv_1x1")), 0.5, 5
+    problem = Problem(
+        space=space,
+        model=toy(space, 3),
+        image_shape=(8, 8, 1),
+        sgd=lambda rate, clips=True: optim.sgd(rate, 0.9, 3e-2, clip * clips),
+        rate=optim.cosine(0.4, 0.04, 4, 2),
+        steps_per_epoch=2,
+        epochs=4,
+        warmup_epochs=0,
+    )
+
+    def propose(state, x, key, guide=None):
+        return Proposal(jax.tree.map(lambda a: jnp.stack([a - 1, 2 * a]), x), None)
+
+    def update(state, x, proposal, losses):
+        return x, state, {f"loss_{i}": losses[i] for i in range(2)}
+
+    method = ZerothOrder(lambda x, key: (), propose, update, 2)
+    search = zarts(
+        problem,
+        SimpleNamespace(
+            every=1, inner_steps=2, inner_rate=0.0, inner_part="weights", chunk=0,
+            split="candidates",
+        ),
+        "spy",
+        method,
+    )  # fmt: skip
+    state = jax.jit(search.init)(jax.random.key(0))
+    grid = np.linspace(-1, 1, 28, dtype=np.float32).reshape(14, 2)
+    arch = {kind: grid + i for i, kind in enumerate(space.types)}
+    state = state._replace(step=jnp.int32(step), arch=arch)
+    draws = np.random.default_rng(0)
+
+    def batch(*shape):
+        image = draws.normal(size=(*shape, 8, 8, 1)).astype(np.float32)
+        return {"image": image, "label": draws.integers(0, 3, shape)}
+
+    train, val = batch(2, 6), batch(6)
+    _, metrics = jax.jit(search.arch_step)(state, train, val)
+    supernet = losses(problem)
+    value, slope = jax.jit(supernet.val), jax.jit(jax.grad(supernet.train))
+    at = lambda batch: with_state(problem, batch, state, jax.random.key(0))
+    now = 0.04 + 0.36 * (1 + np.cos(np.pi * (step // 2) / 4)) / 2
+    for i, candidate in enumerate((
+        {kind: alpha - 1 for kind, alpha in arch.items()},
+        {kind: 2 * alpha for kind, alpha in arch.items()},
+    )):  # fmt: skip
+        w = jax.tree.map(np.asarray, state.w)
+        momentum = jax.tree.map(np.zeros_like, w)
+        for j in range(2):
+            own = {name: leaf[j] for name, leaf in train.items()}
+            g = jax.tree.map(np.asarray, slope(w, candidate, at(own)))
+            size = np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(g)))
+            assert size > clip
+            momentum = jax.tree.map(
+                lambda m, g, w, size=size: 0.9 * m + g * clip / size + 3e-2 * w,
+                momentum, g, w,
+            )  # fmt: skip
+            w = jax.tree.map(lambda w, m: w - np.float32(now) * m, w, momentum)
+        expected = value(w, candidate, at(val))
+        np.testing.assert_allclose(metrics[f"loss_{i}"], expected, rtol=1e-5)

@@ -1,5 +1,6 @@
 """SANAS as a search, on a smooth network in float64: each switch, by hand."""
 
+import functools
 import itertools
 import runpy
 from types import SimpleNamespace
@@ -89,35 +90,52 @@ def images(seed, size):
     }
 
 
+@functools.cache
+def trained():
+    """W1's state at each of its first 7 steps, which no switch changes."""
+    config = default()
+    search = ALGORITHMS["sanas"](problem_of(config), config.arch)
+    states, step = (
+        [jax.jit(search.init)(jax.random.key(0))],
+        jax.jit(search.weight_step),
+    )
+    for _ in range(6):
+        states.append(step(states[-1], images(1, 4))[0])
+    return states
+
+
 class Made:
     """A search after 6 steps of W1 and 2 of W2, whose third is due; alpha descends its
     hypergradient by SGD of rate 1. And the four levels by hand."""
 
-    def __init__(self, monkeypatch, base="darts_second", saliency=(), arch=(), own=()):
-        monkeypatch.setattr("nasjax.optim.adam", lambda *_: optax.sgd(1.0))
+    def __init__(self, base="darts_second", saliency=(), arch=(), own=()):
         self.config = config = default()
         config.base = base
         config.saliency.update(dict(saliency))
         config.arch.update(dict(arch))
         config.arch.darts_second.update(dict(own))
         self.problem = problem_of(config)
-        self.search = ALGORITHMS["sanas"](self.problem, config.arch)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("nasjax.optim.adam", lambda *_: optax.sgd(1.0))
+            self.search = ALGORITHMS["sanas"](self.problem, config.arch)
         self.train, self.val = images(1, 4), images(2, 5)
-        self.state = self.search.init(jax.random.key(0))
-        for step in range(6):
-            self.state, _ = jax.jit(self.search.weight_step)(self.state, self.train)
-            if step % 3 == 0:
-                self.state, _ = self.second_step()
+        arch_opt = optax.sgd(1.0).init(trained()[0].arch)
+        second = trained()[0].second
+        for state in (trained()[1], trained()[4], trained()[6]):
+            self.state = state._replace(arch_opt=arch_opt, second=second)
+            if state.step < 6:
+                second = self.second_step()[0].second
         self.xi = self.problem.rate(self.state.step)
 
     def second_step(self):
         return jax.jit(self.search.further[0].step)(self.state, self.train)
 
+    @functools.cache  # noqa: B019, there are a few of them
     def gradient(self):
         """(value, d / d alpha), as the step of alpha takes it."""
         batches = jax.tree.map(lambda leaf: leaf[None], self.train)
         after, metrics = jax.jit(self.search.arch_step)(self.state, batches, self.val)
-        moved = jax.tree.map(jnp.subtract, self.state.arch, after.arch)
+        moved = jax.tree.map(np.subtract, self.state.arch, after.arch)
         return metrics["val_loss"], moved
 
     def run(self, w, arch, image):
@@ -189,10 +207,15 @@ CASES = {
 }  # fmt: skip
 
 
+@functools.cache
+def made_of(name):
+    return Made(**CASES[name])
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_a_step_of_alpha_is_the_composition(name, monkeypatch):
+def test_a_step_of_alpha_is_the_composition(name):
     """With live momentum and each switch, by reverse over reverse."""
-    made = Made(monkeypatch, **CASES[name])
+    made = made_of(name)
     value, slope = jax.jit(jax.value_and_grad(made.by_hand))(made.state.arch)
     found, grad = made.gradient()
     close(found, value, 1e-6)  # the schedule is in float32
@@ -200,24 +223,29 @@ def test_a_step_of_alpha_is_the_composition(name, monkeypatch):
         np.testing.assert_allclose(grad[kind], slope[kind], rtol=1e-5, atol=1e-10)
 
 
-def test_the_switch_to_finite_differences(monkeypatch):
+def test_the_switch_to_finite_differences():
     """Close to the exact products, and not equal."""
-    exact = Made(monkeypatch).gradient()[1]["normal"]
-    twin = Made(monkeypatch, own={"finite_difference": True}).gradient()[1]["normal"]
+    exact = made_of("default").gradient()[1]["normal"]
+    twin = Made(own={"finite_difference": True}).gradient()[1]["normal"]
     error = abs(twin - exact).max() / abs(exact).max()
     assert 1e-9 < error < 1e-3
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_step_of_the_second_network(name, monkeypatch):
+def test_a_step_of_the_second_network(name):
     """SGD at W1's rate of this time, on images that W1 reweights; all else stays."""
-    made = Made(monkeypatch, **CASES[name])
-    delta = made.delta(made.state.w, made.state.arch)
+    made = made_of(name)
     network = made.state.second
-    loss_of = lambda w: made.second_loss(w, made.state.arch, delta)
-    expected = jax.jit(lambda: made.moved(network.w, network.opt, loss_of))()
+
+    @jax.jit
+    def by_hand(w1, arch):
+        delta = made.delta(w1, arch)
+        loss_of = lambda w: made.second_loss(w, arch, delta)
+        return loss_of(network.w), made.moved(network.w, network.opt, loss_of)
+
+    loss, expected = by_hand(made.state.w, made.state.arch)
     after, metrics = made.second_step()
-    close(metrics["second_loss"], loss_of(network.w), 1e-6)
+    close(metrics["second_loss"], loss, 1e-6)
     jax.tree.map(lambda a, b: close(a, b, 1e-6), after.second.w, expected)
     assert after.second.batch_stats["seen"] == network.batch_stats["seen"] + 1
     for field in set(SearchState._fields) - {"second", "key"}:
@@ -225,13 +253,12 @@ def test_a_step_of_the_second_network(name, monkeypatch):
         jax.tree.map(np.testing.assert_array_equal, before, now)
 
 
-def test_first_order_takes_both_networks_as_they_are(monkeypatch):
-    made = Made(monkeypatch, base="darts_first", arch={"gamma": 0.3})
+def test_first_order_takes_both_networks_as_they_are():
+    made = Made(base="darts_first", arch={"gamma": 0.3})
     assert made.search.direction.name == "sanas_first_order"
     at = lambda w, arch: made.entropy(w, arch, made.val["image"], made.val["label"])
-    value, slope = jax.value_and_grad(
-        lambda arch: at(made.state.second.w, arch) + 0.3 * at(made.state.w, arch)
-    )(made.state.arch)
+    by_hand = lambda arch: at(made.state.second.w, arch) + 0.3 * at(made.state.w, arch)
+    value, slope = jax.jit(jax.value_and_grad(by_hand))(made.state.arch)
     found, grad = made.gradient()
     close(found, value)
     for kind in SPACE.types:

@@ -1,9 +1,12 @@
 """S1 to S4: operator lists by edge, counts, and what chance puts on an edge."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import TwoCells
 
 from nasjax.genotype import (
     Genotype,
@@ -16,7 +19,7 @@ from nasjax.genotype import (
 from nasjax.metrics import mixing
 from nasjax.nets import genotype_network, supernet
 from nasjax.nets.count import parameters
-from nasjax.nets.operations import Noise
+from nasjax.nets.operations import OPERATIONS, Noise, Style
 from nasjax.published import PUBLISHED
 from nasjax.relax import discretised, initial_alpha, softmax, uniform_architecture
 from nasjax.spaces import SPACES, Macro
@@ -35,19 +38,60 @@ COUNTS = {  # retrained: CIFAR-10 with C = 36 and 20 cells, the others with 16 a
 }
 
 
+IMAGE = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+
+
+@functools.cache
+def size(operation, channels, stride):
+    """Parameters of an operation in a genotype's network."""
+    module = OPERATIONS[operation](channels, stride, Style(False, "conv"))
+    x = jax.ShapeDtypeStruct((4, channels, 4, 1), jnp.float32)
+    variables = jax.eval_shape(lambda x: module.init(KEY, x, True), x)
+    return parameters(variables.get("params", {}))
+
+
+def chosen(cell, macro):
+    """Parameters of a genotype's operations: all by which networks of a macro differ."""
+    return sum(
+        size(name, plan.channels, 2 if plan.type == "reduce" and source < 2 else 1)
+        for plan in macro.plan()
+        for name, source in cell.cells[plan.type]
+    )
+
+
+@functools.cache
+def rest(macro, classes):
+    """Parameters of a network beside the operations of its cells."""
+    cell = PUBLISHED["sdarts_adv_c10_s1"]
+    model = genotype_network(cell, macro, classes, spelling="conv")
+    return parameters(jax.eval_shape(model.init, KEY, IMAGE)["params"]) - chosen(
+        cell, macro
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_cells_of_smoothdarts_lie_in_their_spaces_and_have_its_parameters(name):
     data = name.split("_")[1]
-    macro = (36, 20) if data == "c10" else (16, 8)
+    macro = Macro(36, 20) if data == "c10" else Macro(16, 8)
+    classes = 100 if data == "c100" else 10
     for space, params in zip(HARD, COUNTS[name], strict=True):
         cell = PUBLISHED[f"sdarts_{name}_{space}"]
         check(cell, SPACES[space])
-        classes = 100 if data == "c100" else 10
-        model = genotype_network(cell, Macro(*macro), classes, spelling="conv")
-        image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-        found = jax.eval_shape(model.init, KEY, image)["params"]
-        assert parameters(found) == params
+        assert rest(macro, classes) + chosen(cell, macro) == params
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rs_svhn_s1", "adv_c100_s2", "adv_svhn_s4"])
+def test_networks_differ_by_the_parameters_of_their_operations(name):
+    """What the counts above rest on: unlike cells, one counted as a whole network."""
+    *data, space = name.split("_")
+    classes = 100 if "c100" in name else 10
+    model = genotype_network(
+        PUBLISHED[f"sdarts_{name}"], Macro(16, 8), classes, spelling="conv"
+    )
+    found = parameters(jax.eval_shape(model.init, KEY, IMAGE)["params"])
+    assert found == COUNTS["_".join(data)][HARD.index(space)]
 
 
 def test_s1_is_the_table():
@@ -85,13 +129,25 @@ def test_an_operation_of_another_edge_is_refused():
         check(cell, SPACES["s1"])
 
 
+def drawn(model, images):
+    """Variables of a network, without compiling how it draws its own."""
+    draws = np.random.default_rng(0)
+    variables = jax.eval_shape(model.init, KEY, images)
+    normal = lambda leaf: draws.normal(0, 0.3, leaf.shape).astype(leaf.dtype)
+    ones = lambda leaf: np.ones(leaf.shape, leaf.dtype)
+    return {
+        "params": jax.tree.map(normal, variables["params"]),
+        "batch_stats": jax.tree.map(ones, variables["batch_stats"]),
+    }
+
+
 @pytest.mark.slow
 def test_every_choice_of_s1_reaches_the_loss():
     """Its cells by themselves are compared in tests/nets/test_network.py."""
-    space, macro = SPACES["s1"], Macro(4, 3)
-    model = supernet(space, macro, 3, spelling="shift")
+    space = SPACES["s1"]
+    model = supernet(space, TwoCells(4, 2), 3, spelling="shift")
     images = jax.random.normal(KEY, (2, 8, 8, 3))
-    variables = jax.jit(model.init)(KEY, images)
+    variables = drawn(model, images)
     mix = softmax(initial_alpha(space, 1.0)(KEY))
 
     @jax.jit
@@ -130,10 +186,10 @@ def test_noise_is_standard_normal_its_own_for_every_example_and_repeats():
 
 @pytest.mark.slow
 def test_a_supernet_of_s4_draws_noise_for_every_example_from_its_key():
-    space, macro = SPACES["s4"], Macro(4, 3)
-    model = supernet(space, macro, 3, spelling="shift")
+    space = SPACES["s4"]  # one cell, whose edges have both strides
+    model = supernet(space, Macro(4, 1), 3, spelling="shift")
     images = jnp.tile(jax.random.normal(KEY, (1, 8, 8, 3)), (3, 1, 1, 1))
-    variables = jax.jit(model.init)(KEY, images)
+    variables = drawn(model, images)
     mix = {kind: jnp.full(space.alpha_shape(kind), 0.5) for kind in space.types}
     run = jax.jit(
         lambda key: model.apply(variables, mix, images, train=False, key=key)[0].logits
@@ -142,5 +198,6 @@ def test_a_supernet_of_s4_draws_noise_for_every_example_from_its_key():
     one, other = run(keys), run(keys[::-1])
     assert (one[0] != one[1]).all()
     np.testing.assert_allclose(one, other[::-1], rtol=1e-5)
-    silent = model.apply(variables, mix, images, train=False)[0].logits
+    silent = jax.jit(functools.partial(model.apply, train=False))
+    silent = silent(variables, mix, images)[0].logits
     np.testing.assert_allclose(silent[0], silent[1], rtol=1e-5)

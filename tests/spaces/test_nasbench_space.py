@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from jax import lax
+from toy import toy
 
 from nasjax import nets, optim, relax, viz
 from nasjax.collapse import depth, width
@@ -105,21 +106,28 @@ def test_a_supernet_mixes_linearly_and_its_pools_have_no_batch_norm():
 def test_a_residual_block(side):
     """Against the printed sum, by plain convolutions in NCHW."""
     block = ResidualBlock(8, STYLE)
-    x = jax.random.normal(jax.random.key(0), (side, 4, side, 2))
-    variables = drawn(block.init(jax.random.key(1), x, True), jax.random.key(2))
-    y, _ = block.apply(variables, x, True, mutable="batch_stats")
-    params = variables["params"]
+    x = np.random.default_rng(0).normal(size=(side, 4, side, 2)).astype(np.float32)
+
+    @jax.jit
+    def run(x):
+        variables = drawn(block.init(jax.random.key(1), x, True), jax.random.key(2))
+        y, _ = block.apply(variables, x, True, mutable="batch_stats")
+        return variables["params"], y
+
+    params, y = map(jax.device_get, run(x))
 
     def conv(z, kernel, stride, pad):
         numbers = ("NCHW", "HWIO", "NCHW")
-        return lax.conv_general_dilated(
-            z, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=numbers
+        return np.asarray(
+            lax.conv_general_dilated(
+                z, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=numbers
+            )
         )
 
     def unit(z, name, stride):
-        z = conv(jnp.maximum(z, 0), params[name]["Conv_0"]["kernel"], stride, 1)
+        z = conv(np.maximum(z, 0), params[name]["Conv_0"]["kernel"], stride, 1)
         mean, var = z.mean((0, 2, 3), keepdims=True), z.var((0, 2, 3), keepdims=True)
-        return (z - mean) / jnp.sqrt(var + 1e-5)
+        return (z - mean) / np.sqrt(var + 1e-5)
 
     z = x.transpose(3, 1, 0, 2)
     long = unit(unit(z, "ReLUConvBN_0", 2), "ReLUConvBN_1", 1)
@@ -134,23 +142,23 @@ def test_a_residual_block(side):
 
 
 def test_discretisation_keeps_every_edge_and_may_choose_none():
-    draws = np.random.default_rng(0)
+    draws, harden = np.random.default_rng(0), jax.jit(relax.discretised(SPACE))
     for seed in range(5):
         mix = {"cell": draws.dirichlet(np.ones(5), 6)}
         cell = discretise(mix, SPACE)
         chosen = [NASBENCH_201[column] for column in mix["cell"].argmax(1)]
         assert cell == cell_of(*chosen)
-        hard = relax.discretised(SPACE)({"cell": jnp.asarray(mix["cell"])})
+        hard = harden({"cell": mix["cell"].astype(np.float32)})
         np.testing.assert_array_equal(hard["cell"], one_hot(cell, SPACE)["cell"])
         again = Genotype.from_json(json.loads(json.dumps(cell.to_json())))
         assert again == cell
         drawn_cell = random_genotype(seed, SPACE)
         assert [source for _, source in drawn_cell.cells["cell"]] == [0, 0, 1, 0, 1, 2]
-    most = relax.uniform_architecture(SPACE)(None, jax.random.key(0))["cell"]
-    assert (most.sum(1) == 1).all()
-    every = jax.vmap(lambda k: relax.uniform_architecture(SPACE)(None, k)["cell"])
-    share = every(jax.random.split(jax.random.key(1), 2000)).mean(0)
-    np.testing.assert_allclose(share, 0.2, atol=0.04)
+    draw = lambda key: relax.uniform_architecture(SPACE)(None, key)["cell"]
+    every = jax.jit(lambda key: jax.vmap(draw)(jax.random.split(key, 2000)))
+    every = np.asarray(every(jax.random.key(1)))
+    assert (every.sum(2) == 1).all()
+    np.testing.assert_allclose(every.mean(0), 0.2, atol=0.04)
 
 
 def test_what_does_not_fit_is_refused():
@@ -185,10 +193,15 @@ def test_drawings(tmp_path):
 def test_an_auxiliary_head_at_any_depth(cells):
     """It looks at the maps after two thirds, which a scan would skip over."""
     cell = cell_of(*["nor_conv_1x1"] * 6)
-    plain, more = (
-        nets.count_genotype(cell, 4, cells, 10, 16, auxiliary=head)["params"]
-        for head in (False, True)
-    )
+    macro = Macro.of(SPACE, 4, cells, "cifar")
+    image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+
+    def params(auxiliary):
+        model = nets.genotype_network(cell, macro, 10, auxiliary, "conv")
+        variables = jax.eval_shape(model.init, jax.random.key(0), image)
+        return nets.parameters(variables["params"])
+
+    plain, more = params(False), params(True)
     width = 4 * 2 ** min(cells, 2)
     head = width * 128 + 2 * 128 + 4 * 128 * 768 + 2 * 768 + 7690
     assert more - plain == head
@@ -216,6 +229,16 @@ def test_a_cell_of_its_own_at_every_place():
 
 # Others take a while to trace, on this space as on any.
 FAST = ("darts_first", "random_search", "zarts_mgs")
+# These take all that is taken of a supernet: its losses in both modes, derivatives of
+# both orders, also in images and outputs, and candidates. The others fit the space.
+ON_SUPERNETS = (
+    "amended",
+    "darts_first",
+    "implicit",
+    "sanas",
+    "sdarts_adv",
+    "zarts_mgs",
+)
 
 
 @pytest.mark.parametrize(
@@ -232,9 +255,10 @@ def test_every_algorithm_searches_here(algorithm):
     config = runpy.run_path(str(path))["get_config"]("nasbench201-small")
     if algorithm == "sanas":  # on its larger base it is traced for a minute
         config.base = "darts_first"
+    model = nets.supernet(SPACE, Macro.of(SPACE, 2, 1, "cifar"), 3, "conv")
     problem = Problem(
         space=SPACE,
-        model=nets.supernet(SPACE, Macro.of(SPACE, 2, 1, "cifar"), 3, "conv"),
+        model=model if algorithm in ON_SUPERNETS else toy(SPACE, 3),
         image_shape=(8, 8, 3),
         sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
         rate=optim.cosine(0.05, 0.005, 3, 2),
