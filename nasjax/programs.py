@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.experimental import serialize_executable
 
 from nasjax import memory
@@ -69,6 +70,8 @@ class Store(NamedTuple):
             if hashlib.sha256(data).hexdigest() != head["digest"]:
                 return None
             os.utime(self.file(name))
+            if b"lapack" in data:
+                _bind_lapack()
             payload, in_tree, out_tree = pickle.loads(data)
             return serialize_executable.deserialize_and_load(
                 payload, in_tree, out_tree, where[0].client, where
@@ -207,6 +210,14 @@ def environment(where: Iterable[jax.Device]) -> tuple[str, ...]:
         json.dumps(settings, sort_keys=True),
         *(os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")),
     )
+
+
+def _bind_lapack() -> None:
+    """Lets a loaded program call LAPACK, which JAX binds where it lowers such a call.
+
+    Otherwise the program would jump to an address that is not set.
+    """
+    jax.jit(jnp.linalg.eigh).lower(jax.ShapeDtypeStruct((2, 2), jnp.float32))
 
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
