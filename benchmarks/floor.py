@@ -9,6 +9,7 @@ and weights). Maps that stay in a cache cost less than that.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from nasjax.nets import count, count_supernet, supernet
-from nasjax.spaces import DARTS_8, Macro, darts
+from nasjax.spaces import DARTS_8, CellSpace, Macro, darts
 
 # Passes over the net: forward, gradient by maps, gradient by weights.
 PASSES = {
@@ -24,16 +25,17 @@ PASSES = {
     "first_order": 2,  # alpha's gradient needs no weights'
     "second_order": 3 + 3 + 4,  # two gradients, and a gradient's derivative
 }
+_BYTES = {"float32": 4, "bfloat16": 2}
 
 
-def seconds(settings, rates: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Step -> {"arithmetic", "traffic"}, in seconds."""
-    space, macro = darts(DARTS_8), Macro(settings.channels, settings.cells)
-    macs = count_supernet(
-        space, settings.channels, settings.cells, settings.classes, settings.size, 3
-    )["macs"]
-    flops = 2 * macs * settings.batch
-    traffic = _map_bytes(space, macro, settings)
+def seconds(
+    settings, rates: dict[str, float], space: CellSpace | None = None
+) -> dict[str, dict[str, float]]:
+    """Step -> {"arithmetic", "traffic"}, in seconds; of the space of DARTS by default."""
+    space = space or darts(DARTS_8)
+    net = (settings.channels, settings.cells, settings.classes, settings.size)
+    flops = 2 * count_supernet(space, *net, 3)["macs"] * settings.batch
+    traffic = _pixels(space, net, settings.batch) * _BYTES[settings.precision]
     passes = PASSES | {"mgs": settings.samples * (3 * settings.inner_steps + 1) + 2}
     return {
         name: {
@@ -44,15 +46,19 @@ def seconds(settings, rates: dict[str, float]) -> dict[str, dict[str, float]]:
     }
 
 
-def _map_bytes(space, macro: Macro, settings) -> int:
-    """Bytes that one forward pass reads and writes: once for each convolution and pool,
-    once for each normalisation, which is behind all but the depthwise ones."""
-    model = supernet(space, macro, settings.classes, "conv")
-    shape = (settings.batch, settings.size, settings.size, 3)
-    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+@functools.cache
+def _pixels(space: CellSpace, net: tuple[int, int, int, int], batch: int) -> int:
+    """Numbers that one forward pass reads and writes: once for each convolution and
+    pool, once for each normalisation, which is behind all but the depthwise ones."""
+    channels, cells, classes, size = net
+    macro = Macro.of(space, channels, cells, "cifar")
+    model = supernet(space, macro, classes, "conv")
+    images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
-    edges = (len(space.edges), len(space.primitives))
-    mix = {kind: jax.ShapeDtypeStruct(edges, jnp.float32) for kind in space.types}
+    mix = {
+        kind: jax.ShapeDtypeStruct(space.alpha_shape(kind), jnp.float32)
+        for kind in space.types
+    }
     apply = lambda *args: model.apply(*args, train=True)
     program = jax.make_jaxpr(apply)(variables, mix, images)
     passes = lambda equation: (
@@ -63,17 +69,24 @@ def _map_bytes(space, macro: Macro, settings) -> int:
         for equation, repeats in count.equations(program.jaxpr)
         if equation.primitive.name.startswith(("conv_general", "reduce_window"))
     )
-    return 2 * 4 * maps  # read and written, float32
+    return 2 * maps  # read and written
 
 
-def rates() -> dict[str, float]:
-    """The machine's: {"flops_per_second", "bytes_per_second"}, best of a few."""
-    side = 2048
+def rates(
+    precision: str = "float32", side: int = 2048, numbers: int = 2**26
+) -> dict[str, float]:
+    """The machine's: {"flops_per_second", "bytes_per_second"}, best of a few.
+
+    Args:
+      precision: of the matrix product, as networks compute it.
+      side: of the matrix.
+      numbers: float32, that are copied.
+    """
     product = jax.jit(lambda a: a @ a)
-    matrix = jnp.ones((side, side))
+    matrix = jax.random.normal(jax.random.key(0), (side, side), precision)
     product(matrix).block_until_ready()
     negate = jax.jit(lambda a: -a, donate_argnums=0)  # in place: no new pages
-    maps = [negate(jnp.ones(2**26))]
+    maps = [negate(jax.random.normal(jax.random.key(1), (numbers,)))]
 
     def pass_over():
         maps.append(negate(maps.pop()).block_until_ready())

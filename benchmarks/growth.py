@@ -17,7 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from benchmarks import floor
-from benchmarks.supernet import GROUPS, NET, Worker, machine, versions
+from benchmarks.supernet import GROUPS, NET, machine, versions
+from benchmarks.worker import Worker
 
 SWEEPS = {  # what is swept: (its values, the steps measured, the rest of the net)
     "cells": ((2, 8, 20), "weight_and_first_order", {}),

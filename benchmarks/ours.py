@@ -11,11 +11,13 @@ import jax
 
 from nasjax import defaults, memory, optim
 from nasjax.compiling import side_by_side
+from nasjax.genotype import Genotype
 from nasjax.nets import count, genotype_network, supernet
+from nasjax.optim import Hyper
 from nasjax.published import PUBLISHED
 from nasjax.retrain import training
 from nasjax.search import ALGORITHMS, Problem
-from nasjax.spaces import DARTS_8, Macro, darts
+from nasjax.spaces import DARTS_8, CellSpace, Macro, darts
 
 _STATES = {  # steps whose state is not that of the others
     "mgs": "mgs", "retrain": "retrain", "sanas": "four", "second_network": "four"
@@ -23,23 +25,60 @@ _STATES = {  # steps whose state is not that of the others
 
 
 class Ours:
-    """The steps as methods of one search state, which they donate and replace."""
+    """The steps as methods of one search state, which they donate and replace.
 
-    def __init__(self, settings):
+    Attributes:
+      problem: of all searches.
+      steps: name -> (state, *batches) -> (state, metrics), pure.
+      inits: name -> key -> the state that this step takes.
+      batches: name -> its batches.
+      axes: name -> the axis of each batch that devices split, see `data_parallel`.
+      stated: name -> cost in evaluations of a batch's gradient, as searches state it.
+      parameters: of the supernet.
+    """
+
+    def __init__(
+        self,
+        settings,
+        space: CellSpace | None = None,
+        macro: Macro | None = None,
+        genotype: Genotype = PUBLISHED["darts_v2"],
+        axis: str | None = None,
+    ):
+        """Programs of one network.
+
+        Args:
+          settings: see `benchmarks.supernet.NET`.
+          space: that of DARTS, where there is none.
+          macro: as the settings say, where there is none.
+          genotype: whose network is retrained.
+          axis: that pmap maps.
+        """
         self._settings = settings
         shape = (settings.size, settings.size, 3)
-        space, macro = darts(DARTS_8), Macro(settings.channels, settings.cells)
-        options = (settings.lowering, None, settings.remat, settings.precision)
+        space = space or darts(DARTS_8)
+        macro = macro or Macro.of(space, settings.channels, settings.cells, "cifar")
+
+        def net(axis: str | None):
+            options = (settings.lowering, axis, settings.remat, settings.precision)
+            return supernet(space, macro, settings.classes, *options)
+
         problem = Problem(
             space=space,
-            model=supernet(space, macro, settings.classes, *options),
+            model=net(axis),
             image_shape=shape,
             sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
             rate=optim.cosine(0.025, 0.001, 50, 100),
             steps_per_epoch=100,
             epochs=50,
             warmup_epochs=0,
+            axis=axis,
         )
+        if axis:
+            problem = problem._replace(
+                whole=problem._replace(model=net(None), axis=None)
+            )
+        self.problem = problem
         adam = {"every": 1, "rate": 3e-4, "b1": 0.5, "b2": 0.999, "weight_decay": 1e-3}
         second = ALGORITHMS["darts_second"](
             problem, SimpleNamespace(finite_difference=False, **adam)
@@ -59,15 +98,12 @@ class Ours:
         )
         first = ALGORITHMS["darts_first"](problem, SimpleNamespace(**adam))
         network = genotype_network(
-            PUBLISHED["darts_v2"], macro, settings.classes, True, *options
-        )
-        recipe = SimpleNamespace(
-            rate=0.025, epochs=600, momentum=0.9, weight_decay=3e-4, clip=5.0,
-            drop_path=0.2, auxiliary=0.4, schedule="cosine", warmup_epochs=0,
-            label_smoothing=0.0,
+            genotype, macro, settings.classes, True, settings.lowering, axis,
+            settings.remat, settings.precision,
         )  # fmt: skip
-        train = training(network, shape, recipe, 100)
-        self._steps = {
+        recipe = defaults.settings("cifar10").retrain
+        train = training(network, shape, recipe, 100, axis)
+        self.steps = {
             "weight_step": first.weight_step,
             "first_order": first.arch_step,
             "second_order": second.arch_step,
@@ -76,10 +112,9 @@ class Ours:
             "second_network": sanas.further[0].step,
             "retrain": train.step,
         }
-        self._inits = dict.fromkeys(self._steps, first.init)
-        self._inits |= {"mgs": mgs.init, "retrain": train.init}
-        self._inits |= dict.fromkeys(("sanas", "second_network"), sanas.init)
-        # In evaluations of a batch's gradient, as searches state them.
+        self.inits = dict.fromkeys(self.steps, first.init)
+        self.inits |= {"mgs": mgs.init, "retrain": train.init}
+        self.inits |= dict.fromkeys(("sanas", "second_network"), sanas.init)
         self.stated = {
             "weight_step": first.weight_cost,
             "second_order": second.direction.cost,
@@ -88,15 +123,14 @@ class Ours:
         }
         batch = self._batch(jax.random.key(1))
         many = lambda m: jax.vmap(self._batch)(jax.random.split(jax.random.key(2), m))
-        self._batches = {
-            "weight_step": (batch,),
-            "first_order": (many(1), batch),
-            "second_order": (many(1), batch),
-            "mgs": (many(settings.inner_steps), batch),
-            "sanas": (many(1), batch),
-            "second_network": (batch,),
-            "retrain": (batch,),
-        }
+        self.batches = dict.fromkeys(self.steps, (batch,))
+        self.batches |= dict.fromkeys(
+            ("first_order", "second_order", "sanas"), (many(1), batch)
+        )
+        self.batches["mgs"] = (many(settings.inner_steps), batch)
+        self.batches["retrain"] = (batch, Hyper.of(recipe).arrays())
+        self.axes = {name: (1, 0)[-len(own) :] for name, own in self.batches.items()}
+        self.axes |= {"mgs": (None, None), "retrain": (0, None)}
         self._compiled: dict[str, Any] = {}
         self._states: dict[str, Any] = {}
         self.parameters = count.parameters(
@@ -121,21 +155,28 @@ class Ours:
         return time.perf_counter() - began
 
     def _lower(self, name: str):
-        state = jax.eval_shape(self._inits[name], jax.random.key(0))
-        step = jax.jit(self._steps[name], donate_argnums=0)
-        return step.lower(state, *self._batches[name])
+        state = jax.eval_shape(self.inits[name], jax.random.key(0))
+        step = jax.jit(self.steps[name], donate_argnums=0)
+        return step.lower(state, *self.batches[name])
 
     def planned_bytes(self, name: str) -> int:
         """What XLA says the step needs: arguments, results and temporaries."""
         return memory.needed(self._compiled[name])
 
+    def counted(self, name: str) -> dict[str, float]:
+        """Operations and bytes of a step as XLA counts them; what it calls from a
+        library, or repeats in a loop, it may not count, or count once."""
+        found = self._compiled[name].cost_analysis() or {}
+        wanted = {"flops": "flops", "bytes accessed": "bytes"}
+        return {own: found[key] for key, own in wanted.items() if key in found}
+
     def run(self, name: str) -> float:
-        """One step."""
+        """Seconds of one step."""
         kind = _STATES.get(name, "search")
         if kind not in self._states:
-            self._states[kind] = jax.jit(self._inits[name])(jax.random.key(0))
+            self._states[kind] = jax.jit(self.inits[name])(jax.random.key(0))
             jax.block_until_ready(self._states)
-        step, batches = self._compiled[name], self._batches[name]
+        step, batches = self._compiled[name], self.batches[name]
         began = time.perf_counter()
         self._states[kind], metrics = step(self._states[kind], *batches)
         jax.block_until_ready((self._states, metrics))

@@ -2,6 +2,8 @@
 
 One module for every operation of every edge, Python loops over edges and cells, and the
 second-order step by finite differences (Liu et al., "DARTS", ICLR 2019, eqs. 7 and 8).
+On a GPU where there is one. Its edges may be compiled by `torch.compile`, which takes
+as many compilations as there are shapes of edges.
 """
 
 from __future__ import annotations
@@ -160,10 +162,18 @@ class Peer:
     of w in the first-order step and of alpha in the weight step among them.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings, compiled: bool = False):
         torch.manual_seed(0)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.backends.cudnn.benchmark = True  # as DARTS' code has it
+        torch.backends.cudnn.allow_tf32 = settings.products == "default"
+        self._narrow = settings.precision == "bfloat16"
         self.model = Supernet(settings.channels, settings.cells, settings.classes)
-        self.model.train()
+        self.model.to(self._device).train()
+        if compiled:  # each edge: of the net as one, compilation would take an hour
+            for module in self.model.modules():
+                if isinstance(module, MixedEdge):
+                    module.compile(fullgraph=True, dynamic=False)
         self.weights = self.model.weights()
         self.parameters = sum(p.numel() for p in self.weights)
         self.rate, self.momentum, self.decay = 0.025, 0.9, 3e-4
@@ -175,9 +185,17 @@ class Peer:
         )
         shape = (settings.batch, 3, settings.size, settings.size)
         self.train, self.valid = (
-            (torch.randn(shape), torch.randint(settings.classes, (settings.batch,)))
+            (
+                torch.randn(shape).to(self._device),
+                torch.randint(settings.classes, (settings.batch,)).to(self._device),
+            )
             for _ in range(2)
         )
+
+    def wait(self):
+        """Until the device has done all that was asked of it."""
+        if self._device == "cuda":
+            torch.cuda.synchronize()
 
     def weight_step(self):
         self.sgd.zero_grad()
@@ -231,7 +249,7 @@ class Peer:
         self.adam.step()
         return loss.item()
 
-    @staticmethod
-    def _loss(model, batch):
+    def _loss(self, model, batch):
         images, labels = batch
-        return F.cross_entropy(model(images), labels)
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._narrow):
+            return F.cross_entropy(model(images), labels)

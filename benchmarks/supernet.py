@@ -13,18 +13,20 @@ finds its programs in the cache; "planned" is what XLA allots to the step itself
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.record import versions, without_paths
+from benchmarks.worker import SideError, Worker
 
 COMPARED = ("weight_step", "first_order", "second_order")
 ALONE = ("mgs", "retrain")
@@ -34,6 +36,7 @@ GROUPS = {  # programs that are compiled together
     "mgs": ("mgs",),
     "retrain": ("retrain",),
 }
+TOGETHER = ("weight_and_first_order", "second_order")  # of what is compared
 DEEP = 20  # cells of the deep net whose compile time is compared
 NET = {
     "channels": 16,
@@ -47,6 +50,7 @@ NET = {
     "lowering": "auto",
     "remat": "auto",
     "precision": "float32",
+    "products": "default",
 }
 _HELP = {
     "channels": "C of the first cell",
@@ -54,12 +58,16 @@ _HELP = {
     "samples": "candidates of a ZARTS-MGS step",
     "inner_steps": "weight steps of each candidate",
     "chunk": "candidates at once, 0 for all",
+    "products": "precision of matrix products, default or highest",
 }
 
 
 def main() -> None:
     arguments = _arguments()
-    report = measure(arguments)
+    try:
+        report = measure(arguments)
+    except SideError as error:
+        sys.exit(str(error))
     _print(report)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
@@ -72,17 +80,28 @@ def measure(arguments: argparse.Namespace) -> dict:
     seconds: dict[str, dict[str, list[float]]] = {}
     compiling, planned = {}, {}
     with tempfile.TemporaryDirectory() as cache:
-        with Worker("ours", net, cache) as ours, Worker("peer", net) as peer:
+        with contextlib.ExitStack() as stack:
+            ours = stack.enter_context(Worker("ours", net, cache))
+            peer = stack.enter_context(Worker("peer", net))
+            sides = {"ours": ours, "peer": peer}
             report["parameters"] = {
-                "ours": ours("parameters"),
-                "peer": peer("parameters"),
+                side: worker("parameters") for side, worker in sides.items()
             }
-            for group in ("weight_and_first_order", "second_order"):
+            for group in TOGETHER:
                 compiling[group] = ours("compile", *GROUPS[group])
+            if not arguments.eager:
+                compiled = stack.enter_context(Worker("compiled", net))
+                try:
+                    for group in TOGETHER:
+                        own = compiled("compile", *GROUPS[group])
+                        compiling[f"torch.compile, {group}"] = own
+                    sides["compiled"] = compiled
+                except SideError as error:
+                    why = without_paths(str(error)).splitlines()[0]
+                    report["torch.compile"] = f"It does not work here: {why}"
             for name in COMPARED:
-                ours("run", name)  # not counted: touches memory for the first time
-                peer("run", name)
-                sides = {"ours": ours, "peer": peer}
+                for worker in sides.values():
+                    worker("run", name)  # not counted: touches memory
                 seconds[name] = {side: [] for side in sides}
                 for _ in range(arguments.repeats):
                     for side, worker in sides.items():
@@ -113,6 +132,10 @@ def measure(arguments: argparse.Namespace) -> dict:
         for name, sides in seconds.items()
     }
     ratios = {name: medians[name]["ours"] / medians[name]["peer"] for name in COMPARED}
+    for name in COMPARED:
+        if "compiled" in medians[name]:
+            ratio = medians[name]["ours"] / medians[name]["compiled"]
+            ratios[f"{name} (torch.compile)"] = ratio
     return report | {
         "seconds": medians,
         "runs": seconds,
@@ -125,38 +148,6 @@ def measure(arguments: argparse.Namespace) -> dict:
             "memory_cached": memory["ours_cached"] / memory["peer"],
         },
     }
-
-
-class Worker:
-    """A side in its own process: worker("run", "weight_step") waits for the answer."""
-
-    def __init__(self, side: str, settings: dict, cache: str = "off"):
-        command = ["-m", "benchmarks.worker", side, json.dumps(settings), cache]
-        self._process = subprocess.Popen(
-            [sys.executable, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={
-                k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"
-            },
-        )
-
-    def __call__(self, *command):
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit("A side of the benchmark stopped; its message is above.")
-        return json.loads(line)
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *error) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 def _arguments() -> argparse.Namespace:
@@ -174,6 +165,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the report to this file")
     parser.add_argument(
+        "--eager", action="store_true", help="without PyTorch under torch.compile"
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="only what is compared with the peer"
     )
     return parser.parse_args()
@@ -189,26 +183,23 @@ def machine() -> dict:
     return {"cpu": name, "cores": os.cpu_count(), "system": platform.platform()}
 
 
-def versions() -> dict:
-    names = ("jax", "jaxlib", "flax", "nasjax", "torch")
-    return {name: version(name) for name in names} | {
-        "python": platform.python_version()
-    }
-
-
 def _print(report: dict) -> None:
     settings = report["settings"]
     table = Table(title=", ".join(f"{k} {v}" for k, v in settings.items()))
-    for column in ("step", "ours, s", "PyTorch, s", "ours / PyTorch", "planned, MB"):
+    sides = ("ours", "peer", "compiled")
+    for column in (
+        "step", "ours, s", "PyTorch, s", "torch.compile, s", "ours / PyTorch",
+        "ours / torch.compile", "planned, MB",
+    ):  # fmt: skip
         table.add_column(column, justify="left" if column == "step" else "right")
-    for name, sides in report["seconds"].items():
-        medians = list(sides.values())
-        ratio = report["ratios"].get(name)
+    for name, medians in report["seconds"].items():
+        ratios = (
+            report["ratios"].get(f"{name}{of}") for of in ("", " (torch.compile)")
+        )
         table.add_row(
             name.replace("_", " "),
-            f"{medians[0]:.3f}",
-            f"{medians[1]:.3f}" if ratio else "",
-            f"{ratio:.2f}" if ratio else "",
+            *(f"{medians[side]:.3f}" if side in medians else "" for side in sides),
+            *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
             f"{report['planned_bytes'][name] / 1e6:.0f}",
         )
     memory = report["memory_bytes"]
@@ -217,14 +208,15 @@ def _print(report: dict) -> None:
             f"peak memory, GB ({label})",
             f"{memory[side] / 1e9:.2f}",
             f"{memory['peer'] / 1e9:.2f}",
-            f"{memory[side] / memory['peer']:.2f}",
             "",
+            f"{memory[side] / memory['peer']:.2f}",
         )
     console = Console()
     console.print(table)
     for name, value in report["compile_seconds"].items():
         unit = "" if "over" in name else " s"
         console.print(f"compile, {name.replace('_', ' ')}: {value:.1f}{unit}")
+    console.print(report.get("torch.compile", ""))
     console.print(f"parameters: {report['parameters']}")
 
 

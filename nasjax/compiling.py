@@ -31,12 +31,13 @@ def compiler_options(level: int | None = None) -> dict[str, str]:
     and memory and are no slower (docs/performance.md).
 
     Args:
-      level: of LLVM's optimisation on a CPU, 0 to 3; None: XLA's default.
+      level: of LLVM's optimisation on a CPU, 0 to 3; None: XLA's default. Where JAX is
+        set to optimise next to nothing, that stands.
     """
     if jax.default_backend() != "cpu":
         return {}
     options = _QUICK
-    if level is not None:
+    if level is not None and not jax.config.read("jax_disable_most_optimizations"):
         options = {**options, "xla_backend_optimization_level": str(level)}
     try:
         jax.jit(lambda: 0, compiler_options=options)()

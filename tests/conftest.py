@@ -1,12 +1,17 @@
 """What holds in every test: 4 emulated CPU devices, programs compiled quickly, no
-implicit rank promotion, and warnings are errors (pyproject.toml).
+implicit rank promotion, a cache of this run alone, no test that compiles for long, and
+warnings are errors (pyproject.toml).
 
 Compiling is nearly all of the time. So most optimisations are off, and XLA emits loops
 by the older of its two ways, which takes half as long; results differ by rounding.
-test_optimised.py compiles as users do.
+test_supernets.py has what compiles as users do.
 """
 
+import functools
 import os
+import shutil
+import tempfile
+import time
 from pathlib import Path
 
 import jax
@@ -21,6 +26,57 @@ jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).parents[1]
+CACHE = pytest.StashKey[str]()
+
+
+def pytest_configure(config):
+    """One fresh cache for all workers and programs of this run, instead of the user's."""
+    config.addinivalue_line("markers", "slow_compile(reason): may compile for long")
+    if not hasattr(config, "workerinput"):  # workers have it from the environment
+        config.stash[CACHE] = tempfile.mkdtemp(prefix="nasjax-tests-")
+        os.environ["XDG_CACHE_HOME"] = config.stash[CACHE]
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(config.stash.get(CACHE, ""), ignore_errors=True)
+
+
+COMPILING = ("jaxpr_trace_", "jaxpr_to_mlir_module_", "backend_compile_")
+SECONDS = dict.fromkeys(COMPILING, 0.0)  # spent so far; of the clock, not of the CPU
+LONGEST = 20  # seconds on the machine on which `_slowness` is 1
+
+
+def _listen(event: str, seconds: float, **_) -> None:
+    kind = event.rpartition("/")[2].removesuffix("duration")
+    if kind in SECONDS:
+        SECONDS[kind] += seconds
+
+
+@functools.cache
+def _slowness() -> float:
+    """How many times slower than that machine this one is; at least 1."""
+    begun = time.process_time()
+    sum(range(10**7))
+    return max((time.process_time() - begun) / 0.2, 1)
+
+
+jax.monitoring.register_event_duration_secs_listener(_listen)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Fails a test that compiles for long, in seconds of the clock and of the CPU."""
+    clock, cpu = sum(SECONDS.values()), time.process_time()
+    result = yield
+    spent = min(sum(SECONDS.values()) - clock, time.process_time() - cpu)
+    if spent > LONGEST * _slowness() and not item.get_closest_marker("slow_compile"):
+        pytest.fail(
+            f"{item.nodeid} compiles for {spent:.0f} s, more than {LONGEST} s: take a "
+            "smaller net or share a fixture, or mark it @pytest.mark.slow_compile("
+            "reason=...).",
+            pytrace=False,
+        )
+    return result
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import pytest
 from nasjax import price, relax
 from nasjax.errors import UserError
 from nasjax.genotype import discretise, one_hot
+from nasjax.nets.count import traced
+from nasjax.nets.network import genotype_network
 from nasjax.published import PUBLISHED
 from nasjax.spaces import DARTS_7, Macro, darts
 
@@ -59,10 +61,8 @@ def test_a_cell_of_its_own_at_every_place_costs_what_its_genotype_does(seed):
     draws = np.random.default_rng(seed)
     mix = {k: draws.random(space.alpha_shape(k)).astype("f") for k in space.types}
     found = price.price(space, relax.identity, *made, budget=1.0, weight=1.0)
-    from nasjax.nets import count_genotype
-
-    counted = count_genotype(discretise(mix, space), 4, 3, 5, (9, 7), 1)
-    assert float(found.of(mix)) == counted["macs"]
+    network = genotype_network(discretise(mix, space), macro, 5, spelling="conv")
+    assert float(found.of(mix)) == traced(network, {}, macro, (9, 7), 1)["macs"]
 
 
 @pytest.mark.parametrize("primitives", [DARTS_7, ("none", *DARTS_7)])

@@ -1,15 +1,19 @@
-"""Parameters and multiply-adds, counted on the network itself.
+"""Parameters and multiply-adds, counted on what the network is made of.
 
 Parameters are those of the initialised network (alpha is not one of them).
 Multiply-adds are those of the convolutions and matrix products that one image takes
 in evaluation mode, read off the traced program in its "conv" spelling.
+
+Tracing is all that a count costs. So a network is traced with `none` for every
+operation, once for all genotypes, and an operation once for each of its sizes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -57,15 +61,22 @@ def count_genotype(
     Raises:
       UserError: the image is too small for the reductions or the auxiliary head.
     """
-    macro = Macro.of(space_of(genotype), channels, cells, stem)
-    side = image_size if isinstance(image_size, int) else min(image_size)
-    if auxiliary and macro.map_sizes(side)[2 * cells // 3] < 2:
+    space = space_of(genotype)
+    macro = Macro.of(space, channels, cells, stem)
+    size = _pair(image_size)
+    if auxiliary and macro.map_sizes(min(size))[2 * cells // 3] < 2:
         raise UserError(
-            f"Images of {side} pixels leave no 2x2 map for an auxiliary head; use "
+            f"Images of {min(size)} pixels leave no 2x2 map for an auxiliary head; use "
             "larger images, or count without --auxiliary."
         )
-    model = genotype_network(genotype, macro, classes, auxiliary, "conv")
-    return _count(model, {}, macro, image_size, in_channels)
+    empty = {kind: (("none", 0),) * len(own) for kind, own in genotype.cells.items()}
+    bare = dataclasses.replace(genotype, cells=empty)
+    found = dict(_rest(space, bare, macro, classes, auxiliary, size, in_channels))
+    own_types = space._replace(types=tuple(genotype.cells))
+    for kind, place in _places(own_types, macro, size):
+        for name, source in genotype.cells[kind]:
+            _add(found, place(name, source, False))
+    return found
 
 
 def count_supernet(
@@ -79,9 +90,16 @@ def count_supernet(
 ) -> dict[str, int]:
     """{"params", "macs"} of a supernet; on ImageNet its stem is 3 C wide (PC-DARTS)."""
     macro = Macro.of(space, channels, cells, stem, search=True)
-    model = supernet(space, macro, classes, spelling="conv")
-    mix = {kind: jnp.zeros(space.alpha_shape(kind)) for kind in space.types}
-    return _count(model, mix, macro, image_size, in_channels)
+    size = _pair(image_size)
+    bare = space._replace(primitives=("none",), lists=None)
+    found = dict(_rest(bare, None, macro, classes, False, size, in_channels))
+    for kind, place in _places(space, macro, size):
+        for (source, _), names in zip(
+            space.edges_of(kind), space.choices(kind), strict=True
+        ):
+            for name in names:
+                _add(found, place(name, source, True))
+    return found
 
 
 def choice_macs(
@@ -92,33 +110,18 @@ def choice_macs(
     Summed over the cells of the type. What `count_genotype` counts beyond those of the
     genotype's own choices (stem, preprocessing, classifier) is the same for all.
     """
-
-    @functools.cache
-    def one(name: str, channels: int, stride: int, size: tuple[int, int]) -> int:
-        op = OPERATIONS[name](channels, stride, Style(False, "conv"))
-        x = jax.ShapeDtypeStruct((size[0], channels, size[1], 1), jnp.float32)
-        variables = jax.eval_shape(lambda x: op.init(jax.random.key(0), x, False), x)
-        run = jax.make_jaxpr(lambda v, x: op.apply(v, x, False))
-        return multiply_adds(run(variables, x).jaxpr)
-
-    shrunk = 1 if macro.stem == "cifar" else 8
-    sides = [[-(-n // shrunk), *macro.map_sizes(n)] for n in image_size]
     total = {kind: np.zeros(space.alpha_shape(kind)) for kind in space.types}
-    for index, plan in enumerate(macro.plan()):
-        kind = space.kind(index, plan.type)
+    for kind, place in _places(space, macro, image_size):
         choices = space.choices(kind)
-        before, after = ((sides[0][i], sides[1][i]) for i in (index, index + 1))
         for e, (source, _) in enumerate(space.edges_of(kind)):
-            strided = plan.type == "reduce" and source < space.inputs
-            stride, size = (2, before) if strided else (1, after)
-            total[kind][e] += [
-                one(name, plan.channels, stride, size) for name in choices[e]
-            ]
+            total[kind][e] += [place(op, source, False)["macs"] for op in choices[e]]
     return total
 
 
-def _count(model: Model, mix, macro: Macro, image_size, in_channels: int):
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+def traced(
+    model: Model, mix, macro: Macro, size: tuple[int, int], in_channels: int
+) -> dict[str, int]:
+    """{"params", "macs"} of a model as it is."""
     macro.map_sizes(min(size))  # refuses images that are too small
     image = jax.ShapeDtypeStruct((1, *size, in_channels), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
@@ -127,6 +130,70 @@ def _count(model: Model, mix, macro: Macro, image_size, in_channels: int):
     )
     macs = multiply_adds(evaluate(variables, image).jaxpr)
     return {"params": parameters(variables["params"]), "macs": macs}
+
+
+@functools.cache
+def _rest(
+    space: CellSpace,
+    genotype: Genotype | None,
+    macro: Macro,
+    classes: int,
+    auxiliary: bool,
+    size: tuple[int, int],
+    in_channels: int,
+) -> dict[str, int]:
+    """`traced` of a genotype of the space, or of its supernet."""
+    if genotype is None:
+        mix = {kind: jnp.zeros(space.alpha_shape(kind)) for kind in space.types}
+        model = supernet(space, macro, classes, "conv")
+    else:
+        mix = {}
+        model = genotype_network(genotype, macro, classes, auxiliary, "conv")
+    return traced(model, mix, macro, size, in_channels)
+
+
+def _places(
+    space: CellSpace, macro: Macro, image_size: tuple[int, int]
+) -> Iterator[tuple[str, Callable[[str, int, bool], dict[str, int]]]]:
+    """Of every cell its type and (operation, source, search) -> {"params", "macs"}."""
+    shrunk = 1 if macro.stem == "cifar" else 8
+    sides = [[-(-n // shrunk), *macro.map_sizes(n)] for n in image_size]
+    for index, plan in enumerate(macro.plan()):
+        before, after = ((sides[0][i], sides[1][i]) for i in (index, index + 1))
+
+        def place(name, source, search, plan=plan, before=before, after=after):
+            strided = plan.type == "reduce" and source < space.inputs
+            stride, size = (2, before) if strided else (1, after)
+            style = Style(search, "conv", pool_norm=search and space.pool_norm)
+            return _operation(OPERATIONS[name], plan.channels, stride, style, size)
+
+        yield space.kind(index, plan.type), place
+
+
+@functools.cache
+def _operation(
+    make: Callable, channels: int, stride: int, style: Style, size: tuple[int, int]
+) -> dict[str, int]:
+    """{"params", "macs"} of an operation on one image's map of height and width `size`."""
+    run = make(channels, stride, style).init_with_output
+    x = jax.ShapeDtypeStruct((size[0], channels, size[1], 1), jnp.float32)
+    program, (_, variables) = jax.make_jaxpr(
+        lambda x: run(jax.random.key(0), x, False), return_shape=True
+    )(x)
+    params = parameters(variables.get("params", {}))
+    return {"params": params, "macs": multiply_adds(program.jaxpr)}
+
+
+def _add(total: dict[str, int], more: dict[str, int]) -> None:
+    for name, count in more.items():
+        total[name] += count
+
+
+def _pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    if isinstance(image_size, int):
+        return image_size, image_size
+    height, width = image_size
+    return height, width
 
 
 def multiply_adds(jaxpr: Any) -> int:

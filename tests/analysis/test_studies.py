@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from matplotlib.image import imread
-from tiny import shrink
+from tiny import TwoCells, shrink
 
 import nasjax
 from nasjax.analysis import (
@@ -28,14 +28,24 @@ from nasjax.experiment import build
 from nasjax.folder import RunFolder
 from nasjax.progress import Progress
 from nasjax.search.losses import losses
+from nasjax.spaces import Macro
 
 SMALL = ("--steps=2", "--images=32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_cells():
+    """Everything here takes the second of two cells as its only reduction."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Macro, "reductions", TwoCells.reductions)
+        yield
 
 
 def tiny():
     path = ROOT / "configs" / "zarts_mgs.py"
     config = shrink(runpy.run_path(str(path))["get_config"]())
     config.arch.update(samples=2, inner_steps=1, every=1)
+    config.search.cells = config.retrain.cells = 2
     return config
 
 
@@ -108,8 +118,10 @@ def test_condition(searched, capsys):
 
 
 @pytest.mark.slow
-def test_landscape(searched, capsys):
+def test_landscape(searched, capsys, monkeypatch):
     path, state = searched
+    assert landscape.MOVES == 10  # as in the released code; each takes seconds here
+    monkeypatch.setattr(landscape, "MOVES", 4)
     assert landscape.main([str(path), *SMALL, "--points=5"]) == 0
     report = read(path / "landscape.json")
     first, *_, last = report["panels"]
@@ -130,7 +142,7 @@ def test_landscape(searched, capsys):
     found = {each["method"]: np.array(each["places"]) for each in report["paths"]}
     assert list(found) == ["DARTS 1st", "DARTS 2nd", "RS", "MGS", "GLD"]
     for path_of in found.values():
-        assert path_of.shape == (11, 2) and path_of[0].tolist() == [-0.5, 0.5]
+        assert path_of.shape == (5, 2) and path_of[0].tolist() == [-0.5, 0.5]
     assert imread(path / "landscape.png")[..., :3].std() > 0.01
     assert "DARTS 1st" in capsys.readouterr().out
 

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import pytest
 
 from nasjax.errors import UserError
+from nasjax.genotype import random_genotype
 from nasjax.nets import count_genotype, count_supernet, genotype_network, parameters
-from nasjax.nets.count import multiply_adds
-from nasjax.nets.network import AuxiliaryHead
-from nasjax.nets.operations import Style
+from nasjax.nets.count import multiply_adds, traced
+from nasjax.nets.network import AuxiliaryHead, supernet
+from nasjax.nets.operations import OPERATIONS, ReLUConvBN, Style
 from nasjax.published import PUBLISHED
 from nasjax.spaces import SPACES, Macro
 
@@ -58,12 +59,6 @@ TABLE = {
 HEADS = {(10, "cifar"): 476_426, (100, "cifar"): 545_636, (1000, "imagenet"): 1_260_776}
 
 
-def shapes(genotype, channels, cells, classes, auxiliary):
-    model = genotype_network(genotype, Macro(channels, cells), classes, auxiliary)
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    return jax.eval_shape(model.init, jax.random.key(0), image)["params"]
-
-
 def test_every_published_cell_is_in_a_table():
     """Those of S1 to S4 are in that of tests/spaces/test_hard_spaces.py."""
     hard = {name for name in PUBLISHED if name[-3:] in ("_s1", "_s2", "_s3", "_s4")}
@@ -81,21 +76,69 @@ def test_published_cells(name):
     genotype = PUBLISHED[name]
     cifar = count_genotype(genotype, 36, 20, 10, 32)
     imagenet = count_genotype(genotype, 48, 14, 1000, 224, stem="imagenet")
-    with_head = shapes(genotype, 36, 20, 100, True)
-    cifar_100 = parameters(with_head)
+    params = lambda *net, **more: count_genotype(genotype, *net, 32, **more)["params"]
+    cifar_100 = params(36, 20, 100, auxiliary=True)
     found = (
         cifar["params"],
         cifar["params"] + HEADS[10, "cifar"],
-        cifar_100 - parameters(with_head.pop("AuxiliaryHead_0")),
+        cifar_100 - HEADS[100, "cifar"],
         cifar_100,
         imagenet["params"],
         imagenet["params"] + HEADS[1000, "imagenet"],
-        parameters(shapes(genotype, 16, 20, 10, False)),
-        parameters(shapes(genotype, 16, 8, 100, False)),
+        params(16, 20, 10),
+        params(16, 8, 100),
         cifar["macs"],
         imagenet["macs"],
     )
     assert found == TABLE[name]
+
+
+SEPARATE = SPACES["darts7"].separate(3)
+WHOLE = {  # every operation, with and without stride; edges, lists and cells of their own
+    "darts": SPACES["darts"],
+    "s1": SPACES["s1"],
+    "cells": SEPARATE.fixed(),
+    "nasbench201": SPACES["nasbench201"],
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_supernet_is_counted_as_if_it_were_traced_as_a_whole(name):
+    space = WHOLE[name]
+    macro = Macro.of(space, 4, 3, "cifar", search=True)
+    mix = {kind: jnp.zeros(space.alpha_shape(kind)) for kind in space.types}
+    whole = traced(supernet(space, macro, 5, "conv"), mix, macro, (9, 7), 1)
+    assert count_supernet(space, 4, 3, 5, (9, 7), 1) == whole
+
+
+@pytest.mark.parametrize(
+    ("space", "cells", "stem", "size"),
+    [
+        (SPACES["darts7"], 20, "cifar", (9, 7)),
+        (SEPARATE, 3, "imagenet", (72, 33)),
+        (SPACES["s4"], 3, "cifar", (9, 7)),
+        (SPACES["nasbench201"], 5, "cifar", (9, 7)),
+    ],
+)
+def test_a_genotype_is_counted_as_if_it_were_traced_as_a_whole(
+    space, cells, stem, size
+):
+    macro, cell = Macro.of(space, 4, cells, stem), random_genotype(1, space)
+    whole = traced(genotype_network(cell, macro, 5, False, "conv"), {}, macro, size, 1)
+    assert count_genotype(cell, 4, cells, 5, size, 1, stem) == whole
+
+
+def test_an_operation_that_is_replaced_is_counted_anew(monkeypatch):
+    """Dense instead of separable: with a kernel of its own for each pair of channels."""
+    cell = random_genotype(0, SPACES["s2"])
+    before = count_genotype(cell, 4, 2, 5, 8)
+    dense = lambda channels, stride, style: ReLUConvBN(channels, style, 3, stride)
+    for name in ("skip_connect", "sep_conv_3x3"):
+        monkeypatch.setitem(OPERATIONS, name, dense)
+    after = count_genotype(cell, 4, 2, 5, 8)
+    macro = Macro.of(SPACES["s2"], 4, 2, "cifar")
+    network = genotype_network(cell, macro, 5, spelling="conv")
+    assert after == traced(network, {}, macro, (8, 8), 3) != before
 
 
 @pytest.mark.parametrize(("classes", "stem"), HEADS)

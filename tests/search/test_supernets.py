@@ -1,11 +1,23 @@
 """Real supernets, split over devices: convolutions, pools and batch norm under a mesh,
-under pmap, and under the vmap of ZARTS' candidates that are split over devices."""
+under pmap, and under the vmap of ZARTS' candidates that are split over devices; and
+compiled as users compile them."""
 
+import jax
 import pytest
-from harness import assert_close, forget, trajectory
+from harness import (
+    Move,
+    assert_close,
+    case,
+    copy,
+    forget,
+    host,
+    on_device,
+    trajectory,
+)
 from tiny import TwoCells
 
 from nasjax import nets
+from nasjax.compiling import compiler_options
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -20,10 +32,34 @@ def supernet(space, classes, axis, auxiliary):
     return nets.supernet(space, TwoCells(2, 2), classes, "shift", axis)
 
 
+@pytest.fixture(scope="module")
+def alone():
+    """Moves on one device."""
+    names = "darts_second", "zarts_mgs"
+    return {name: trajectory(name, "one", supernet) for name in names}
+
+
 @pytest.mark.parametrize(
     ("algorithm", "mode"),
     [("darts_second", "jit"), ("darts_second", "pmap"), ("zarts_mgs", "jit")],
 )
-def test_four_devices_equal_one(algorithm, mode):
-    one = trajectory(algorithm, "one", supernet)
-    assert_close(one, trajectory(algorithm, mode, supernet))
+def test_four_devices_equal_one(alone, algorithm, mode):
+    assert_close(alone[algorithm], trajectory(algorithm, mode, supernet))
+
+
+@pytest.mark.parametrize("kind", ["weight", "arch"])
+def test_programs_compiled_as_users_do_compute_the_same(alone, kind):
+    """With optimisations and XLA's fusion emitters, which the tests do without."""
+    this = case("darts_second", "one", supernet)
+    expected = [move for move in alone["darts_second"] if move.kind == kind][-1]
+    state = copy(on_device(expected.before), this.where)
+    lowered = this.programs[kind].lower(state, this.data)
+    options = {**compiler_options(), "xla_cpu_use_fusion_emitters": True}
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        program = lowered.compile(options)
+    finally:
+        jax.config.update("jax_disable_most_optimizations", True)
+    after, metrics = program(state, this.data)
+    found = Move(kind, expected.before, host(after), host(metrics))
+    assert_close([expected], [found])

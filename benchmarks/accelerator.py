@@ -1,0 +1,175 @@
+"""What an accelerator makes of nasjax: does it run, is it right, how fast is it.
+
+    python -m benchmarks.accelerator --budget 600 -o results/accelerator
+    python -m benchmarks.accelerator --dry -o FOLDER
+
+The parts, those first that matter most:
+
+    run          the default run of ZARTS-MGS, killed once and resumed
+    correct      gradients in float32 beside those of the CPU in float64
+    fast         the steps of DARTS beside PyTorch, and beside the floor
+    candidates   a step of ZARTS-MGS against the number of its candidates
+    seeds        many seeds of one search as one program
+    search       real searches on NAS-Bench-201 (needs --cifar and --table)
+
+Each writes FOLDER/PART.json and prints a line whenever it has found something, so that
+what is cut off loses only the rest. A part that fails says why there, and the next goes
+on. Each part but a dry one has a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import multiprocessing
+import os
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.record import Plan, Record, header
+from nasjax.errors import UserError, unknown
+
+
+class Part(NamedTuple):
+    """A part of the benchmark.
+
+    Attributes:
+      module: whose function of the part's name is called with a `Record`.
+      least: seconds that it needs to be worth a start.
+      share: of the budget that it may take at most.
+    """
+
+    module: str
+    least: float
+    share: float
+
+
+PARTS = {
+    "run": Part("benchmarks.runs", 45, 0.25),
+    "correct": Part("benchmarks.correct", 45, 0.3),
+    "fast": Part("benchmarks.fast", 60, 0.5),
+    "candidates": Part("benchmarks.many", 45, 0.3),
+    "seeds": Part("benchmarks.many", 30, 0.2),
+    "search": Part("benchmarks.runs", 60, 1.0),
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = _arguments(argv)
+    # Several processes share a card, and none may take most of its memory in advance.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    try:
+        names = _chosen(arguments.parts)
+        plan = _plan(arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    until = time.time() + arguments.budget
+    for name in names:
+        part, now = PARTS[name], time.time()
+        record = Record(name, plan, min(until, now + part.share * arguments.budget))
+        if plan.dry:
+            execute(record)
+        elif record.left < part.least:
+            reason = (
+                f"it needs {part.least:g} s, and {max(record.left, 0):.0f} s are left"
+            )
+            record.keep(f"skipped: {reason}", skipped=reason)
+        else:
+            _apart(record)
+
+
+def execute(record: Record) -> None:
+    """Runs a part here; what it raises is kept."""
+    began = time.time()
+    record.keep()
+    try:
+        record.keep(header=header(record.plan.command))
+        module = importlib.import_module(PARTS[record.name].module)
+        getattr(module, record.name)(record)
+    except Exception as error:
+        record.failed(error)
+    took = time.time() - began
+    record.keep(f"ended after {took:.0f} s", seconds=took)
+
+
+def _apart(record: Record) -> None:
+    """Runs a part in a process of its own, and ends it when its time is over."""
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_execute_alone, args=(record,))
+    process.start()
+    process.join(record.left)
+    if process.is_alive():
+        os.killpg(process.pid, signal.SIGKILL)  # with what it started
+        process.join()
+        record.resume()
+        record.keep("stopped, its time is over", stopped=True)
+    elif process.exitcode:
+        record.resume()
+        message = f"its process ended with code {process.exitcode}"
+        record.keep(message, error={"type": "exit", "message": message})
+
+
+def _execute_alone(record: Record) -> None:
+    os.setpgrp()
+    execute(record)
+
+
+def _chosen(names: str) -> list[str]:
+    """The parts that were asked for, in the order of `PARTS`."""
+    asked = [name for name in names.split(",") if name]
+    for name in asked:
+        if name not in PARTS:
+            raise unknown("part", name, PARTS)
+    return [name for name in PARTS if name in asked or not asked]
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    for flag in ("cifar", "table"):
+        file = getattr(arguments, flag)
+        if file is not None and not file.is_file():
+            raise UserError(f"There is no file {str(file)!r}; give one with --{flag}.")
+    if arguments.budget <= 0:
+        raise UserError(f"A budget of {arguments.budget:g} s is none; give seconds.")
+    try:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The folder {str(arguments.folder)!r} cannot be made "
+            f"({error.strerror}); give another one with -o."
+        ) from error
+    command = "python -m benchmarks.accelerator"
+    for name in ("budget", "parts", "dry", "cifar", "table"):
+        value = getattr(arguments, name)
+        if value:
+            given = value.name if isinstance(value, Path) else str(value)
+            command += f" --{name}" + (
+                "" if value is True else f" {shlex.quote(given)}"
+            )
+    return Plan(
+        arguments.folder, arguments.dry, command, arguments.cifar, arguments.table
+    )
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    folder = Path("results/accelerator")
+    parser.add_argument("-o", "--folder", type=Path, default=folder, help=f"({folder})")
+    parser.add_argument("--budget", type=float, default=600, help="seconds (600)")
+    parser.add_argument("--parts", default="", help="a comma between them; all")
+    parser.add_argument("--dry", action="store_true", help="smallest sizes, on a CPU")
+    parser.add_argument(
+        "--cifar", type=Path, help=".npz file of CIFAR-10's training set"
+    )
+    parser.add_argument("--table", type=Path, help="CSV of NAS-Bench-201's accuracies")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Many candidates, or many seeds, in one program: what one more of them costs."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+
+from benchmarks import sizes
+from benchmarks.ours import Ours
+from benchmarks.record import Record
+from nasjax import memory
+from nasjax.compiling import side_by_side
+
+CANDIDATES = (1, 8, 32, 4, 16, 2)  # those first that matter most
+SEEDS = (1, 8, 4, 2)
+
+
+def candidates(record: Record) -> None:
+    """A step of ZARTS-MGS with so many candidates under one vmap."""
+    dry = record.plan.dry
+    settings = sizes.SMALLEST if dry else sizes.FULL
+    net = sizes.smallest() if dry else {}
+    counts = (1, 2) if dry else CANDIDATES
+    record.keep(settings=settings)
+    steps: dict[int, Callable[[], float]] = {}
+    found: dict[str, dict] = {}
+    for count in counts:
+        if record.left <= 0:
+            record.keep(f"no time for {count} candidates")
+            continue
+        made = SimpleNamespace(**settings | {"samples": count, "chunk": count})
+        ours = Ours(made, **net)
+        compiling = ours.compile("mgs")
+        steps[count] = functools.partial(ours.run, "mgs")
+        own, one = _beside(steps, count, 1 if dry else 3)
+        planned = ours.planned_bytes("mgs")
+        found[str(count)] = {
+            "seconds": own, "over_one": own / one, "planned_bytes": planned,
+            "planned_over_one": planned / found.get("1", {}).get("planned_bytes", planned),
+            "compile_seconds": compiling,
+        }  # fmt: skip
+        row = found[str(count)]
+        record.keep(
+            f"N = {count}: {own:.3g} s, {row['over_one']:.2f} times N = 1; planned "
+            f"{planned / 1e6:.0f} MB, {row['planned_over_one']:.2f} times",
+            candidates=found,
+        )
+        if count == 8:
+            record.goal("MGS with N = 8 over N = 1", row["over_one"], 2)
+
+
+def seeds(record: Record) -> None:
+    """Weight and first-order step of so many searches on NAS-Bench-201."""
+    dry = record.plan.dry
+    wide = {"cells": 15, "lowering": "conv"}
+    settings = sizes.SMALLEST if dry else sizes.FULL | wide
+    record.keep(settings=settings)
+    ours = Ours(SimpleNamespace(**settings), **sizes.nasbench201(settings, dry))
+    names = ("weight_step", "first_order")
+    steps: dict[str, dict[int, Callable[[], float]]] = {name: {} for name in names}
+    found: dict[str, dict] = {}
+    for count in (1, 2) if dry else SEEDS:
+        if record.left <= 0:
+            record.keep(f"no time for {count} seeds")
+            continue
+        began = time.perf_counter()
+        states, programs, batches = _vmapped(ours, names, count)
+        compiling = time.perf_counter() - began
+        row: dict[str, Any] = {"compile_seconds": compiling}
+        for name in names:
+            steps[name][count] = Step(programs[name], states, batches[name])
+            own, one = _beside(steps[name], count, 1 if dry else 5)
+            row[name] = {
+                "seconds": own, "over_one": own / one,
+                "planned_bytes": memory.needed(programs[name]),
+            }  # fmt: skip
+        found[str(count)] = row
+        line = ", ".join(f"{name} {row[name]['over_one']:.2f}" for name in names)
+        record.keep(f"{count} seeds, in times of one: {line}", seeds=found)
+
+
+class Step:
+    """A step as a function () -> seconds, on a state that it does not change."""
+
+    def __init__(self, program: Callable, states: Any, batches: tuple):
+        self._program, self._given = program, (states, *batches)
+
+    def __call__(self) -> float:
+        began = time.perf_counter()
+        jax.block_until_ready(self._program(*self._given))
+        return time.perf_counter() - began
+
+
+def _vmapped(ours: Ours, names: tuple[str, ...], count: int):
+    """States, programs and batches of so many seeds; of one they are not vmapped."""
+    keys = jax.random.split(jax.random.key(0), count)
+    init, steps = ours.inits[names[0]], {name: ours.steps[name] for name in names}
+    batches = {name: ours.batches[name] for name in names}
+    if count == 1:
+        states = jax.jit(init)(keys[0])
+    else:
+        states = jax.jit(jax.vmap(init))(keys)
+        steps = {name: jax.vmap(step) for name, step in steps.items()}
+        again = lambda leaf: jax.numpy.stack([leaf] * count)
+        batches = jax.tree.map(again, batches)
+    programs = side_by_side(
+        {
+            name: functools.partial(jax.jit(step).lower, states, *batches[name])
+            for name, step in steps.items()
+        }
+    )
+    return states, programs, batches
+
+
+def _beside(
+    steps: dict[int, Callable[[], float]], count: int, repeats: int
+) -> tuple[float, float]:
+    """Medians of `count` at once, and of one, in turn."""
+    runs: dict[int, list[float]] = {count: [], 1: []}
+    for repeat in range(repeats + 1):
+        for each in runs:
+            took = steps[each]()
+            if repeat:  # the first one touches memory
+                runs[each].append(took)
+    return statistics.median(runs[count]), statistics.median(runs[1])

@@ -1,0 +1,54 @@
+"""How large the networks of `benchmarks.accelerator` are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.supernet import NET
+from nasjax.genotype import random_genotype
+from nasjax.spaces import SPACES, CellSpace, Macro, darts
+
+FULL = NET | {"batch": 64, "lowering": "conv"}
+SMALL = NET | {
+    "channels": 4, "cells": 2, "batch": 8, "size": 8, "samples": 2, "inner_steps": 2
+}  # fmt: skip
+SMALLEST = SMALL | {"channels": 2, "cells": 1, "batch": 4, "classes": 3}
+OPERATIONS = (  # of every kind one
+    "skip_connect", "max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "dil_conv_5x5"
+)  # fmt: skip
+
+
+class Two(Macro):
+    """A normal cell, then a reduction: the fewest cells with both alphas at work."""
+
+    reductions = (1,)
+
+
+class One(Macro):
+    """A normal cell."""
+
+    reductions = ()
+
+
+def small() -> dict[str, Any]:
+    """What `Ours` takes beside the settings `SMALL`."""
+    return net(darts(OPERATIONS), Two(SMALL["channels"], SMALL["cells"]))
+
+
+def smallest() -> dict[str, Any]:
+    """What it takes beside `SMALLEST`."""
+    macro = One(SMALLEST["channels"], SMALLEST["cells"])
+    return net(darts(("skip_connect", "dil_conv_3x3")), macro)
+
+
+def nasbench201(settings: dict, dry: bool) -> dict[str, Any]:
+    """What it takes for NAS-Bench-201."""
+    space = SPACES["nasbench201"]
+    macro = Macro.of(space, settings["channels"], settings["cells"], "cifar")
+    return net(space, One(*macro) if dry else macro)
+
+
+def net(space: CellSpace, macro: Macro) -> dict[str, Any]:
+    """A space, how its cells are stacked, and a genotype to retrain."""
+    genotype = random_genotype(0, space)
+    return {"space": space, "macro": macro, "genotype": genotype}

@@ -1,0 +1,296 @@
+"""Judges the tests by planted faults: which of 30 small ones do they notice?
+
+    python tests/mutations.py [--only NAME ...] [--tree PATH] [-o results.json]
+
+Each fault replaces one piece of text in one file of a copy of the tree, and the tests
+that should notice it are run on that copy until the first one fails. A fault is caught
+if a test fails, and has survived if all pass; all else, such as tests that cannot be
+collected or take too long, is an error. The exit status is 0 if all are caught.
+
+`--tree` puts the same faults into another version. With `-o` every outcome is written
+as soon as it is known, and the same command goes on where it was cut off. All variables
+of the environment are handed on but PYTHONPATH and PYTEST_ADDOPTS. Not a test itself;
+it takes about a quarter of an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Fault(NamedTuple):
+    """One planted fault.
+
+    Attributes:
+      name: what is wrong then.
+      file: where.
+      old: text that is in the file exactly once.
+      new: in its place.
+      tests: arguments of pytest; the most direct tests come first. Files that a version
+        of the tree does not have are left out.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+CONTRACT = "tests/search/test_contract.py"
+
+
+def of(algorithm: str) -> tuple[str, str]:
+    """Of the contract only what is parametrised with an algorithm."""
+    return "-k", f"{algorithm} or not test_contract"
+
+
+FAULTS = (
+    # Hypergradients.
+    Fault("implicit_term_added", "nasjax/hypergrad/estimators.py",
+        "jax.tree.map(jnp.subtract, direct, indirect)",
+        "jax.tree.map(jnp.add, direct, indirect)",
+        ("tests/hypergrad/test_estimators.py", "tests/hypergrad/test_check.py")),
+    Fault("chain_of_old_solutions", "nasjax/hypergrad/chain.py",
+        "dict(solutions), arch, train_batch", "dict(w), arch, train_batch",
+        ("tests/hypergrad/test_chain.py", "tests/search/test_saliency_level.py")),
+    Fault("neumann_one_term_more", "nasjax/hypergrad/inverses.py",
+        "lax.fori_loop(0, terms - 1, add", "lax.fori_loop(0, terms, add",
+        ("tests/hypergrad/test_inverses.py", "tests/hypergrad/test_estimators.py")),
+    # Directions of alpha.
+    Fault("look_ahead_without_momentum", "nasjax/search/directions.py",
+        "return state.w, state.weight_opt", "return state.w, None",
+        ("tests/search/test_hypergradients.py", CONTRACT, *of("darts_second"))),
+    Fault("look_ahead_clips", "nasjax/search/darts_second.py",
+        "clip=False", "clip=True",
+        ("tests/search/test_hypergradients.py", CONTRACT, *of("darts_second"))),
+    Fault("implicit_undamped", "nasjax/search/implicit.py",
+        "lambda p, u: p + damping * u", "lambda p, u: p",
+        ("tests/search/test_hypergradients.py", CONTRACT, *of("implicit"))),
+    Fault("zarts_at_the_first_rate", "nasjax/search/zarts.py",
+        "on.rate(state.step)", "on.rate(0)",
+        (CONTRACT, "tests/search/test_directions.py", *of("zarts_rs"))),
+    Fault("mgs_weighs_by_the_density", "nasjax/zeroth/mgs.py",
+        "/ temperature - log_q, 0)", "/ temperature + log_q, 0)",
+        ("tests/zeroth/test_mgs.py", "tests/zeroth/test_methods.py")),
+    Fault("gld_ladder_too_short", "nasjax/zeroth/gld.py",
+        "math.floor(halvings + 1e-9) + 1)", "math.floor(halvings + 1e-9))",
+        ("tests/zeroth/test_gld.py", "tests/zeroth/test_methods.py")),
+    Fault("attack_descends", "nasjax/perturb.py",
+        '{"linf": jnp.sign,', '{"linf": lambda g: -jnp.sign(g),',
+        ("tests/test_perturb.py", "tests/search/test_sdarts.py")),
+    Fault("perturbation_grows_by_step", "nasjax/search/base.py",
+        "smoothing.eps(state.step // problem.steps_per_epoch)",
+        "smoothing.eps(state.step)",
+        ("tests/search/test_sdarts.py", CONTRACT, *of("sdarts_rs"))),
+    Fault("saliency_in_normalised_units", "nasjax/saliency.py",
+        "delta / _row(attack.std, images)", "delta * _row(attack.std, images)",
+        ("tests/test_saliency.py", "tests/search/test_saliency_level.py")),
+    Fault("key_used_twice", "nasjax/relax.py",
+        "jax.random.categorical(op_key, logits)",
+        "jax.random.categorical(edge_key, logits)",
+        ("tests/test_relax.py", CONTRACT, *of("random_search"))),
+    # The steps of a search.
+    Fault("warm_up_in_steps", "nasjax/search/base.py",
+        "Cadence(self.warmup_epochs * self.steps_per_epoch, every)",
+        "Cadence(self.warmup_epochs, every)",
+        (CONTRACT, *of("random_search"))),
+    Fault("drop_path_grows_by_step", "nasjax/search/base.py",
+        '"drop_path": problem.drop_path * epoch / problem.epochs',
+        '"drop_path": problem.drop_path * state.step / problem.epochs',
+        ("tests/search/test_hypergradients.py", CONTRACT, *of("darts_first"))),
+    Fault("running_statistics_lost", "nasjax/search/base.py",
+        "optax.apply_updates(network.w, updates), stats, opt)",
+        "optax.apply_updates(network.w, updates), network.batch_stats, opt)",
+        (CONTRACT, "tests/search/test_sanas.py", *of("darts_first"))),
+    Fault("validation_by_the_weights_half", "nasjax/phases.py",
+        'one("arch", val_key)', 'one("weights", val_key)',
+        (CONTRACT, "tests/search/test_sanas.py", *of("darts_first"))),
+    Fault("second_network_a_batch_ahead", "nasjax/phases.py",
+        "state._replace(step=state.step - 1)", "state",
+        ("tests/search/test_sanas.py", CONTRACT, *of("sanas"))),
+    Fault("validation_loss_of_a_shard", "nasjax/search/losses.py",
+        "plain = parallel.averaged(val, axis)", "plain = val",
+        (CONTRACT, *of("darts_first"))),
+    Fault("cosine_ends_an_epoch_early", "nasjax/optim.py",
+        "jnp.cos(jnp.pi * epoch / epochs)", "jnp.cos(jnp.pi * epoch / (epochs - 1))",
+        ("tests/test_optim.py", "tests/test_retrain.py")),
+    Fault("weight_decay_decoupled", "nasjax/optim.py",
+        "optax.add_decayed_weights(weight_decay),\n        "
+        "optax.scale_by_adam(b1, b2, eps=1e-8)",
+        "optax.scale_by_adam(b1, b2, eps=1e-8),\n        "
+        "optax.add_decayed_weights(weight_decay)",
+        ("tests/test_optim.py", "tests/search/test_hypergradients.py")),
+    # Networks and data.
+    Fault("variance_of_a_shard", "nasjax/nets/operations.py",
+        "v = _mean(jnp.square(centred), axis_name)",
+        "v = _mean(jnp.square(centred), None)",
+        ("tests/nets/test_operations.py", CONTRACT, *of("darts_first"))),
+    Fault("unbiased_by_the_size_of_a_shard", "nasjax/nets/operations.py",
+        "x.size // x.shape[1] * (lax.axis_size(axis) if axis else 1)",
+        "x.size // x.shape[1]",
+        (CONTRACT, "tests/search/test_supernets.py", *of("darts_first"))),
+    Fault("average_pool_counts_padding", "nasjax/nets/lowering.py",
+        "total / jnp.asarray(count, x.dtype)", "total / jnp.asarray(9, x.dtype)",
+        ("tests/nets/test_pooling.py", "tests/nets/test_network.py")),
+    Fault("multiply_adds_without_stride", "nasjax/nets/count.py",
+        "(2, before) if strided else (1, after)",
+        "(1, before) if strided else (1, after)",
+        ("tests/test_price.py", "tests/nets/test_count.py")),
+    Fault("parts_drawn_with_replacement", "nasjax/data/splits.py",
+        "np.random.default_rng(seed).permutation(len(train.label))",
+        "np.random.default_rng(seed).choice(len(train.label), len(train.label))",
+        ("tests/data/test_splits.py",)),
+    # What comes of a search, and the run around it.
+    Fault("ties_go_to_the_later_edge", "nasjax/genotype.py",
+        'np.argsort(-strength, kind="stable")[',
+        'np.argsort(strength, kind="stable")[::-1][',
+        ("tests/test_genotype.py", "tests/test_price.py")),
+    Fault("rolled_back_an_epoch_too_far", "nasjax/rollback.py",
+        "(stop.epoch_returned + 1) * phase.steps_per_epoch",
+        "stop.epoch_returned * phase.steps_per_epoch",
+        ("tests/test_rollback.py",)),
+    Fault("digest_without_the_data", "nasjax/checkpoint.py",
+        "    digest.update(data)\n", "",
+        ("tests/test_checkpoint.py", "tests/test_loop.py")),
+    Fault("resumed_a_step_late", "nasjax/loop.py",
+        "            self.evaluation = meta[",
+        "            self.step += 1\n            self.evaluation = meta[",
+        ("tests/test_loop.py", CONTRACT, *of("random_search"))),
+)  # fmt: skip
+
+
+class Unfit(Exception):
+    """A fault cannot be judged, in a sentence."""
+
+
+def plant(fault: Fault, tree: Path) -> None:
+    """Puts a fault into a tree."""
+    path = tree / fault.file
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if (count := text.count(fault.old)) != 1:
+        raise Unfit(
+            f"The fault {fault.name} no longer applies: {fault.file} has its old text "
+            f"{count} times, expected once."
+        )
+    path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+
+
+def copy(tree: Path, to: Path) -> None:
+    """Copies a tree as it is, without what git ignores."""
+    listing = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = subprocess.run(
+        ["git", "-C", str(tree), *listing], check=True, capture_output=True, text=True
+    ).stdout
+    for name in filter(None, names.split("\0")):
+        if (tree / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(tree / name, to / name)
+
+
+def judge(fault: Fault, tree: Path, data: Path, timeout: float) -> tuple[str, str]:
+    """(outcome, the first failing test or what went wrong); the tree is changed."""
+    plant(fault, tree)
+    env = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
+    env |= {"PYTHONPATH": str(tree), "COLUMNS": "300"}
+    env.setdefault("NASJAX_DATA", str(data))
+    told = subprocess.run(
+        [sys.executable, "-c", "import nasjax; print(nasjax.__file__)"],
+        env=env, cwd=tree.parent, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    if not Path(told.strip()).is_relative_to(tree):
+        raise Unfit(f"The tests would import {told.strip()}, not the copy in {tree}.")
+    tests = [t for t in fault.tests if not t.endswith(".py") or (tree / t).exists()]
+    if not any(each.endswith(".py") for each in tests):
+        raise Unfit(f"The tests for the fault {fault.name} are no longer there.")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+    ]
+    command += [f"--basetemp={tree.parent / 'tests'}", *tests]
+    process = subprocess.Popen(
+        command, env=env, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return "error", f"the tests took more than {timeout:g} seconds"
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # and what the tests started
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+?::.+?)(?: - .*)?$", output, re.M)
+    if process.returncode == 1 and failed:  # -x ends with 1 on a collection error, too
+        return "caught", failed[1]
+    if process.returncode == 0:
+        return "survived", ""
+    last = output.strip().splitlines()[-3:]
+    return "error", f"pytest ended with {process.returncode}: {' / '.join(last)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Judges the faults in turn; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of faults")
+    parser.add_argument("--tree", type=Path, default=ROOT, help="what is copied")
+    parser.add_argument("-o", dest="results", type=Path, help="JSON file of outcomes")
+    parser.add_argument("--timeout", type=float, default=600.0, help="of each, seconds")
+    options = parser.parse_args(arguments)
+    tree, known = options.tree.resolve(), {fault.name for fault in FAULTS}
+    if unknown := set(options.only or ()) - known:
+        parser.error(f"unknown {', '.join(sorted(unknown))}; known are {sorted(known)}")
+    chosen = [f for f in FAULTS if options.only is None or f.name in options.only]
+    found: dict[str, Any] = {}
+    if options.results and options.results.exists():
+        found = json.loads(options.results.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(prefix="mutations_") as work:
+        sound, planted = Path(work).resolve() / "sound", Path(work).resolve() / "run"
+        copy(tree, sound)
+        for fault in chosen:
+            begun, identity = time.perf_counter(), [str(tree), *fault[:4], [*fault[4]]]
+            row = found.get(fault.name, {})
+            if row.get("fault") != identity or row["outcome"] == "error":
+                shutil.copytree(sound, planted / "tree")
+                try:
+                    data = tree.parent / "shared" / "data"
+                    done = judge(fault, planted / "tree", data, options.timeout)
+                except Unfit as error:
+                    done = "error", str(error)
+                shutil.rmtree(planted)
+                seconds = round(time.perf_counter() - begun, 1)
+                row = {"outcome": done[0], "seconds": seconds, "by": done[1]}
+                found[fault.name] = row = {**row, "fault": identity}
+                if options.results:
+                    text = json.dumps(found, indent=2) + "\n"
+                    options.results.write_text(text, encoding="utf-8")
+            line = f"{fault.name:33} {row['outcome']:9} {row['seconds']:6.1f} s"
+            print(f"{line}  {row['by']}".rstrip(), flush=True)
+    caught = sum(found[fault.name]["outcome"] == "caught" for fault in chosen)
+    print(f"caught {caught} of {len(chosen)}")
+    return 0 if caught == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""The benchmark for accelerators, dry; and every program, lowered for one."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import accelerator, sizes
+from benchmarks.correct import TOLERANCE
+from benchmarks.ours import Ours
+from nasjax import metrics
+from nasjax.benchmarks import architectures, to_string
+from nasjax.data.augment import Augment
+from nasjax.spaces import darts
+
+SHORT = ("correct", "fast", "candidates", "seeds")
+
+
+def numbers(found):
+    """All of a report."""
+    if isinstance(found, dict):
+        found = found.values()
+    if isinstance(found, int | float):
+        return [found]
+    if isinstance(found, str) or found is None:
+        return []
+    return [number for each in found for number in numbers(each)]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Programs that a test starts compile as the tests do."""
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
+def dry(folder, *parts, more=()):
+    """The reports of these parts."""
+    flags = ["--dry", "-o", str(folder), "--parts", ",".join(parts)]
+    accelerator.main([*flags, *map(str, more)])
+    reports = {}
+    for part in parts:
+        text = (folder / f"{part}.json").read_text()
+        assert str(Path.home()) not in text and str(folder) not in text
+        reports[part] = found = json.loads(text)
+        assert "error" not in found and "skipped" not in found, found
+        assert found["dry"] and found["header"]["versions"]["jax"] == jax.__version__
+        assert found["header"]["card"]["platform"] == "cpu"
+        assert all(map(math.isfinite, numbers(found)))
+    return reports
+
+
+def test_the_parts_that_need_no_second_process(tmp_path, capsys):
+    reports = dry(tmp_path, *SHORT)
+    errors = reports["correct"]["errors"]["conv, jit"]
+    assert 0 < min(errors.values()) <= max(errors.values()) < TOLERANCE
+    ours = reports["fast"]["sides"]["conv"]
+    assert ours["compile_seconds"]["weight_step"] > 0 and ours["rates"]
+    (weight,) = ours["seconds"]["weight_step"]
+    assert 0 < weight["least"] <= weight["median"] and weight["planned_bytes"] > 0
+    assert ours["profile"]["weight_step"]["kernels"] > 0
+    for part in ("candidates", "seeds"):
+        assert set(reports[part][part]) == {"1", "2"}
+    assert reports["candidates"]["candidates"]["2"]["planned_over_one"] > 1
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split(":")[0] for line in lines} == set(SHORT)
+    assert "goals" not in reports["fast"], "a dry run has none"
+
+
+def test_what_cannot_be_done_is_said(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        accelerator.main(["--parts", "runs", "-o", str(tmp_path)])
+    assert "did you mean 'run'" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        accelerator.main(["--table", "nowhere.csv", "-o", str(tmp_path)])
+    assert "nowhere.csv" in capsys.readouterr().err
+    accelerator.main(["--parts", "run", "--budget", "1", "-o", str(tmp_path)])
+    assert "it needs" in json.loads((tmp_path / "run.json").read_text())["skipped"]
+
+
+def test_a_part_that_fails_says_where(tmp_path, monkeypatch):
+    monkeypatch.setattr(sizes, "smallest", lambda: 1 / 0)
+    accelerator.main(["--dry", "--parts", "candidates,seeds", "-o", str(tmp_path)])
+    error = json.loads((tmp_path / "candidates.json").read_text())["error"]
+    assert error["type"] == "ZeroDivisionError"
+    assert (
+        error["traceback"][-1].endswith("1 / 0)") and "/" not in error["traceback"][0]
+    )
+    assert "seeds" in json.loads((tmp_path / "seeds.json").read_text()), "goes on"
+
+
+@pytest.mark.slow
+def test_a_part_in_a_process_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        accelerator.PARTS, "search", accelerator.Part("benchmarks.runs", 0, 1)
+    )
+    accelerator.main(["--parts", "search", "-o", str(tmp_path)])
+    found = json.loads((tmp_path / "search.json").read_text())
+    assert found["skipped"] == "without --cifar and --table" and found["header"]
+
+
+@pytest.mark.slow
+def test_the_run_is_killed_and_resumed(tmp_path, quick):
+    found = dry(tmp_path, "run")["run"]
+    assert found["resumed"] and found["result"]["interrupted"] == 1
+    assert len(found["memory"]) == 1
+    assert 0 <= found["result"]["supernet_valid_accuracy"] <= 1
+
+
+@pytest.mark.slow
+def test_searches_are_judged_by_the_table(tmp_path, quick):
+    table, images = tmp_path / "table.csv", tmp_path / "images.npz"
+    with open(table, "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["arch", *(f"{name}_test_200ep" for name in DATA)])
+        rows.writerows([to_string(each), 90, 70, 40] for each in architectures())
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), np.uint8)
+    np.savez(images, image=pixels, label=np.arange(100) % 3)
+    more = ("--table", table, "--cifar", images)
+    found = dry(tmp_path / "reports", "search", more=more)["search"]["searches"]
+    assert set(found) == {"darts_first"}
+    for own in found.values():
+        assert own["true_accuracy"]["cifar10"] == pytest.approx(0.9)
+        assert len(own["by_epoch"]) == own["epochs"] == 1
+
+
+DATA = ("cifar10", "cifar100", "imagenet16")
+
+
+@pytest.mark.parametrize("spelling", ["conv", "shift"])
+def test_programs_lower_for_cuda(spelling):
+    """Lowering compiles nothing and needs no GPU."""
+    settings = sizes.SMALLEST | {"lowering": spelling}
+    primitives = ("skip_connect", "max_pool_3x3", "avg_pool_3x3", "dil_conv_3x3")
+    net = sizes.net(darts(primitives), sizes.One(settings["channels"], 1))
+    ours, shape = Ours(SimpleNamespace(**settings), **net), jax.eval_shape
+
+    def lower(function, *given):
+        traced = jax.jit(function).trace(*given)
+        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+        assert "stablehlo" in text and "inlineable" not in text, "kept apart for a CPU"
+
+    states = {}
+    for name, step in ours.steps.items():
+        states[name] = shape(ours.inits[name], jax.random.key(0))
+        lower(step, states[name], *ours.batches[name])
+    state = states["weight_step"]
+    augment = Augment(mean=(0.5,) * 3, std=(0.3,) * 3)
+    evaluate = metrics.evaluation(ours.problem.model, augment, 4)
+    variables = {"params": state.w, "batch_stats": state.batch_stats}
+    part = {"image": np.zeros((8, 8, 8, 3), np.uint8), "label": np.zeros(8, np.int32)}
+    mix = shape(lambda arch: ours.problem.relaxation(arch, None), state.arch)
+    lower(evaluate, variables, mix, part)
