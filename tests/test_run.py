@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,6 +82,12 @@ def read(folder, name):
     return json.loads((folder / name).read_text())
 
 
+def kept():
+    """Name -> inode of every compiled program that is kept; a rewritten one has another."""
+    cache = Path(os.environ["XDG_CACHE_HOME"])
+    return {path.name: path.stat().st_ino for path in cache.rglob("*.program")}
+
+
 def states(folder):
     """Phase -> the bytes of its last state: weights, statistics, alpha, optimisers."""
     found = {}
@@ -153,7 +160,8 @@ def test_another_config_is_refused(place, finished):
 
 def test_killed_run_ends_with_the_same_bits(place, finished):
     whole, _ = finished
-    folder = place / "killed"
+    folder, compiled = place / "killed", kept()
+    assert len(compiled) >= 9  # 5 of the search, 2 of each retraining
     moments = {
         "search": folder / "checkpoints" / "search" / "1",
         "retrain": folder / "checkpoints" / "retrain" / "1",
@@ -172,6 +180,7 @@ def test_killed_run_ends_with_the_same_bits(place, finished):
     assert result == expected
     assert read(folder, "genotype.json") == read(whole, "genotype.json")
     assert states(folder) == states(whole)
+    assert kept() == compiled, "a resumed run compiles nothing"
 
 
 def test_signals_write_a_checkpoint_and_say_how_to_go_on(place, finished):

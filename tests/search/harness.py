@@ -87,7 +87,7 @@ def cached(function):
 
 
 @cached
-def case(name, mode, network=toy):
+def case(name, mode, network=toy, hyper=HYPER):
     count, way = MODES[mode]
     where, axis = parallel.devices(count), parallel.axis_name(way)
     space = darts(("skip_connect", "dil_conv_3x3"))
@@ -132,7 +132,7 @@ def case(name, mode, network=toy):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(phases, "Programs", catching)
         phase = phases.search_phase(
-            "search", build, HYPER, weights, arch, augment, config,
+            "search", build, hyper, weights, arch, augment, config,
             jax.random.key(0), where, folder=None,
         )  # fmt: skip
     # Steps are compiled when they are first used; evaluation is tested elsewhere.
@@ -144,9 +144,9 @@ def case(name, mode, network=toy):
     data = {
         "weights": phases.on_devices(weights, where),
         "arch": phases.on_devices(arch, where),
-        "hyper": parallel.replicate(HYPER.arrays(), where),
+        "hyper": parallel.replicate(hyper.arrays(), where),
     }
-    return Case(*build(HYPER), phase, caught[0], data, where)
+    return Case(*build(hyper), phase, caught[0], data, where)
 
 
 @cached

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from harness import (
+    HYPER,
     STEPS,
     WARMUP,
     assert_close,
@@ -26,9 +27,11 @@ from harness import (
     same,
     trajectory,
 )
+from toy import toy
 
 from nasjax.folder import RunFolder
 from nasjax.loop import run_phase
+from nasjax.optim import Hyper
 from nasjax.progress import Progress
 from nasjax.search import ALGORITHMS, SearchState
 from nasjax.search.base import with_state
@@ -175,6 +178,21 @@ def skip_what_the_compiler_splits(algorithm, mode):
 def test_four_devices_equal_one(algorithm, mode):
     skip_what_the_compiler_splits(algorithm, mode)
     assert_close(trajectory(algorithm, "one"), trajectory(algorithm, mode))
+
+
+def test_other_numbers_compile_nothing(algorithm):
+    """Epochs, learning rates and weight decay are arguments of the programs."""
+    programs = []
+    for hyper in (HYPER, Hyper(epochs=9, rate=0.3, rate_min=0.1, weight_decay=0.01)):
+        this = case(algorithm, "one", toy, hyper)
+        state = first_state(algorithm)
+        programs.append(
+            [
+                this.programs[kind].lower(state, this.data).as_text()
+                for kind in ("weight", "arch")
+            ]
+        )
+    assert programs[0] == programs[1]
 
 
 class Crash(Exception):

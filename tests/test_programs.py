@@ -1,0 +1,208 @@
+"""Programs that are found again: only what fits is run, and everything else is compiled."""
+
+import importlib
+import json
+import os
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasjax import programs
+from nasjax.programs import NOTHING, Programs, Store
+
+WHERE = jax.devices()[:1]
+OPTIONS = {}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "kept").of("this config")
+
+
+class Session:
+    """What one start of a program does; it counts what it traces."""
+
+    def __init__(self, store):
+        self.traced = []
+
+        def init(key):
+            self.traced.append("init")
+            return {"key": key, "x": jax.random.normal(key, (5,))}
+
+        def step(state, data):
+            self.traced.append("step")
+            x = jnp.sort(state["x"]) + data["shift"]  # a sort can be kept only unused
+            return {**state, "x": x}, {"loss": x.sum()}
+
+        self.programs = Programs(
+            store, WHERE, init=jax.jit(init), step=jax.jit(step, donate_argnums=0)
+        )
+        self.data = {"shift": jnp.arange(5.0)}
+
+    def run(self, steps=3):
+        state = self.programs.initial(jax.random.key(7))
+        planned = self.programs.compile({"step": (state, self.data)}, "step", OPTIONS)
+        assert planned["step"] > 0
+        for _ in range(steps):
+            state, metrics = self.programs["step"](state, self.data)
+        self.programs._background.shutdown(wait=True)  # files are written
+        return np.asarray(state["x"]), float(metrics["loss"])
+
+
+def same(found, expected):
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1] == expected[1]
+
+
+def test_a_second_start_traces_nothing_and_computes_the_same_bits(store):
+    first = Session(store)
+    expected = first.run()
+    assert first.traced == ["init", "step"]
+    second = Session(store)
+    shapes = second.programs.shapes("init", jax.random.key(0))
+    assert shapes["x"].shape == (5,) and shapes["key"].dtype == jax.random.key(0).dtype
+    same(second.run(), expected)
+    assert second.traced == []
+    nothing = Session(NOTHING)
+    same(nothing.run(), expected)
+    assert nothing.traced == ["init", "step"]
+
+
+def test_what_depends_on_something_else_is_not_found(store):
+    Session(store).run()
+    other = Session(store.of("another space"))
+    other.run()
+    assert other.traced == ["init", "step"]
+    assert len(list(store.folder.glob("*.program"))) == 4
+
+
+def damages():
+    def torn(data):
+        return data[: len(data) // 2]
+
+    def flipped(data):
+        middle = len(data) // 2
+        return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+    def empty(data):
+        return b""
+
+    def of_another_build(data):
+        """Whole, but not what this XLA can load."""
+        import hashlib
+
+        payload = b"no pickle"
+        digest = hashlib.sha256(payload).hexdigest()
+        head = {**json.loads(data.partition(b"\n")[0]), "digest": digest}
+        return json.dumps(head).encode() + b"\n" + payload
+
+    return [torn, flipped, empty, of_another_build]
+
+
+@pytest.mark.parametrize("damage", damages())
+def test_a_damaged_file_is_never_run(store, damage):
+    expected = Session(store).run()
+    for file in store.folder.glob("*.program"):
+        file.write_bytes(damage(file.read_bytes()))
+    again = Session(store)
+    same(again.run(), expected)
+    assert again.traced == ["init", "step"]
+    healed = Session(store)
+    same(healed.run(), expected)
+    assert healed.traced == []
+
+
+def test_a_program_that_is_damaged_after_it_was_found_is_compiled(store):
+    expected = Session(store).run()
+    again = Session(store)
+    again.programs._background.shutdown(wait=True)
+    again.programs._ready["step"].result()
+    again.programs._ready["step"] = None  # as if it could not be loaded
+    again.programs._background = programs.ThreadPoolExecutor(1)
+    same(again.run(), expected)
+    assert again.traced == ["step"]
+
+
+def test_a_folder_that_cannot_be_written_is_done_without(tmp_path):
+    (tmp_path / "file").write_text("")
+    there = Session(Store(tmp_path / "file" / "below"))
+    there.run()
+    assert there.traced == ["init", "step"]
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_what_cannot_be_serialised_is_not_kept(store):
+    def step(x):
+        return jax.pure_callback(np.sin, jax.ShapeDtypeStruct((), jnp.float32), x)
+
+    made = Programs(store, WHERE, step=jax.jit(step))
+    made.compile({"step": (jnp.float32(1),)}, "step", OPTIONS)
+    assert float(made["step"](jnp.float32(1))) == pytest.approx(np.sin(1))
+    made._background.shutdown(wait=True)
+    assert not list(store.folder.glob("*"))
+
+
+def test_what_was_used_longest_ago_makes_room(store, monkeypatch):
+    for index in range(4):
+        Session(store.of(index)).run()
+        for file in store.folder.glob("*.program"):
+            if file.stat().st_mtime > 1e6:  # not yet aged
+                os.utime(file, (index, index))
+    sizes = [file.stat().st_size for file in store.folder.iterdir()]
+    Session(store.of(0)).run()  # used again
+    monkeypatch.setattr(programs, "LIMIT", sum(sizes) + 1)
+    Session(store.of(4)).run()
+    kept = [Session(store.of(index)) for index in range(5)]
+    found = [bool(session.programs._ready) for session in kept]
+    assert found == [True, False, True, True, True]
+
+
+def test_values_are_made_once(store):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"macs": 3}
+
+    assert store.value("count", make) == store.value("count", make) == {"macs": 3}
+    assert len(made) == 1
+    store.file("count", "json").write_text("{torn")
+    assert store.value("count", make) == {"macs": 3} and len(made) == 2
+    assert NOTHING.value("count", make) == {"macs": 3} and len(made) == 3
+
+
+def test_the_code_is_that_of_the_config_and_of_every_module(tmp_path, monkeypatch):
+    config, module = tmp_path / "config.py", tmp_path / "own_operations.py"
+    config.write_text("a")
+    module.write_text("x = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = [programs.code(config)]
+    importlib.import_module("own_operations")
+    try:
+        digests.append(programs.code(config))
+        module.write_text("x = 11")
+        digests.append(programs.code(config))
+        config.write_text("b")
+        digests.append(programs.code(config))
+        assert programs.code(config) == digests[-1]
+    finally:
+        del sys.modules["own_operations"]
+    assert len(set(digests)) == 4
+
+
+def test_the_environment_is_that_of_the_programs(monkeypatch):
+    before = programs.environment(WHERE)
+    assert programs.environment(WHERE) == before
+    assert programs.environment(jax.devices()[:2]) != before
+    with monkeypatch.context() as patch:
+        patch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=AVX2")
+        assert programs.environment(WHERE) != before
+    jax.config.update("jax_default_matmul_precision", "highest")
+    try:
+        assert programs.environment(WHERE) != before
+    finally:
+        jax.config.update("jax_default_matmul_precision", None)
+    assert programs.environment(WHERE) == before
