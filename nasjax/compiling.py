@@ -20,11 +20,11 @@ from jax.experimental.compilation_cache import compilation_cache
 from nasjax.errors import UserError
 
 _FOLDER = "jax_compilation_cache_dir"
-_QUICK = {"xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE"}
+_QUICK: dict[str, str | bool] = {"xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE"}
 
 
 @functools.cache
-def compiler_options(level: int | None = None) -> dict[str, str]:
+def compiler_options(level: int | None = None) -> dict[str, str | bool]:
     """What to give jax.jit as `compiler_options`.
 
     On a CPU XLA's quick preset: a supernet's steps compile in two thirds of the time
@@ -47,7 +47,8 @@ def compiler_options(level: int | None = None) -> dict[str, str]:
 
 
 def side_by_side(
-    lower: Mapping[str, Callable[[], Any]], options: Mapping[str, str] | None = None
+    lower: Mapping[str, Callable[[], Any]],
+    options: Mapping[str, str | bool] | None = None,
 ) -> dict[str, Any]:
     """Programs compiled at the same time.
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +60,17 @@ class Experiment(NamedTuple):
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C)."""
         return self.data.weights.image.shape[1:]
+
+    @property
+    def search_macro(self) -> Macro:
+        settings = self.config.search
+        return Macro.of_images(
+            self.problem.space,
+            settings.channels,
+            settings.cells,
+            self.image_shape,
+            search=True,
+        )
 
     @property
     def retrain_macro(self) -> Macro:
@@ -233,21 +246,46 @@ def _run(
             progress.line(f"This run is finished; {folder.path} holds its result.")
             progress.line(report.closing(result, folder.path))
             return result
-        for line in report.opening(experiment, folder.path):
+        for line in report.opening(experiment, folder.path, store):
             progress.line(line)
         key = jax.random.key(config.seed)
-        genotype, searched = _search(experiment, key, folder, progress, store)
-        candidates = {"retrain": genotype} if config.retrain.epochs else {}
-        if config.retrain.baseline and candidates:
-            random = random_genotype(config.seed, experiment.space)
+        random = random_genotype(config.seed, experiment.space)
+        retrain_key = derive(key, "retrain")
+        with ThreadPoolExecutor(1) as background:
+
+            def meanwhile() -> None:
+                """Compiles what is known to be needed later, while the search runs."""
+                if store.folder and config.retrain.epochs and config.retrain.baseline:
+                    _, later = retraining(experiment, "", random, retrain_key, store)
+                    background.submit(later.prepare)
+
+            genotype, searched = _search(
+                experiment, key, folder, progress, store, meanwhile
+            )
+            trained = {}
+            if config.retrain.epochs:
+                trained["retrain"] = retrain(
+                    experiment,
+                    "retrain",
+                    genotype,
+                    retrain_key,
+                    folder,
+                    progress,
+                    store,
+                )
+        candidates = dict.fromkeys(trained, genotype)
+        if config.retrain.baseline and trained:
             folder.write_outcome("random_genotype", random.to_json())
             candidates["retrain_random"] = random
-        trained = {
-            name: retrain(
-                experiment, name, cell, derive(key, "retrain"), folder, progress, store
+            trained["retrain_random"] = retrain(
+                experiment,
+                "retrain_random",
+                random,
+                retrain_key,
+                folder,
+                progress,
+                store,
             )
-            for name, cell in candidates.items()
-        }
         accuracy = {
             name: tested(
                 experiment,
@@ -308,9 +346,15 @@ def _run(
 
 
 def _search(
-    experiment: Experiment, key, folder: RunFolder, progress: Progress, store: Store
+    experiment: Experiment,
+    key,
+    folder: RunFolder,
+    progress: Progress,
+    store: Store,
+    meanwhile: Callable[[], None],
 ):
-    """The genotype, and what all stages came to."""
+    """The genotype, and what all stages came to; `meanwhile` is called when the last
+    stage has its programs."""
     data, previous = experiment.data, None
     searched: list[rollback.Searched] = []
     for stage in experiment.stages:
@@ -322,12 +366,20 @@ def _search(
             name: str, hyper: Hyper, spent: float,
             stage=stage, begin=begin, before=before,
         ):  # fmt: skip
-            return search_phase(
+            phase = search_phase(
                 name, begin, hyper, data.weights, data.arch,
                 experiment.search_augment, experiment.config,
                 derive(key, stage.name), experiment.where, folder,
                 store.of(stage.name), experiment.truth, before + spent,
             )  # fmt: skip
+
+            def compile(state):
+                remark = phase.compile(state)
+                if stage is experiment.stages[-1]:
+                    meanwhile()
+                return remark
+
+            return phase._replace(compile=compile)
 
         found = rollback.run(
             stage.name, begin, phase_of, experiment.config, folder, progress
@@ -360,7 +412,25 @@ def retrain(
     store: Store = NOTHING,
     first: Any = None,
 ):
-    """The trained network; with the variables `first`, on what that one reweights."""
+    """The network and the outcome of its training."""
+    config = experiment.config
+    model, phase = retraining(experiment, name, genotype, key, store, first)
+    outcome = run_phase(
+        phase, folder, progress, config.checkpoint_every, config.log_every
+    )
+    return model, outcome
+
+
+def retraining(
+    experiment: Experiment,
+    name: str,
+    genotype: Genotype,
+    key,
+    store: Store = NOTHING,
+    first: Any = None,
+):
+    """The network of a genotype and its training as a phase; with the variables `first`,
+    on what the network of those reweights."""
     config, data = experiment.config, experiment.data
     part = splits.Part(
         np.concatenate([data.weights.image, data.arch.image]),
@@ -384,10 +454,7 @@ def retrain(
         first,
         reweight,
     )
-    outcome = run_phase(
-        phase, folder, progress, config.checkpoint_every, config.log_every
-    )
-    return model, outcome
+    return model, phase
 
 
 def _store(experiment: Experiment, folder: Path) -> Store:

@@ -45,6 +45,8 @@ class Phase(NamedTuple):
         start: the step of the state that `init` gives; above 0 after a roll-back.
         shapes: () -> shapes and dtypes of the state, where there is a quicker way to
             them than tracing `init`.
+        prepare: does what `compile` will do, before there is a state, so that programs
+            are found where they are kept.
         place: the state of `init`, or a restored one -> itself on the devices.
         over: whether the phase ends before its last step; asked at the start, too.
         keeps: (step, newest step) -> whether the checkpoint of a step is kept beside
@@ -62,6 +64,7 @@ class Phase(NamedTuple):
     start: int = 0
     over: Callable[[], bool] = lambda: False
     keeps: Callable[[int, int], bool] = lambda step, newest: False
+    prepare: Callable[[], None] = lambda: None
     shapes: Callable[[], State] | None = None
     place: Callable[[State], State] = lambda state: state
 
@@ -177,9 +180,9 @@ def run_phase(
         folder.drop_after(phase.name, run.step)
         over = run.step >= phase.steps or phase.over()
         if not over and flag.signum is None:
-            progress.line(f"{phase.name}: compiling")
             begun = time.perf_counter()
-            remark = phase.compile(run.state)
+            with progress.waiting(f"{phase.name}: compiling"):
+                remark = phase.compile(run.state)
             spent = time.perf_counter() - begun
             run.compile_seconds += spent
             progress.line(f"{phase.name}: compiled in {spent:.1f} s")

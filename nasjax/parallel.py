@@ -108,8 +108,7 @@ def data_parallel(
     """
     if mode == "pmap":
         return _pmapped(step, batches, axes, where)
-    mesh = _mesh(where)
-    replicated = NamedSharding(mesh, PartitionSpec())
+    mesh, everywhere = _mesh(where), replicated(where)
 
     def run(state, data):
         made = [
@@ -124,8 +123,8 @@ def data_parallel(
 
     return jax.jit(
         run,
-        in_shardings=(replicated, replicated),
-        out_shardings=(replicated, replicated),
+        in_shardings=(everywhere, everywhere),
+        out_shardings=(everywhere, everywhere),
         donate_argnums=0,
     )
 
@@ -218,8 +217,12 @@ def _count(candidates: Any) -> int:
 
 def replicate(tree: Any, where: Sequence[jax.Device]) -> Any:
     """A copy of every array on every device."""
-    mesh = _mesh(where)
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(tree, replicated(where))
+
+
+def replicated(where: Sequence[jax.Device]) -> NamedSharding:
+    """The sharding of an array of which every device has a copy."""
+    return NamedSharding(_mesh(where), PartitionSpec())
 
 
 def _mesh(where: Sequence[jax.Device]) -> jax.sharding.Mesh:

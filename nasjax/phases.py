@@ -246,6 +246,17 @@ def retrain_phase(
         )
         return memory.report(name, planned, where, lower)
 
+    def prepare() -> None:
+        programs.compile({"init": (key,)}, "init", compiler_options(level=0))
+        replicated = parallel.replicated(where)
+        state = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=replicated
+            ),
+            programs.shapes("init", key),
+        )
+        compile(state)
+
     return Phase(
         name,
         hyper.epochs * (n // batch),
@@ -254,6 +265,7 @@ def retrain_phase(
         lambda state, index: programs["step"](state, data),
         compile,
         lambda state: {},
+        prepare=prepare,
         shapes=lambda: programs.shapes("init", key),
         place=lambda state: parallel.replicate(state, where),
     )

@@ -95,6 +95,10 @@ class Store(NamedTuple):
         head = json.dumps({"digest": digest, "planned": planned}).encode()
         return functools.partial(_write, self.file(name), head + b"\n" + data)
 
+    def knows(self, name: str) -> bool:
+        """Whether the value of this name is kept."""
+        return self.folder is not None and self.file(name, "json").exists()
+
     def value(self, name: str, make: Callable[[], Any]) -> Any:
         """What `make` returned when it was first asked; anything JSON can hold."""
         if self.folder is None:
@@ -120,7 +124,7 @@ class Programs:
     def __init__(self, store: Store, where: Iterable[jax.Device], **jitted: Any):
         self._store, self._where, self._jitted = store, list(where), jitted
         self._arguments: dict[str, tuple] = {}  # shapes, where they are known
-        self._options: Mapping[str, str] = {}
+        self._options: Mapping[str, str | bool] = {}
         self._ready: dict[str, Any] = {}  # programs, or futures of them
         self._background = ThreadPoolExecutor(2)
         self._planned = {name: store.planned(name) for name in jitted}
@@ -139,7 +143,10 @@ class Programs:
         return program or self._jitted[name]
 
     def compile(
-        self, arguments: Mapping[str, tuple], soon: str, options: Mapping[str, str]
+        self,
+        arguments: Mapping[str, tuple],
+        soon: str,
+        options: Mapping[str, str | bool],
     ) -> dict[str, int]:
         """Makes programs ready; those that are found may still be loading.
 

@@ -5,9 +5,10 @@ TensorBoard events are written beside it if tensorboardX is installed.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -57,6 +58,25 @@ class Progress:
         elif self._stream is not None:
             self._stream.write(text + "\n")
             self._stream.flush()
+
+    @contextlib.contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """Writes `text`; on a terminal with a spinner and the time that it takes."""
+        if self._console is None:
+            self.line(text)
+            yield
+            return
+        from rich import progress
+
+        columns = (
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}"),
+            progress.TimeElapsedColumn(),
+        )
+        # XLA works without Python, so the thread that turns the spinner is not held up.
+        with progress.Progress(*columns, console=self._console, transient=True) as bar:
+            bar.add_task(text, total=None)
+            yield
 
     def update(
         self,

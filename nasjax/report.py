@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasjax import curves, nets, vitals, viz
+from nasjax import curves, estimate, vitals, viz
 from nasjax.folder import RunFolder
 from nasjax.genotype import Genotype, known_space
-from nasjax.search.saliency_level import attack_cost
-from nasjax.spaces import CellSpace, Macro
+from nasjax.programs import Store
+from nasjax.spaces import CellSpace
 
 if TYPE_CHECKING:
     from nasjax.experiment import Experiment
 
-# Measured on two CPU cores: seconds to trace and compile one distinct body of the
-# network into a search's or a retraining's programs; multiply-adds a second of training.
-SEARCH_BODY_SECONDS = 7.0
-RETRAIN_BODY_SECONDS = 3.0
-TRAINING_RATE = 1e10
 
+def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
+    """What will be done, and about how long it will take.
 
-def opening(experiment: Experiment, path: Path) -> list[str]:
-    """What will be done, and about how long it will take."""
+    Args:
+      experiment: the run.
+      path: its folder.
+      store: of compiled programs; what was measured for the estimate is kept there, too.
+    """
     config, data, problem = experiment.config, experiment.data, experiment.problem
     height, width, channels = experiment.image_shape
     parts = " / ".join(str(len(part.label)) for part in data[:3])
-    compiling, running = estimate(experiment)
+    started_before = store.knows("edge")
+    edge = estimate.Edge(*store.value("edge", lambda: estimate.of(experiment)))
+    compiling, running = map(_minutes, estimate.seconds(experiment, edge))
+    if started_before:
+        compiling = "nothing or little"
     operations = problem.space.alpha_shape(problem.space.types[0])[1]
     lines = [
         f"{config.algorithm} ({experiment.search.direction.name}) on {experiment.data_name}: "
@@ -38,8 +41,7 @@ def opening(experiment: Experiment, path: Path) -> list[str]:
         f"supernet: {config.search.cells} cells, C = {config.search.channels}, "
         f"{operations} operations on an edge; {len(experiment.where)} "
         f"{experiment.where[0].platform} device(s); seed {config.seed}",
-        f"estimated from measurements on two CPU cores: {_minutes(compiling)} compiling, "
-        f"{_minutes(running)} running",
+        f"estimated from a small measurement: {compiling} compiling, {running} running",
         f"writing to {path}; stop it at any time, the same command goes on",
     ]
     if config.retrain.auxiliary and not experiment.auxiliary:
@@ -47,54 +49,6 @@ def opening(experiment: Experiment, path: Path) -> list[str]:
             "no auxiliary head: the maps it would look at are smaller than 2x2"
         )
     return lines
-
-
-def estimate(experiment: Experiment) -> tuple[float, float]:
-    """Seconds to compile and to run, as it would be on two CPU cores."""
-    config, problem = experiment.config, experiment.problem
-    search = config.search
-    side, channels = experiment.image_shape[:2], experiment.image_shape[2]
-    classes = len(experiment.data.classes)
-    steps = problem.epochs * problem.steps_per_epoch
-    passes = len(experiment.stages) * experiment.search.gradients(steps)
-    macro = Macro.of_images(
-        problem.space, search.channels, search.cells, side, search=True
-    )
-    supernet = nets.count_supernet(
-        problem.space,
-        search.channels,
-        search.cells,
-        classes,
-        side,
-        channels,
-        macro.stem,
-    )
-    running = 3 * passes * search.batch * supernet["macs"] / TRAINING_RATE
-    bodies = _bodies(macro)
-    compiling = SEARCH_BODY_SECONDS * bodies * len(experiment.stages)
-
-    retrain = config.retrain
-    if not retrain.epochs:
-        return compiling, running
-    runs = (
-        1
-        + bool(retrain.baseline)
-        + retrain.reweighted * (1 + attack_cost(experiment.attack))
-    )
-    fixed = nets.count_genotype(
-        _typical(problem.space),
-        retrain.channels,
-        retrain.cells,
-        classes,
-        side,
-        channels,
-        experiment.retrain_macro.stem,
-    )
-    images = len(experiment.data.weights.label) + len(experiment.data.arch.label)
-    running += 3 * runs * retrain.epochs * images * fixed["macs"] / TRAINING_RATE
-    bodies = _bodies(experiment.retrain_macro)
-    programs = 1 + bool(retrain.baseline) + 2 * bool(retrain.reweighted)
-    return compiling + programs * RETRAIN_BODY_SECONDS * bodies, running
 
 
 def closing(result: dict[str, Any], path: Path) -> str:
@@ -166,24 +120,6 @@ def _found(data: dict[str, Any]) -> Genotype:
     operations = tuple(dict.fromkeys(op for own in cells.values() for op, _ in own))
     space = known_space(data["space"])._replace(primitives=operations)
     return Genotype.from_json(data, space)
-
-
-def _bodies(macro: Macro) -> int:
-    """Distinct bodies that the compiler sees."""
-    groups = [plan for plan, _ in itertools.groupby(macro.plan())]
-    return len(groups) + len(macro.reductions)
-
-
-def _typical(space: CellSpace) -> Genotype:
-    """A genotype of average cost, for the estimate."""
-    convolutions = [op for op in space.primitives if "conv" in op] or [
-        space.primitives[-1]
-    ]
-    pairs = tuple(
-        (convolutions[index % len(convolutions)], index % space.inputs)
-        for index in range(len(space.targets))
-    )
-    return Genotype(space.name, dict.fromkeys(space.types, pairs), space.concat)
 
 
 def _minutes(seconds: float) -> str:

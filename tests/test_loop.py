@@ -366,6 +366,20 @@ def test_a_bar_with_time_left_on_a_terminal(tmp_path, monkeypatch):
     assert threading.active_count() == threads
 
 
+def test_a_spinner_with_the_time_while_programs_compile(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    with Progress(stream).waiting("toy: compiling"):
+        time.sleep(1.3)  # it turns by itself
+    text = stream.getvalue()
+    assert text.count("toy: compiling") > 5
+    assert "0:00:00" in text and "0:00:01" in text
+    assert len(set(text) & set("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")) > 2
+    assert text.rstrip("\n").endswith("\x1b[2K"), "nothing is left of it"
+
+
 def test_a_dumb_terminal_and_a_quiet_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TERM", "dumb")
     stream = io.StringIO()

@@ -11,7 +11,7 @@ from conftest import ROOT
 from tiny import shrink
 
 import nasjax
-from nasjax import experiment, report
+from nasjax import estimate, experiment, report
 from nasjax.genotype import Genotype
 from nasjax.nets.operations import OPERATIONS
 from nasjax.search import ALGORITHMS
@@ -146,7 +146,7 @@ def test_own_operation(snippets):
     built, shapes = snippets("own-operation", first_step)
     assert built.space.primitives[-1] == "conv_3x3"
     assert shapes == {"normal": (14, 3), "reduce": (14, 3)}
-    assert min(report.estimate(built)) > 0
+    assert min(estimate.seconds(built, estimate.of(built))) > 0
 
 
 def test_the_last_words_of_a_run_with_an_own_operation(tmp_path):

@@ -212,6 +212,7 @@ class Direction(NamedTuple):
       init: (arch, key) -> arch_opt.
       step: (state, train_batches, val_batch, key) -> (arch, arch_opt, metrics).
       cost: of a step, in evaluations of one batch's gradient.
+      held: of these, how many its program holds where some are repeated by loops; 0: all.
       inner_steps: M, training batches that a step takes.
       inner_part: "weights" or "arch", the part of the data they are drawn from.
       whole_batches: every device takes whole batches, because the step splits its
@@ -225,6 +226,7 @@ class Direction(NamedTuple):
     inner_steps: int = 1
     inner_part: str = "weights"
     whole_batches: bool = False
+    held: float = 0.0
 
 
 def bilevel(

@@ -98,6 +98,10 @@ def zero_order(
         arch, opt, seen = method.update(state.arch_opt, state.arch, proposal, losses)
         return arch, opt, {**metrics, **seen}
 
-    cost = method.samples * (inner_steps + FORWARD) + (guide.cost if guide else 0)
+    guided = guide.cost if guide else 0
+    cost = method.samples * (inner_steps + FORWARD) + guided
+    held = bool(inner_steps) + FORWARD + guided
     whole = split == "candidates"
-    return Direction(name, method.init, step, cost, inner_steps, inner_part, whole)
+    return Direction(
+        name, method.init, step, cost, inner_steps, inner_part, whole, held
+    )
