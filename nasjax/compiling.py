@@ -130,10 +130,11 @@ def _default() -> Path:
         user = Path.home() / "Library" / "Caches"
     else:
         user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return user / "nasjax" / f"compiled-{_processor()}"
+    return user / "nasjax" / f"compiled-{processor()}"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Names this kind of processor by what it can do."""
     described = platform.machine() + platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

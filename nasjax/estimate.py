@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nasjax.compiling import compiler_options
+from nasjax.compiling import compiled_programs, compiler_options
 from nasjax.nets import lowering
 from nasjax.nets.cells import MixedEdge
 from nasjax.nets.operations import Style
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nasjax.experiment import Experiment
 
 RUNS = 20
+LARGEST = 1 << 22  # numbers in the map that is measured; of a larger batch a part is
 # Of a search: programs as such, bodies, evaluations that they hold beyond the first; of
 # the network that is retrained: bodies. In times of compiling an edge.
 SEARCH_PROGRAMS, SEARCH_BODY, HELD, RETRAIN_BODY = 13.0, 2.0, 0.105, 1.7
@@ -37,7 +38,12 @@ PASS, RETRAIN_PASS = 1.9, 5.0
 
 
 class Edge(NamedTuple):
-    """Seconds to trace and compile an edge with its gradient, and to run it."""
+    """An edge with its gradient.
+
+    Attributes:
+      compiling: seconds to trace and compile it.
+      running: seconds to run it, for each number of its map.
+    """
 
     compiling: float
     running: float
@@ -49,6 +55,7 @@ def measure(
 ) -> Edge:
     """Compiles and runs an edge of the space on maps of this size."""
     edge = MixedEdge(space.primitives, channels, 1, Style(True, spelling))
+    batch = max(min(batch, LARGEST // (size[0] * channels * size[1])), 1)
     x = jnp.ones((size[0], channels, size[1], batch))
     mix = jnp.ones(len(space.primitives))
     shapes = jax.eval_shape(lambda: edge.init(jax.random.key(0), x, mix, True))
@@ -60,28 +67,30 @@ def measure(
         return jnp.square(y).sum()
 
     params = given.get("params", {})
-    began = time.perf_counter()
-    program = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(params, x)
-    compiled = program.compile(compiler_options())
-    compiling = time.perf_counter() - began
+    program = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    with compiled_programs("off"):  # what is found in a cache tells nothing
+        began = time.perf_counter()
+        compiled = program.lower(params, x).compile(compiler_options())
+        compiling = time.perf_counter() - began
     runs = []
     for _ in range(RUNS):
         began = time.perf_counter()
         jax.block_until_ready(compiled(params, x))
         runs.append(time.perf_counter() - began)
-    return Edge(compiling, min(runs))
+    return Edge(compiling, min(runs) / x.size)
 
 
 def of(experiment: Experiment) -> Edge:
     """`measure` of an edge of the experiment's supernet."""
-    config, size = experiment.config, experiment.image_shape[:2]
-    spelling = lowering.resolve(config.lowering)
-    channels, batch = config.search.channels, config.search.batch
-    return measure(experiment.space, channels, size, batch, spelling)
+    config, macro = experiment.config, experiment.search_macro
+    height, width = (macro.map_sizes(side)[0] for side in experiment.image_shape[:2])
+    spelling, channels = lowering.resolve(config.lowering), macro.plan()[0].channels
+    batch = config.search.batch
+    return measure(experiment.space, channels, (height, width), batch, spelling)
 
 
-def seconds(experiment: Experiment, edge: Edge) -> tuple[float, float]:
-    """(to compile, to run) of the whole run."""
+def seconds(experiment: Experiment, edge: Edge) -> tuple[float, float, float]:
+    """To compile the search, to compile the rest, and to run it all."""
     config, search = experiment.config, experiment.search
     macro = experiment.search_macro
     stages, sides = len(experiment.stages), experiment.image_shape[:2]
@@ -92,28 +101,25 @@ def seconds(experiment: Experiment, edge: Edge) -> tuple[float, float]:
 
     held = search.direction.held or search.direction.cost
     each = SEARCH_PROGRAMS + SEARCH_BODY * bodies(macro)
-    compiling = stages * each * (1 + HELD * (held - 1)) * edge.compiling
+    searching = stages * each * (1 + HELD * (held - 1)) * edge.compiling
     passes = search.gradients(steps) + config.search.epochs * FORWARD * (
         images[1] / config.search.batch
     )
-    running = stages * passes * PASS * edges * filled(macro, sides) * edge.running
+    numbers = config.search.batch * filled(macro, sides)
+    running = stages * passes * PASS * edges * numbers * edge.running
 
-    settings = config.retrain
+    settings, retraining = config.retrain, 0.0
     if settings.epochs:
         attacked = settings.reweighted * (1 + attack_cost(experiment.attack))
         programs = 1 + bool(settings.baseline) + 2 * bool(settings.reweighted)
         macro = experiment.retrain_macro
-        compiling += programs * RETRAIN_BODY * bodies(macro) * edge.compiling
-        wider = (
-            macro.channels
-            * settings.batch
-            / (config.search.channels * config.search.batch)
-        )
+        retraining = programs * RETRAIN_BODY * bodies(macro) * edge.compiling
         kept = len(experiment.space.targets) / len(experiment.space.primitives)
-        each = RETRAIN_PASS * kept * wider * filled(macro, sides) * edge.running
+        numbers = settings.batch * filled(macro, sides)
         times = 1 + bool(settings.baseline) + attacked
+        each = RETRAIN_PASS * kept * numbers * edge.running
         running += times * experiment.retrain_steps * each
-    return compiling, running
+    return searching, retraining, running
 
 
 def bodies(macro: Macro) -> int:
@@ -122,15 +128,14 @@ def bodies(macro: Macro) -> int:
     return len(groups) + len(macro.reductions)
 
 
-def filled(macro: Macro, sides: tuple[int, int]) -> float:
-    """How much an edge of every cell fills, in maps of the first cell's size.
+def filled(macro: Macro, sides: tuple[int, int]) -> int:
+    """Numbers in the maps of one image that an edge of every cell fills.
 
     >>> filled(Macro(8, 3), (8, 8))
-    1.75
+    896
     """
     maps = zip(*(macro.map_sizes(side) for side in sides), strict=True)
-    sizes = [
+    return sum(
         plan.channels * height * width
         for plan, (height, width) in zip(macro.plan(), maps, strict=True)
-    ]
-    return sum(sizes) / (macro.channels * sides[0] * sides[1])
+    )

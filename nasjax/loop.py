@@ -41,12 +41,9 @@ class Phase(NamedTuple):
             need, and refuses what does not fit in memory. Returns a line to show, or
             None. It is timed apart.
         evaluate: (state) -> metrics, floats; called when an epoch or the phase ends.
-        estimator: how a search moves alpha; every line of the log says it.
+        estimator: how a search moves alpha, for every line of the log.
         start: the step of the state that `init` gives; above 0 after a roll-back.
-        shapes: () -> shapes and dtypes of the state, where there is a quicker way to
-            them than tracing `init`.
-        prepare: does what `compile` will do, before there is a state, so that programs
-            are found where they are kept.
+        shapes: () -> shapes and dtypes of the state, quicker than by tracing `init`.
         place: the state of `init`, or a restored one -> itself on the devices.
         over: whether the phase ends before its last step; asked at the start, too.
         keeps: (step, newest step) -> whether the checkpoint of a step is kept beside
@@ -64,7 +61,6 @@ class Phase(NamedTuple):
     start: int = 0
     over: Callable[[], bool] = lambda: False
     keeps: Callable[[int, int], bool] = lambda step, newest: False
-    prepare: Callable[[], None] = lambda: None
     shapes: Callable[[], State] | None = None
     place: Callable[[State], State] = lambda state: state
 

@@ -17,6 +17,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from nasjax.beside import leave
 from nasjax.defaults import HOW
 from nasjax.errors import UserError, unknown
 
@@ -34,10 +35,15 @@ EXAMPLE = "--config=configs/zarts_mgs.py"
 def main() -> None:
     """The console entry; exit code 2 for anything a user can mend."""
     logging.set_verbosity(logging.ERROR)
+    code = 0
     try:
         app.run(_run, flags_parser=_parse)
     except UserError as error:
-        _stop(str(error), 2)
+        print(error, file=sys.stderr)
+        code = 2
+    except SystemExit as end:
+        code = int(end.code or 0)
+    leave(code)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -120,8 +126,8 @@ def _fields(config: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
 
 def _run(argv: list[str]) -> None:
     del argv
-    from nasjax.experiment import run
     from nasjax.loop import Interrupted
+    from nasjax.pipeline import run
     from nasjax.programs import code
     from nasjax.progress import Progress
 

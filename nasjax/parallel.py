@@ -220,6 +220,17 @@ def replicate(tree: Any, where: Sequence[jax.Device]) -> Any:
     return jax.device_put(tree, replicated(where))
 
 
+def abstract(tree: Any, where: Sequence[jax.Device]) -> Any:
+    """The shapes of what `replicate` gives."""
+    everywhere = replicated(where)
+
+    def shape(leaf):
+        kind = jax.typeof(leaf)
+        return jax.ShapeDtypeStruct(kind.shape, kind.dtype, sharding=everywhere)
+
+    return jax.tree.map(shape, tree)
+
+
 def replicated(where: Sequence[jax.Device]) -> NamedSharding:
     """The sharding of an array of which every device has a copy."""
     return NamedSharding(_mesh(where), PartitionSpec())

@@ -55,6 +55,7 @@ def search_phase(
     spent: gradients that were evaluated before the phase.
     """
     problem, search = build(hyper)
+    key = parallel.replicate(key, where)
     batch, mode = config.search.batch, config.parallel
     parts = {"weights": on_devices(weights, where), "arch": on_devices(arch, where)}
     data = {**parts, "hyper": parallel.replicate(hyper.arrays(), where)}
@@ -101,7 +102,7 @@ def search_phase(
     interval = config.collapse.interval
     further = {each.name: index for index, each in enumerate(search.further)}
     programs = Programs(
-        store.of("search", space, jax.tree.map(jnp.shape, data)),
+        store.of("search", space, _shapes(data)),
         where,
         init=jax.jit(search.init),
         weight=program(lambda search: search.weight_step, weight_batch, 0),
@@ -207,6 +208,7 @@ def retrain_phase(
     store: Store = NOTHING,
     first: Any = None,
     reweight: Callable | None = None,
+    place: Callable = parallel.replicate,
 ) -> Phase:
     """Training of a genotype's network. Test data are not seen here.
 
@@ -214,9 +216,12 @@ def retrain_phase(
       store: of compiled programs of this code, config, data and network.
       first: variables of another network that finds saliency.
       reweight: (first, images, keys) -> images, in the place of which it trains.
+      place: puts arrays on the devices; `parallel.abstract` for a phase that is compiled
+        and not run.
     """
-    given = parallel.replicate({"first": first, "hyper": hyper.arrays()}, where)
-    data = {**on_devices(part, where), **given}
+    key = parallel.replicate(key, where)
+    images = {"image": part.image, "label": part.label}
+    data = place({**images, "first": first, "hyper": hyper.arrays()}, where)
     n = len(part.label)
 
     def train_batch(data, state):
@@ -231,7 +236,7 @@ def retrain_phase(
         return training.step(state, batch, traced)
 
     programs = Programs(
-        store.of("retrain", reweight is not None, jax.tree.map(jnp.shape, data)),
+        store.of("retrain", reweight is not None, _shapes(data)),
         where,
         init=jax.jit(training.init),
         step=parallel.data_parallel(step, train_batch, (0, None, None), where, mode),
@@ -246,17 +251,6 @@ def retrain_phase(
         )
         return memory.report(name, planned, where, lower)
 
-    def prepare() -> None:
-        programs.compile({"init": (key,)}, "init", compiler_options(level=0))
-        replicated = parallel.replicated(where)
-        state = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(
-                leaf.shape, leaf.dtype, sharding=replicated
-            ),
-            programs.shapes("init", key),
-        )
-        compile(state)
-
     return Phase(
         name,
         hyper.epochs * (n // batch),
@@ -265,9 +259,8 @@ def retrain_phase(
         lambda state, index: programs["step"](state, data),
         compile,
         lambda state: {},
-        prepare=prepare,
         shapes=lambda: programs.shapes("init", key),
-        place=lambda state: parallel.replicate(state, where),
+        place=lambda state: place(state, where),
     )
 
 
@@ -287,12 +280,16 @@ def test_accuracy(
         on_devices(part, where),
     )
     programs = Programs(
-        store.of("test", jax.tree.map(jnp.shape, arguments)),
+        store.of("test", _shapes(arguments)),
         where,
         test=jax.jit(metrics.evaluation(model, augment, batch)),
     )
     programs.compile({"test": arguments}, "test", compiler_options(level=1))
     return float(programs["test"](*arguments)["accuracy"])
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.shape, tree)
 
 
 def cutout_probability(

@@ -18,7 +18,7 @@ import pickle
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,9 +28,10 @@ import jax.numpy as jnp
 from jax.experimental import serialize_executable
 
 from nasjax import memory
-from nasjax.compiling import compiler_options, side_by_side
+from nasjax.beside import beside
+from nasjax.compiling import compiler_options, processor, side_by_side
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 LIMIT = 4 << 30  # bytes of a folder; the programs that were used longest ago go first
 
 
@@ -69,7 +70,8 @@ class Store(NamedTuple):
                 head, data = json.loads(file.readline()), file.read()
             if hashlib.sha256(data).hexdigest() != head["digest"]:
                 return None
-            os.utime(self.file(name))
+            with contextlib.suppress(OSError):  # of another user, or read-only
+                os.utime(self.file(name))
             if b"lapack" in data:
                 _bind_lapack()
             payload, in_tree, out_tree = pickle.loads(data)
@@ -79,21 +81,21 @@ class Store(NamedTuple):
         except Exception:
             return None
 
-    def keep(self, name: str, program: Any) -> Callable[[], None]:
-        """Serialises a compiled program; what comes back writes it.
+    def keep(self, name: str, program: Any) -> None:
+        """Writes a compiled program.
 
-        A program must not have run yet: on a CPU one with a sort that has cannot be
-        serialised. Nothing is raised, because nothing depends on a kept program.
+        It must not have run yet: on a CPU one with a sort that has cannot be serialised.
+        Nothing is raised, because nothing depends on a kept program.
         """
+        if self.folder is None:
+            return
         try:
-            data = self.folder and pickle.dumps(serialize_executable.serialize(program))
+            data = pickle.dumps(serialize_executable.serialize(program))
         except Exception:  # a backend, or a program, that cannot be serialised
-            data = None
-        if not data:
-            return lambda: None
+            return
         digest, planned = hashlib.sha256(data).hexdigest(), memory.needed(program)
         head = json.dumps({"digest": digest, "planned": planned}).encode()
-        return functools.partial(_write, self.file(name), head + b"\n" + data)
+        _write(self.file(name), head + b"\n" + data)
 
     def knows(self, name: str) -> bool:
         """Whether the value of this name is kept."""
@@ -118,7 +120,7 @@ NOTHING = Store()
 class Programs:
     """Jitted functions by name, compiled ahead of time or found in a store.
 
-    What is found is loaded in the background from now on, in the order of the names.
+    What is found is loaded beside the run, in the order of the names.
     """
 
     def __init__(self, store: Store, where: Iterable[jax.Device], **jitted: Any):
@@ -126,12 +128,8 @@ class Programs:
         self._arguments: dict[str, tuple] = {}  # shapes, where they are known
         self._options: Mapping[str, str | bool] = {}
         self._ready: dict[str, Any] = {}  # programs, or futures of them
-        self._background = ThreadPoolExecutor(2)
         self._planned = {name: store.planned(name) for name in jitted}
-        for name, planned in self._planned.items():
-            if planned is not None:
-                job = self._background.submit(store.load, name, self._where)
-                self._ready[name] = job
+        self._load(["init"])  # tells shapes, also of a phase that has ended
 
     def __getitem__(self, name: str) -> Callable:
         program = self._ready.get(name)
@@ -158,6 +156,7 @@ class Programs:
         Returns:
           Name -> bytes that the program needs on a device.
         """
+        self._load(arguments)
         self._arguments = jax.tree.map(_shape, dict(arguments))
         self._options = options
         self._compile([name for name in arguments if name not in self._ready])
@@ -166,6 +165,7 @@ class Programs:
 
     def initial(self, *arguments: Any) -> Any:
         """What "init" returns. It runs once, so it is compiled without optimisation."""
+        self._load(self._jitted)
         self.compile({"init": arguments}, "init", compiler_options(level=0))
         return self["init"](*arguments)
 
@@ -176,15 +176,33 @@ class Programs:
             return jax.eval_shape(found, *arguments)
         return found.out_info  # type: ignore[attr-defined]
 
+    def _load(self, names: Iterable[str]) -> None:
+        """Begins to load those that are kept."""
+        found: dict[str, Future] = {
+            name: Future()
+            for name in names
+            if name not in self._ready and self._planned.get(name) is not None
+        }
+        self._ready |= found
+
+        def load() -> None:
+            for name, future in found.items():
+                future.set_result(self._store.load(name, self._where))
+
+        if found:
+            beside(load)
+
     def _compile(self, names: Iterable[str]) -> None:
         lower = {
             name: functools.partial(self._jitted[name].lower, *self._arguments[name])
             for name in names
         }
+        if not lower:
+            return
         for name, program in side_by_side(lower, self._options).items():
             self._ready[name] = program
             self._planned[name] = memory.needed(program)
-            self._background.submit(self._store.keep(name, program))
+            self._store.keep(name, program)
 
 
 def code(*files: str | Path) -> str:
@@ -213,9 +231,14 @@ def environment(where: Iterable[jax.Device]) -> tuple[str, ...]:
         *(f"{name} {version(name)}" for name in PACKAGES),
         *devices,
         jax.devices()[0].client.platform_version,
+        processor(),
+        str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0),
         json.dumps(compiler_options()),
         json.dumps(settings, sort_keys=True),
-        *(os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")),
+        *(
+            os.environ.get(name, "")
+            for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NPROC")
+        ),
     )
 
 
@@ -238,17 +261,25 @@ def _write(file: Path, content: bytes) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         _make_room(file.parent, len(content))
         with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as scratch:
-            scratch.write(content)
-        os.replace(scratch.name, file)
+            try:
+                scratch.write(content)
+                scratch.flush()
+                os.replace(scratch.name, file)
+            except OSError:
+                os.unlink(scratch.name)
 
 
 def _make_room(folder: Path, size: int) -> None:
     """Deletes what was used longest ago, where the folder would pass its limit."""
-    files = [(each.stat(), each.path) for each in os.scandir(folder)]
+    files = []
+    for each in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):  # another process's, now renamed
+            files.append((each.stat(), each.path))
     files.sort(key=lambda file: file[0].st_mtime)
     size += sum(stat.st_size for stat, _ in files)
     for stat, path in files:
         if size <= LIMIT:
             break
         size -= stat.st_size
-        os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.unlink(path)

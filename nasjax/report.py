@@ -28,11 +28,6 @@ def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
     config, data, problem = experiment.config, experiment.data, experiment.problem
     height, width, channels = experiment.image_shape
     parts = " / ".join(str(len(part.label)) for part in data[:3])
-    started_before = store.knows("edge")
-    edge = estimate.Edge(*store.value("edge", lambda: estimate.of(experiment)))
-    compiling, running = map(_minutes, estimate.seconds(experiment, edge))
-    if started_before:
-        compiling = "nothing or little"
     operations = problem.space.alpha_shape(problem.space.types[0])[1]
     lines = [
         f"{config.algorithm} ({experiment.search.direction.name}) on {experiment.data_name}: "
@@ -41,7 +36,7 @@ def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
         f"supernet: {config.search.cells} cells, C = {config.search.channels}, "
         f"{operations} operations on an edge; {len(experiment.where)} "
         f"{experiment.where[0].platform} device(s); seed {config.seed}",
-        f"estimated from a small measurement: {compiling} compiling, {running} running",
+        _estimate(experiment, store),
         f"writing to {path}; stop it at any time, the same command goes on",
     ]
     if config.retrain.auxiliary and not experiment.auxiliary:
@@ -49,6 +44,21 @@ def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
             "no auxiliary head: the maps it would look at are smaller than 2x2"
         )
     return lines
+
+
+def _estimate(experiment: Experiment, store: Store) -> str:
+    try:
+        edge = estimate.Edge(*store.value("edge", lambda: estimate.of(experiment)))
+    except Exception as error:  # whatever it is, a run can do without an estimate
+        return f"how long it will take could not be estimated ({type(error).__name__})"
+    searching, retraining, running = estimate.seconds(experiment, edge)
+    compiling = f"{_minutes(searching + retraining)} compiling"
+    if store.knows("search"):  # its programs; those of its genotype perhaps not
+        rest = f"at most {_minutes(retraining)} compiling"
+        compiling = rest if retraining else "nothing to compile"
+    return (
+        f"estimated from a small measurement: {compiling}, {_minutes(running)} running"
+    )
 
 
 def closing(result: dict[str, Any], path: Path) -> str:

@@ -17,8 +17,11 @@ from pathlib import Path
 import jax
 import pytest
 
-# Read by XLA once, when the first device is asked for, which is later than this.
-QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+# Read by XLA once, when the first device is asked for, which is later than this. It
+# ends the process if there is a flag that it does not know.
+QUICK = "--xla_cpu_parallel_codegen_split_count=1"
+if jax.__version_info__ < (0, 11):
+    QUICK += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tiny import shrink
 
-from nasjax import experiment, progress
+from nasjax import experiment, pipeline, progress
 from nasjax.errors import UserError
 from nasjax.genotype import Genotype
 from nasjax.published import PUBLISHED
@@ -214,14 +214,14 @@ def test_refused_in_one_sentence_before_anything_is_written(
     given = config(**fields())
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError, match=says) as error:
-        experiment.run(given, "runs/bad", progress.Progress(quiet=True))
+        pipeline.run(given, "runs/bad", progress.Progress(quiet=True))
     assert_sentence(str(error.value))
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_no_config_dict(tmp_path):
     with pytest.raises(UserError, match="expected the ConfigDict"):
-        experiment.run({"algorithm": "zarts_mgs"}, tmp_path / "run")
+        pipeline.run({"algorithm": "zarts_mgs"}, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -229,7 +229,7 @@ def test_a_field_that_is_lacking(tmp_path):
     given = config()
     del given.search["rate"]
     with pytest.raises(UserError, match=r"lacks config\.search\.rate"):
-        experiment.run(given, tmp_path / "run")
+        pipeline.run(given, tmp_path / "run")
 
 
 def test_what_was_checked_is_a_locked_copy():
@@ -243,7 +243,7 @@ def test_another_config_in_the_folder_is_refused_and_kept(tmp_path):
     stored = json.dumps({"seed": 5})
     (tmp_path / "config.json").write_text(stored)
     with pytest.raises(UserError, match="another config") as error:
-        experiment.run(config(), tmp_path, progress.Progress(quiet=True))
+        pipeline.run(config(), tmp_path, progress.Progress(quiet=True))
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     assert (tmp_path / "config.json").read_text() == stored

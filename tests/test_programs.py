@@ -1,17 +1,24 @@
 """Programs that are found again: only what fits is run, and everything else is compiled."""
 
+import errno
 import importlib
 import json
 import os
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax import programs
+from nasjax import parallel, programs
+from nasjax.data.augment import Augment
+from nasjax.data.splits import Part
+from nasjax.optim import Hyper
+from nasjax.phases import retrain_phase
 from nasjax.programs import NOTHING, Programs, Store
+from nasjax.retrain import Training, TrainState
 
 WHERE = jax.devices()[:1]
 OPTIONS = {}
@@ -48,7 +55,6 @@ class Session:
         assert planned["step"] > 0
         for _ in range(steps):
             state, metrics = self.programs["step"](state, self.data)
-        self.programs._background.shutdown(wait=True)  # files are written
         return np.asarray(state["x"]), float(metrics["loss"])
 
 
@@ -118,10 +124,7 @@ def test_a_damaged_file_is_never_run(store, damage):
 def test_a_program_that_is_damaged_after_it_was_found_is_compiled(store):
     expected = Session(store).run()
     again = Session(store)
-    again.programs._background.shutdown(wait=True)
-    again.programs._ready["step"].result()
     again.programs._ready["step"] = None  # as if it could not be loaded
-    again.programs._background = programs.ThreadPoolExecutor(1)
     same(again.run(), expected)
     assert again.traced == ["step"]
 
@@ -141,7 +144,6 @@ def test_what_cannot_be_serialised_is_not_kept(store):
     made = Programs(store, WHERE, step=jax.jit(step))
     made.compile({"step": (jnp.float32(1),)}, "step", OPTIONS)
     assert float(made["step"](jnp.float32(1))) == pytest.approx(np.sin(1))
-    made._background.shutdown(wait=True)
     assert not list(store.folder.glob("*"))
 
 
@@ -156,7 +158,7 @@ def test_what_was_used_longest_ago_makes_room(store, monkeypatch):
     monkeypatch.setattr(programs, "LIMIT", sum(sizes) + 1)
     Session(store.of(4)).run()
     kept = [Session(store.of(index)) for index in range(5)]
-    found = [bool(session.programs._ready) for session in kept]
+    found = [any(session.programs._planned.values()) for session in kept]
     assert found == [True, False, True, True, True]
 
 
@@ -206,3 +208,103 @@ def test_the_environment_is_that_of_the_programs(monkeypatch):
     finally:
         jax.config.update("jax_default_matmul_precision", None)
     assert programs.environment(WHERE) == before
+
+
+@pytest.mark.parametrize(("count", "mode"), [(1, "jit"), (2, "jit"), (2, "pmap")])
+def test_a_phase_finds_its_programs_on_any_number_of_devices(tmp_path, count, mode):
+    """Also those that were compiled from shapes alone."""
+    store, where, traced = Store(tmp_path), jax.devices()[:count], []
+    rng = np.random.default_rng(0)
+    part = Part(rng.integers(0, 255, (8, 4, 4, 1), np.uint8), np.arange(8) % 2)
+
+    def training():  # new functions, which JAX has not traced yet
+        def init(key):
+            traced.append("init")
+            w = jax.random.normal(key, (16,))
+            return TrainState(jnp.int32(0), key, w, {}, {})
+
+        def step(state, batch, hyper):
+            traced.append("step")
+
+            def error(w, arch, batch):
+                image = batch["image"].reshape(len(batch["label"]), -1)
+                return jnp.mean((image @ w - batch["label"]) ** 2)
+
+            loss = parallel.averaged(error, parallel.axis_name(mode))
+            value, grad = jax.value_and_grad(loss)(state.w, None, batch)
+            moved = state._replace(step=state.step + 1, w=state.w - hyper.rate * grad)
+            return moved, {"loss": value}
+
+        return Training(init, step)
+
+    def phase_of(store, place=parallel.replicate):
+        hyper = Hyper(epochs=2, rate=0.1, rate_min=0.0, weight_decay=0.0)
+        return retrain_phase(
+            "retrain", training(), part, Augment(), 4, hyper,
+            jax.random.key(1), where, mode, store, place=place,
+        )  # fmt: skip
+
+    def run(store):
+        phase = phase_of(store)
+        state = phase.place(phase.init())
+        phase.compile(state)
+        for index in range(phase.steps):
+            state, metrics = phase.step(state, index)
+        return np.asarray(state.w), float(metrics["loss"])
+
+    expected = run(NOTHING)
+    traced.clear()
+    shapes = phase_of(store, parallel.abstract)
+    shapes.compile(shapes.place(shapes.init()))
+    assert set(traced) == {"init", "step"}
+    traced.clear()
+    same(run(store), expected)
+    assert traced == []
+
+
+def test_what_a_phase_does_not_ask_for_is_not_loaded(store, monkeypatch):
+    Session(store).run()
+    loaded = []
+    load = Store.load
+    monkeypatch.setattr(
+        Store, "load", lambda self, name, where: loaded.append(name) or load(self, name, where)
+    )  # fmt: skip
+    ended = Session(store)
+    assert ended.programs.shapes("init", jax.random.key(0))["x"].shape == (5,)
+    assert loaded == ["init"]
+    Session(store).run()
+    assert loaded == ["init", "init", "step"]
+
+
+def test_many_write_at_once_and_none_is_lost(store):
+    def write(index):
+        for each in range(25):
+            store.value(f"{index} {each}", lambda: [0] * 1000)
+
+    threads = [threading.Thread(target=write, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list(store.folder.iterdir())) == 200
+
+
+def test_a_full_disk_leaves_nothing_behind(store, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    Session(store).run()
+    assert not list(store.folder.iterdir())
+
+
+def test_what_belongs_to_another_user_is_run_as_it_is(store, monkeypatch):
+    expected = Session(store).run()
+
+    def refuse(*arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refuse)
+    again = Session(store)
+    same(again.run(), expected)
+    assert again.traced == []

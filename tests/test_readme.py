@@ -11,7 +11,7 @@ from conftest import ROOT
 from tiny import shrink
 
 import nasjax
-from nasjax import estimate, experiment, report
+from nasjax import estimate, experiment, pipeline, report
 from nasjax.genotype import Genotype
 from nasjax.nets.operations import OPERATIONS
 from nasjax.search import ALGORITHMS
@@ -209,6 +209,6 @@ def test_snippets_run_to_their_end(snippets, text):
         config.retrain.baseline = False
         config.search.cells = config.retrain.cells = 1  # more: in `first_step`
         keep = (names[0], names[-1]) if text == "own-operation" else ("skip_connect",)
-        return experiment.run(shrink(config, keep), workdir)
+        return pipeline.run(shrink(config, keep), workdir)
 
     assert 0 <= snippets(text, run)["test_accuracy"] <= 1

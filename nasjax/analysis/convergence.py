@@ -18,8 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from nasjax import experiment as experiments
-from nasjax import nets, vitals
+from nasjax import nets, pipeline, vitals
 from nasjax.analysis import commands, plots, runs
 from nasjax.defaults import HOW
 from nasjax.errors import UserError
@@ -151,8 +150,8 @@ def _retrained(
         return known
     made = run.experiment
     key = derive(jax.random.key(made.config.seed), "retrain")  # the run's own
-    model, outcome = experiments.retrain(made, name, cell, key, folder, progress)
-    accuracy = experiments.tested(made, model, outcome.state.variables)
+    model, outcome = pipeline.retrain(made, name, cell, key, folder, progress)
+    accuracy = pipeline.tested(made, model, outcome.state.variables)
     macro = made.retrain_macro
     counted = nets.count_genotype(
         cell, macro.channels, macro.cells, len(made.data.classes),
