@@ -19,9 +19,9 @@ import pytest
 
 # Read by XLA once, when the first device is asked for, which is later than this. It
 # ends the process if there is a flag that it does not know.
-QUICK = "--xla_cpu_parallel_codegen_split_count=1"
-if jax.__version_info__ < (0, 11):
-    QUICK += " --xla_cpu_use_fusion_emitters=false"
+QUICK, LONGEST = "--xla_cpu_parallel_codegen_split_count=1", 40
+if jax.__version_info__ < (0, 11):  # those emitters take half of the compile time
+    QUICK, LONGEST = f"{QUICK} --xla_cpu_use_fusion_emitters=false", 20
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
@@ -46,7 +46,6 @@ def pytest_unconfigure(config):
 
 COMPILING = ("jaxpr_trace_", "jaxpr_to_mlir_module_", "backend_compile_")
 SECONDS = dict.fromkeys(COMPILING, 0.0)  # spent so far; of the clock, not of the CPU
-LONGEST = 20  # seconds on the machine on which `_slowness` is 1
 
 
 def _listen(event: str, seconds: float, **_) -> None:
@@ -68,7 +67,8 @@ jax.monitoring.register_event_duration_secs_listener(_listen)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Fails a test that compiles for long, in seconds of the clock and of the CPU."""
+    """Fails a test that compiles for more than LONGEST seconds of the clock and of the
+    CPU, on a machine whose `_slowness` is 1."""
     clock, cpu = sum(SECONDS.values()), time.process_time()
     result = yield
     spent = min(sum(SECONDS.values()) - clock, time.process_time() - cpu)

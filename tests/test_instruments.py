@@ -1,4 +1,4 @@
-"""Instruments and the Hessian penalty on a small supernet, against the whole Hessian."""
+"""Instruments and the Hessian penalty on the toy network, against the whole Hessian."""
 
 from types import SimpleNamespace
 
@@ -6,23 +6,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy import toy
 
-from nasjax import nets, optim
+from nasjax import optim
 from nasjax.data.augment import Augment, prepare, random_indices
 from nasjax.instruments import instruments
 from nasjax.keys import derive
 from nasjax.search import ALGORITHMS, Problem
 from nasjax.search.losses import accuracy, cross_entropy, losses
-from nasjax.spaces import Macro, darts
-
-pytestmark = pytest.mark.slow
+from nasjax.spaces import darts
 
 SPACE = darts(("skip_connect", "avg_pool_3x3", "dil_conv_3x3"))
 ADAM = SimpleNamespace(every=1, rate=3e-4, b1=0.5, b2=0.999, weight_decay=1e-3)
 AUGMENT = Augment(0, False, 0, (0.5,), (0.3,))
 PROBLEM = Problem(
     space=SPACE,
-    model=nets.supernet(SPACE, Macro(2, 2), 3, "shift"),
+    model=toy(SPACE, 3),
     image_shape=(8, 8, 1),
     sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
     rate=optim.cosine(0.05, 0.005, 3, 2),
