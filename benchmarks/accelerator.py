@@ -40,7 +40,7 @@ class Part(NamedTuple):
     Attributes:
       module: whose function of the part's name is called with a `Record`.
       least: seconds that it needs to be worth a start.
-      share: of the budget that it may take at most.
+      share: of the budget that it may take at most, beside what later parts need.
     """
 
     module: str
@@ -48,8 +48,9 @@ class Part(NamedTuple):
     share: float
 
 
+GRACE = 5  # seconds in which a part whose time is over may still say so
 PARTS = {
-    "run": Part("benchmarks.runs", 45, 0.25),
+    "run": Part("benchmarks.runs", 45, 0.35),
     "correct": Part("benchmarks.correct", 45, 0.3),
     "fast": Part("benchmarks.fast", 60, 0.5),
     "candidates": Part("benchmarks.many", 45, 0.3),
@@ -69,9 +70,11 @@ def main(argv: list[str] | None = None) -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     until = time.time() + arguments.budget
-    for name in names:
+    for index, name in enumerate(names):
         part, now = PARTS[name], time.time()
-        record = Record(name, plan, min(until, now + part.share * arguments.budget))
+        later = sum(PARTS[other].least for other in names[index + 1 :])
+        own = min(part.share * arguments.budget, max(until - later - now, part.least))
+        record = Record(name, plan, min(until, now + own))
         if plan.dry:
             execute(record)
         elif record.left < part.least:
@@ -102,7 +105,7 @@ def _apart(record: Record) -> None:
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_execute_alone, args=(record,))
     process.start()
-    process.join(record.left)
+    process.join(record.left + GRACE)
     if process.is_alive():
         os.killpg(process.pid, signal.SIGKILL)  # with what it started
         process.join()

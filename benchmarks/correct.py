@@ -21,15 +21,15 @@ from benchmarks import sizes
 from benchmarks.ours import Ours
 from benchmarks.record import Record
 from nasjax import parallel
-from nasjax.compiling import side_by_side
+from nasjax.compiling import compiler_options, side_by_side
 
-FOUND = {  # where each step leaves what it found
+FOUND = {  # where each step leaves what it found; those first that compile first
     "weight_step": lambda state: state.weight_opt,
     "first_order": lambda state: state.arch_opt,
-    "second_order": lambda state: state.arch_opt,
     "mgs": lambda state: state.arch,
-    "sanas": lambda state: state.arch_opt,
+    "second_order": lambda state: state.arch_opt,
     "second_network": lambda state: state.second.opt,
+    "sanas": lambda state: state.arch_opt,
 }
 WAYS = (("conv", "jit"), ("shift", "jit"), ("conv", "pmap"), ("shift", "pmap"))
 DRY = ("weight_step", "second_order")
@@ -39,62 +39,72 @@ TOLERANCE = 1e-4
 def correct(record: Record) -> None:
     """Error of every step, in both spellings, under jit and pmap."""
     dry = record.plan.dry
-    steps, ways = (DRY, WAYS[:1]) if dry else (tuple(FOUND), WAYS)
     settings = sizes.SMALLEST if dry else sizes.SMALL
     net = sizes.smallest() if dry else sizes.small()
     record.keep(settings=settings, operations=net["space"].primitives)
-    ours = Ours(SimpleNamespace(**settings | {"lowering": "shift"}), **net)
-    given = {name: (start(ours, name), ours.batches[name]) for name in steps}
-    expected = reference(ours, given)
+
+    def made(spelling: str, mode: str) -> Ours:
+        own = SimpleNamespace(**settings | {"lowering": spelling})
+        return Ours(own, **net, axis=parallel.axis_name(mode))
+
+    sides = {way: made(*way) for way in WAYS}
+    ours = sides["shift", "jit"]
     errors: dict[str, dict[str, float]] = {}
-    for spelling, mode in ways:
+    for name in DRY if dry else FOUND:
         if record.left < 0:
-            record.keep(f"no time for {spelling} under {mode}")
+            record.keep(f"no time for {name}")
             continue
-        axis = parallel.axis_name(mode)
-        ours = Ours(
-            SimpleNamespace(**settings | {"lowering": spelling}), **net, axis=axis
-        )
-        with jax.default_matmul_precision("highest"):
-            found = outcomes(ours, given, jax.devices()[:1], mode)
-        own = {name: error(found[name], expected[name]) for name in steps}
-        errors[f"{spelling}, {mode}"] = own
+        given = start(ours, name), ours.batches[name]
+        expected = reference(ours, name, given)
+        ways = WAYS[: 1 if dry and errors else None]
+        found = outcomes({way: sides[way] for way in ways}, name, given)
+        own = {", ".join(way): error(found[way], expected) for way in ways}
+        errors[name] = own
         worst = max(own, key=own.__getitem__)
-        line = f"{spelling} under {mode}: {own[worst]:.1e} at most, of {worst}"
-        record.keep(line, errors=errors)
-    largest = max(max(own.values()) for own in errors.values())
-    record.goal("largest relative error of a gradient", largest, TOLERANCE)
+        record.keep(f"{name}: {own[worst]:.1e} at most, {worst}", errors=errors)
+    if errors:
+        largest = max(max(own.values()) for own in errors.values())
+        record.goal("largest relative error of a gradient", largest, TOLERANCE)
 
 
-def reference(ours: Ours, given: dict[str, tuple]) -> dict[str, Any]:
-    """What the steps find on the CPU in float64."""
+def reference(ours: Ours, name: str, given: tuple) -> Any:
+    """What a step finds on the CPU in float64."""
+    where = jax.devices("cpu")[:1]
     with jax.enable_x64(True), drawn_narrow():
-        wide = jax.tree.map(_wide, given)
-        return outcomes(ours, wide, jax.devices("cpu")[:1], "jit")
+        wide = parallel.replicate(jax.tree.map(_wide, given), where)
+        lower = {name: functools.partial(_step(ours, name, where, "jit").lower, *wide)}
+        compiled = side_by_side(lower, compiler_options(platform="cpu"))
+        return jax.device_get(FOUND[name](compiled[name](*wide)[0]))
 
 
-def outcomes(
-    ours: Ours, given: dict[str, tuple], where: list[jax.Device], mode: str
-) -> dict[str, Any]:
-    """What steps find on these devices, as arrays of numpy.
+def outcomes(sides: dict[tuple[str, str], Ours], name: str, given: tuple) -> dict:
+    """What a step finds here in each way, as arrays of numpy.
 
-    given: name -> (state, batches), left as they are.
+    given: (state, batches), left as they are.
     """
+    where = jax.devices()[:1]
     copies = {
-        name: parallel.replicate(jax.tree.map(jnp.copy, at), where)
-        for name, at in given.items()
+        way: parallel.replicate(jax.tree.map(jnp.copy, given), where) for way in sides
     }
-    lower = {}
-    for name, at in copies.items():
-        step = parallel.data_parallel(
-            ours.steps[name], lambda data, state: data, ours.axes[name], where, mode
+    with jax.default_matmul_precision("highest"):
+        compiled = side_by_side(
+            {
+                way: functools.partial(
+                    _step(ours, name, where, way[1]).lower, *copies[way]
+                )
+                for way, ours in sides.items()
+            }
         )
-        lower[name] = functools.partial(step.lower, *at)
-    compiled = side_by_side(lower)
     return {
-        name: jax.device_get(FOUND[name](compiled[name](*at)[0]))
-        for name, at in copies.items()
+        way: jax.device_get(FOUND[name](program(*copies[way])[0]))
+        for way, program in compiled.items()
     }
+
+
+def _step(ours: Ours, name: str, where: list[jax.Device], mode: str) -> Callable:
+    return parallel.data_parallel(
+        ours.steps[name], lambda data, state: data, ours.axes[name], where, mode
+    )
 
 
 def start(ours: Ours, name: str) -> Any:
@@ -134,4 +144,4 @@ def drawn_narrow() -> Iterator[None]:
 
 def _wide(leaf: Any) -> Any:
     inexact = jnp.issubdtype(leaf.dtype, jnp.floating)
-    return leaf.astype(jnp.float64) if inexact else leaf
+    return leaf.astype(jnp.float64) if inexact else jnp.copy(leaf)

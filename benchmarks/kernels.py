@@ -22,8 +22,9 @@ def profile(step: Callable[[], Any], steps: int = 3) -> dict:
         with jax.profiler.trace(folder):
             for _ in range(steps):
                 step()
-        file = next(Path(folder).rglob("*.xplane.pb"))
-        events = list(_events(jax.profiler.ProfileData.from_file(str(file))))
+        events: list[tuple[str, float, float]] = []
+        for file in Path(folder).rglob("*.xplane.pb"):
+            events += _events(jax.profiler.ProfileData.from_file(str(file)))
     return summary(events, steps) if events else {"kernels": 0}
 
 
@@ -57,10 +58,11 @@ def summary(events: Sequence[tuple[str, float, float]], steps: int) -> dict:
 
 
 def _events(data: Any) -> Iterable[tuple[str, float, float]]:
-    """Of the device's streams; where there is no device, of the CPU's threads."""
+    """Of the device's streams; of a CPU's threads where that is the device."""
     planes = list(data.planes)
-    device = [plane for plane in planes if plane.name.startswith("/device:")]
-    for plane in device or planes:
+    if jax.default_backend() != "cpu":
+        planes = [plane for plane in planes if plane.name.startswith("/device:")]
+    for plane in planes:
         for line in plane.lines:
             if _STREAM.search(line.name):
                 for event in line.events:

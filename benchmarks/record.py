@@ -16,7 +16,10 @@ import jax
 
 import nasjax
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "triton")
+PACKAGES = (
+    "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "flax", "optax", "torch",
+    "triton",
+)  # fmt: skip
 LINES = 12  # of a traceback
 
 
@@ -61,7 +64,9 @@ class Record:
         """Writes what was found, and prints a line."""
         self.report |= found
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(json.dumps(self.report, indent=1) + "\n")
+        scratch = self._file.with_suffix(".part")  # whoever reads finds all or nothing
+        scratch.write_text(json.dumps(self.report, indent=1) + "\n")
+        scratch.replace(self._file)
         if line:
             print(f"{self.name}: {line}", flush=True)
 
@@ -101,7 +106,7 @@ def header(command: str) -> dict[str, Any]:
         "kind": devices[0].device_kind,
         "platform": devices[0].platform,
         "count": len(devices),
-        "driver": devices[0].client.platform_version.splitlines()[0],
+        "driver": " ".join(devices[0].client.platform_version.split()),
     }
     return {"card": card, "versions": versions(), "command": command}
 

@@ -70,9 +70,9 @@ class Run:
             code = process.wait(max(seconds, 1))
         except subprocess.TimeoutExpired:
             process.kill()
-            raise Failed("It was not finished in time.") from None
+            raise self._failed("It was not finished in time.") from None
         if code:
-            raise Failed(without_paths(self._output.read_text()[-3000:]))
+            raise self._failed(f"It ended with code {code}.")
         return json.loads((self.folder / "result.json").read_text())
 
     def until_checkpoint(self, process: subprocess.Popen, seconds: float) -> None:
@@ -81,11 +81,15 @@ class Run:
         folder = self.folder / "checkpoints" / "search"
         while not any(name.name.isdigit() for name in folder.glob("*")):
             if process.poll() is not None:
-                raise Failed(without_paths(self._output.read_text()[-3000:]))
+                raise self._failed("It ended before its first checkpoint.")
             if time.time() > until:
                 process.kill()
-                raise Failed("There was no checkpoint in time.")
+                raise self._failed("There was no checkpoint in time.")
             time.sleep(0.02)
+
+    def _failed(self, why: str) -> Failed:
+        """Says the end of what the run wrote, too."""
+        return Failed(f"{without_paths(self._output.read_text()[-3000:])}\n{why}")
 
 
 def run(record: Record) -> None:

@@ -72,6 +72,10 @@ class Worker:
         return self
 
     def __exit__(self, *error) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the process."""
         self._process.kill()
         self._process.wait()
 

@@ -132,8 +132,9 @@ def search_phase(
     seen: dict[str, Array] = {}
 
     def compile(state) -> str:
-        needed = {"weight": data, "arch": data, "evaluate": data["arch"]}
-        needed |= dict.fromkeys(further, data)
+        # The largest first: the others compile beside it.
+        needed = {"arch": data, **dict.fromkeys(further, data), "weight": data}
+        needed["evaluate"] = data["arch"]
         if interval:
             needed["instruments"] = data["arch"]
         arguments = {name: (state, part) for name, part in needed.items()}

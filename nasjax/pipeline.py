@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+import nasjax
 from nasjax import nets, parallel, report, rollback
 from nasjax.beside import beside
 from nasjax.compiling import compiled_programs
@@ -75,22 +76,11 @@ def _run(
     code: str | None,
 ) -> dict[str, Any]:
     config = experiment.config
-    manifest = {
-        "command": command,
-        "seed": config.seed,
-        "split_seed": config.data.split_seed,
-        "device": experiment.where[0].device_kind,
-        "devices": len(experiment.where),
-        "python": platform.python_version(),
-        "versions": {
-            n: version(n) for n in ("nasjax", "jax", "flax", "optax", "numpy")
-        },
-    }
     resolved = config.to_dict()
     with (
         signals(),
         compiled_programs(config.compile_cache, by_jax=code is None) as compiled,
-        RunFolder.open(workdir, resolved, manifest, HOW) as folder,
+        RunFolder.open(workdir, resolved, manifest(experiment, command), HOW) as folder,
     ):
         store = NOTHING
         if code and compiled:
@@ -189,6 +179,22 @@ def _run(
         folder.write_outcome("result", result)
         progress.line(report.closing(result, folder.path))
         return result
+
+
+def manifest(experiment: Experiment, command: str | None) -> dict[str, Any]:
+    """What made a run, beside its config."""
+    config = experiment.config
+    packages = {name: version(name) for name in ("jax", "flax", "optax", "numpy")}
+    return {
+        "command": command,
+        "seed": config.seed,
+        "split_seed": config.data.split_seed,
+        "device": experiment.where[0].device_kind,
+        "devices": len(experiment.where),
+        "python": platform.python_version(),
+        # Not from its metadata: a checkout on PYTHONPATH has none.
+        "versions": {"nasjax": nasjax.__version__, **packages},
+    }
 
 
 def _search(

@@ -156,7 +156,7 @@ class Programs:
         Returns:
           Name -> bytes that the program needs on a device.
         """
-        self._load(arguments)
+        self._load([soon, *arguments])
         self._arguments = jax.tree.map(_shape, dict(arguments))
         self._options = options
         self._compile([name for name in arguments if name not in self._ready])

@@ -1,8 +1,10 @@
 """The benchmark for accelerators, dry; and every program, lowered for one."""
 
+import contextlib
 import csv
 import json
 import math
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import accelerator, sizes
-from benchmarks.correct import TOLERANCE
+from benchmarks import accelerator, fast, many, sizes
+from benchmarks.correct import TOLERANCE, WAYS
 from benchmarks.ours import Ours
+from benchmarks.record import Plan, Record
+from benchmarks.worker import SideError
 from nasjax import metrics
 from nasjax.benchmarks import architectures, to_string
 from nasjax.data.augment import Augment
@@ -56,8 +60,11 @@ def dry(folder, *parts, more=()):
 
 def test_the_parts_that_need_no_second_process(tmp_path, capsys):
     reports = dry(tmp_path, *SHORT)
-    errors = reports["correct"]["errors"]["conv, jit"]
-    assert 0 < min(errors.values()) <= max(errors.values()) < TOLERANCE
+    errors = reports["correct"]["errors"]
+    assert set(errors["weight_step"]) == {", ".join(way) for way in WAYS}
+    assert errors["second_order"]
+    for own in errors.values():
+        assert 0 < min(own.values()) <= max(own.values()) < TOLERANCE
     ours = reports["fast"]["sides"]["conv"]
     assert ours["compile_seconds"]["weight_step"] > 0 and ours["rates"]
     (weight,) = ours["seconds"]["weight_step"]
@@ -155,3 +162,114 @@ def test_programs_lower_for_cuda(spelling):
     part = {"image": np.zeros((8, 8, 8, 3), np.uint8), "label": np.zeros(8, np.int32)}
     mix = shape(lambda arch: ours.problem.relaxation(arch, None), state.arch)
     lower(evaluate, variables, mix, part)
+
+
+class Stub:
+    """A side that answers at once; `broken` commands fail, `late` ones never come."""
+
+    def __init__(self, seconds, broken=(), late=()):
+        self.seconds, self.broken, self.late = seconds, broken, late
+        self.told, self.stopped = [], False
+
+    def ask(self, command, *rest):
+        self.told.append(command)
+
+    def ready(self, seconds):
+        return self.told[-1] not in self.late
+
+    def answer(self):
+        if self.told[-1] in self.broken:
+            raise SideError("it cannot")
+        return {"profile": {"kernels": 0}, "rates": None}.get(
+            self.told[-1], self.seconds
+        )
+
+    def stop(self):
+        self.stopped = True
+
+
+def race(tmp_path, **stubs):
+    """All of `fast` on stubs; its report, and the stubs that took part."""
+    made = []
+
+    def worker(side, settings):
+        kind = side if settings["channels"] == sizes.FULL["channels"] else "wide"
+        made.append((kind, stubs.get(kind, Stub(1.0))))
+        return made[-1][1]
+
+    plan = Plan(tmp_path, dry=False, command="")
+    record = Record("fast", plan, time.time() + 600)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "Worker", worker)
+        patch.setattr(fast.importlib.util, "find_spec", lambda name: True)
+        patch.setattr(contextlib.ExitStack, "enter_context", lambda self, each: each)
+        fast.fast(record)
+    return record.report, made
+
+
+def met(report):
+    return {goal["what"]: goal["met"] for goal in report.get("goals", [])}
+
+
+def test_a_race_is_judged(tmp_path):
+    report, made = race(tmp_path, ours=Stub(1.0), peer=Stub(2.0), compiled=Stub(0.5))
+    assert met(report) == {
+        "seconds to compile weight and first-order step": True,
+        "weight_step, ours over eager PyTorch": False,  # a half, and 0.4 is wanted
+        "second_order, ours over eager PyTorch": False,
+        "weight_step, ours over torch.compile": False,
+    }
+    assert all(stub.stopped for kind, stub in made if kind != "wide")
+    assert not any("out" in side for side in report["sides"].values())
+
+
+def test_nothing_is_timed_while_another_side_compiles(tmp_path):
+    order = []
+
+    class Told(Stub):
+        def __init__(self, side):
+            super().__init__(1.0)
+            self.side = side
+
+        def ask(self, command, *rest):
+            super().ask(command, *rest)
+            order.append((self.side, command))
+
+    race(tmp_path, **{side: Told(side) for side in ("ours", "peer", "compiled")})
+    waiting = slice(*map(order.index, (("compiled", "compile"), ("compiled", "run"))))
+    assert ("peer", "run") in order[: waiting.start], "it was timed before"
+    told = [command for _, command in order[waiting]]
+    assert "compile" in told and told.index("run") > max(
+        index for index, command in enumerate(told) if command == "compile"
+    )
+
+
+@pytest.mark.parametrize("command", ["planned", "counted", "rates", "profile"])
+def test_what_a_side_cannot_say_of_itself_does_not_end_the_race(tmp_path, command):
+    stubs = {"ours": Stub(1.0, broken=(command,)), "peer": Stub(2.0)}
+    report, _ = race(tmp_path, **stubs, compiled=Stub(2.0))
+    assert "out" not in report["sides"]["conv"] and len(met(report)) == 4
+
+
+@pytest.mark.parametrize("how", ["broken", "late"])
+def test_a_side_that_fails_is_out_and_the_others_go_on(tmp_path, how):
+    compiled = Stub(1.0, **{how: ("compile",)})
+    report, _ = race(tmp_path, ours=Stub(1.0), peer=Stub(4.0), compiled=compiled)
+    assert report["sides"]["torch.compile"]["out"] and compiled.stopped
+    assert met(report) == {
+        "seconds to compile weight and first-order step": True,
+        "weight_step, ours over eager PyTorch": True,
+        "second_order, ours over eager PyTorch": True,
+    }
+
+
+def test_a_count_that_does_not_fit_is_no_end(tmp_path):
+    def measured(count):
+        if count == 4:
+            raise MemoryError("too large")
+        return "fits"
+
+    record, found = Record("candidates", Plan(tmp_path, False, ""), time.time() + 9), {}
+    for count in (1, 4, 2):
+        many._tried(record, "candidates", count, found, measured)
+    assert found == {"4": {"error": "too large"}}
