@@ -71,10 +71,12 @@ class Record:
             print(f"{self.name}: {line}", flush=True)
 
     def goal(self, what: str, value: float, most: float) -> None:
-        """Keeps a number that is wanted to be at most `most`; not of a dry run."""
+        """Keeps a number that is wanted to be at most `most`, of several the largest;
+        not of a dry run."""
         if self.plan.dry:
             return
         goals = self.report.get("goals", [])
+        value = max([value, *(g["value"] for g in goals if g["what"] == what)])
         goals = [goal for goal in goals if goal["what"] != what]
         met = value <= most
         goals.append({"what": what, "value": value, "at_most": most, "met": met})
