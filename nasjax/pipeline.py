@@ -315,5 +315,5 @@ def _store(experiment: Experiment, folder: Path) -> Store:
         len(experiment.data.classes),
         experiment.search_augment,
         experiment.retrain_augment,
-        price and jax.tree.map(np.ndarray.tolist, price.costs),  # repr would round
+        price and jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), price.costs),
     )

@@ -65,21 +65,32 @@ def _slowness() -> float:
 jax.monitoring.register_event_duration_secs_listener(_listen)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item):
-    """Fails a test that compiles for more than LONGEST seconds of the clock and of the
-    CPU, on a machine whose `_slowness` is 1."""
+def _limited(item, part: str):
+    """Fails a test of which a part compiles for more than LONGEST seconds of the clock
+    and of the CPU, on a machine whose `_slowness` is 1. What a process that it starts
+    compiles is not noticed."""
     clock, cpu = sum(SECONDS.values()), time.process_time()
     result = yield
     spent = min(sum(SECONDS.values()) - clock, time.process_time() - cpu)
     if spent > LONGEST * _slowness() and not item.get_closest_marker("slow_compile"):
         pytest.fail(
-            f"{item.nodeid} compiles for {spent:.0f} s, more than {LONGEST} s: take a "
-            "smaller net or share a fixture, or mark it @pytest.mark.slow_compile("
-            "reason=...).",
+            f"The {part} of {item.nodeid} compiles for {spent:.0f} s, more than "
+            f"{LONGEST} s: take a smaller net or share a fixture, or mark it "
+            "@pytest.mark.slow_compile(reason=...).",
             pytrace=False,
         )
     return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    """Fixtures count, for the first test that asks for them."""
+    return (yield from _limited(item, "setup"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    return (yield from _limited(item, "call"))
 
 
 @pytest.fixture

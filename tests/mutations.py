@@ -1,16 +1,18 @@
-"""Judges the tests by planted faults: which of 30 small ones do they notice?
+"""Judges the tests by planted faults: which of 35 small ones do they notice?
 
     python tests/mutations.py [--only NAME ...] [--tree PATH] [-o results.json]
 
 Each fault replaces one piece of text in one file of a copy of the tree, and the tests
 that should notice it are run on that copy until the first one fails. A fault is caught
-if a test fails, and has survived if all pass; all else, such as tests that cannot be
-collected or take too long, is an error. The exit status is 0 if all are caught.
+if a test fails that passes on a copy without the fault, and has survived if all pass.
+All else is an error: tests that cannot be collected, take too long, or fail there, too.
+The exit status is 0 if all are caught.
 
 `--tree` puts the same faults into another version. With `-o` every outcome is written
-as soon as it is known, and the same command goes on where it was cut off. All variables
-of the environment are handed on but PYTHONPATH and PYTEST_ADDOPTS. Not a test itself;
-it takes about a quarter of an hour on two cores.
+as soon as it is known, with the last lines of what the tests said, and the same command
+goes on where it was cut off. All variables of the environment are handed on but
+PYTHONPATH and PYTEST_ADDOPTS. Not a test itself; it takes about a quarter of an hour on
+two cores.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
+LINES = 20  # of what the tests said are kept
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?::.+?)(?: - .*)?$", re.M)
 
 
 class Fault(NamedTuple):
@@ -124,6 +128,17 @@ FAULTS = (
     Fault("second_network_a_batch_ahead", "nasjax/phases.py",
         "state._replace(step=state.step - 1)", "state",
         ("tests/search/test_sanas.py", CONTRACT, *of("sanas"))),
+    Fault("second_network_of_baked_numbers", "nasjax/phases.py",
+        "lambda search, index=index:", "lambda _, index=index:",
+        (CONTRACT, *of("sanas"))),
+    Fault("augmentation_repeats", "nasjax/phases.py",
+        'derive(state.key, "weight batch", state.step)',
+        'derive(state.key, "weight batch")',
+        ("tests/test_phases.py",)),
+    Fault("look_ahead_batches_alike", "nasjax/phases.py",
+        "jax.random.split(train_key, direction.inner_steps)",
+        "jnp.broadcast_to(train_key, (direction.inner_steps,))",
+        ("tests/test_phases.py",)),
     Fault("validation_loss_of_a_shard", "nasjax/search/losses.py",
         "plain = parallel.averaged(val, axis)", "plain = val",
         (CONTRACT, *of("darts_first"))),
@@ -161,6 +176,9 @@ FAULTS = (
         'np.argsort(-strength, kind="stable")[',
         'np.argsort(strength, kind="stable")[::-1][',
         ("tests/test_genotype.py", "tests/test_price.py")),
+    Fault("drop_path_of_baked_epochs", "nasjax/retrain.py",
+        "/ hyper.epochs", "/ settings.epochs",
+        ("tests/test_retrain.py",)),
     Fault("rolled_back_an_epoch_too_far", "nasjax/rollback.py",
         "(stop.epoch_returned + 1) * phase.steps_per_epoch",
         "stop.epoch_returned * phase.steps_per_epoch",
@@ -168,6 +186,9 @@ FAULTS = (
     Fault("digest_without_the_data", "nasjax/checkpoint.py",
         "    digest.update(data)\n", "",
         ("tests/test_checkpoint.py", "tests/test_loop.py")),
+    Fault("programs_without_normalisation", "nasjax/pipeline.py",
+        "        experiment.search_augment,\n        experiment.retrain_augment,\n", "",
+        ("tests/test_programs.py",)),
     Fault("resumed_a_step_late", "nasjax/loop.py",
         "            self.evaluation = meta[",
         "            self.step += 1\n            self.evaluation = meta[",
@@ -203,9 +224,60 @@ def copy(tree: Path, to: Path) -> None:
             shutil.copyfile(tree / name, to / name)
 
 
-def judge(fault: Fault, tree: Path, data: Path, timeout: float) -> tuple[str, str]:
-    """(outcome, the first failing test or what went wrong); the tree is changed."""
+class Judgement(NamedTuple):
+    """What the tests say of a fault.
+
+    Attributes:
+      outcome: "caught", "survived" or "error".
+      by: the first test that notices it, or what went wrong.
+      unsound: tests that fail without the fault, too, and so count for nothing.
+      said: the last lines of the tests' output.
+    """
+
+    outcome: str
+    by: str = ""
+    unsound: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+
+
+def judge(
+    fault: Fault, tree: Path, sound: Path, data: Path, timeout: float
+) -> Judgement:
+    """Plants a fault in `tree` and runs its tests; `sound` is a copy without it.
+
+    A test that fails is run on `sound`, too. If it fails there it is left out, and the
+    others go on.
+    """
+    tests = [t for t in fault.tests if not t.endswith(".py") or (tree / t).exists()]
+    if not any(each.endswith(".py") for each in tests):
+        raise Unfit(f"The tests for the fault {fault.name} are no longer there.")
     plant(fault, tree)
+    unsound: tuple[str, ...] = ()
+    while True:
+        left_out = [f"--deselect={test}" for test in unsound]
+        status, output = run(tree, [*tests, *left_out], data, timeout)
+        said = tuple(output.strip().splitlines()[-LINES:])
+        failed = FAILED.search(output)
+        if status == 0:
+            return Judgement("survived", "", unsound)
+        if status is None:
+            late = f"the tests took more than {timeout:g} seconds"
+            return Judgement("error", late, unsound, said)
+        if status != 1 or not failed:  # -x ends with 1 on a collection error, too
+            ended = f"pytest ended with {status}: {' / '.join(said[-3:])}"
+            return Judgement("error", ended, unsound, said)
+        if run(sound, [failed[1]], data, timeout)[0] == 0:
+            return Judgement("caught", failed[1], unsound, said)
+        if failed[1] in unsound:
+            again = f"{failed[1]} fails without the fault and cannot be left out"
+            return Judgement("error", again, unsound, said)
+        unsound = (*unsound, failed[1])
+
+
+def run(
+    tree: Path, tests: Sequence[str], data: Path, timeout: float
+) -> tuple[int | None, str]:
+    """(status of pytest, None if it took too long; its output), up to a failure."""
     env = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
     env |= {"PYTHONPATH": str(tree), "COLUMNS": "300"}
     env.setdefault("NASJAX_DATA", str(data))
@@ -215,39 +287,22 @@ def judge(fault: Fault, tree: Path, data: Path, timeout: float) -> tuple[str, st
     ).stdout  # fmt: skip
     if not Path(told.strip()).is_relative_to(tree):
         raise Unfit(f"The tests would import {told.strip()}, not the copy in {tree}.")
-    tests = [t for t in fault.tests if not t.endswith(".py") or (tree / t).exists()]
-    if not any(each.endswith(".py") for each in tests):
-        raise Unfit(f"The tests for the fault {fault.name} are no longer there.")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-n0",
-        "-p",
-        "no:cacheprovider",
-    ]
-    command += [f"--basetemp={tree.parent / 'tests'}", *tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0"]
+    command += ["-p", "no:cacheprovider"]
     process = subprocess.Popen(
-        command, env=env, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [*command, f"--basetemp={tree.parent / 'tests'}", *tests],
+        env=env, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL, text=True, start_new_session=True,
     )  # fmt: skip
     try:
         output, _ = process.communicate(timeout=timeout)
+        return process.returncode, output
     except subprocess.TimeoutExpired:
-        return "error", f"the tests took more than {timeout:g} seconds"
+        return None, ""
     finally:
         with contextlib.suppress(ProcessLookupError):  # and what the tests started
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+?::.+?)(?: - .*)?$", output, re.M)
-    if process.returncode == 1 and failed:  # -x ends with 1 on a collection error, too
-        return "caught", failed[1]
-    if process.returncode == 0:
-        return "survived", ""
-    last = output.strip().splitlines()[-3:]
-    return "error", f"pytest ended with {process.returncode}: {' / '.join(last)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -275,18 +330,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 shutil.copytree(sound, planted / "tree")
                 try:
                     data = tree.parent / "shared" / "data"
-                    done = judge(fault, planted / "tree", data, options.timeout)
+                    done = judge(fault, planted / "tree", sound, data, options.timeout)
                 except Unfit as error:
-                    done = "error", str(error)
+                    done = Judgement("error", str(error))
                 shutil.rmtree(planted)
                 seconds = round(time.perf_counter() - begun, 1)
-                row = {"outcome": done[0], "seconds": seconds, "by": done[1]}
-                found[fault.name] = row = {**row, "fault": identity}
+                row = {"seconds": seconds, **done._asdict(), "fault": identity}
+                found[fault.name] = row
                 if options.results:
                     text = json.dumps(found, indent=2) + "\n"
                     options.results.write_text(text, encoding="utf-8")
             line = f"{fault.name:33} {row['outcome']:9} {row['seconds']:6.1f} s"
             print(f"{line}  {row['by']}".rstrip(), flush=True)
+            for test in row.get("unsound", ()):
+                print(f"    counts for nothing, fails without the fault: {test}")
+            if row["outcome"] == "error":
+                print(*row.get("said", ()), sep="\n    ", flush=True)
     caught = sum(found[fault.name]["outcome"] == "caught" for fault in chosen)
     print(f"caught {caught} of {len(chosen)}")
     return 0 if caught == len(chosen) else 1

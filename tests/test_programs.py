@@ -1,9 +1,11 @@
 """Programs that are found again: only what fits is run, and everything else is compiled."""
 
 import errno
+import functools
 import importlib
 import json
 import os
+import runpy
 import sys
 import threading
 
@@ -11,10 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT
+from ml_collections import ConfigDict
+from tiny import shrink
 
-from nasjax import parallel, programs
+from nasjax import experiment, parallel, pipeline, programs
 from nasjax.data.augment import Augment
 from nasjax.data.splits import Part
+from nasjax.defaults import TRACED
 from nasjax.optim import Hyper
 from nasjax.phases import retrain_phase
 from nasjax.programs import NOTHING, Programs, Store
@@ -274,6 +280,62 @@ def test_what_a_phase_does_not_ask_for_is_not_loaded(store, monkeypatch):
     assert loaded == ["init"]
     Session(store).run()
     assert loaded == ["init", "init", "step"]
+
+
+@pytest.fixture(scope="module")
+def made():
+    """The objects of a config whose search has a price."""
+    path = ROOT / "configs" / "zarts_budget.py"
+    return experiment.build(shrink(runpy.run_path(str(path))["get_config"]()))
+
+
+def key(made):
+    """The name of the file of a program."""
+    return pipeline._store(made, ROOT).file("arch")
+
+
+def test_programs_of_other_fields_are_others_unless_they_are_arguments(made):
+    fields, others = made.config.to_dict(), {}
+    leaf = lambda value: not isinstance(value, dict)
+    for path, value in jax.tree_util.tree_leaves_with_path(fields, is_leaf=leaf):
+        changed = made.config.to_dict()
+        *groups, field = (each.key for each in path)
+        functools.reduce(dict.__getitem__, groups, changed)[field] = ("other", value)
+        name = ".".join((*groups, field))
+        others[name] = key(made._replace(config=ConfigDict(changed)))
+    found = {name for name, other in others.items() if other == key(made)}
+    assert found == set(TRACED)
+    different = [other for name, other in others.items() if name not in TRACED]
+    assert len(set(different)) == len(different) > 50
+
+
+def test_programs_of_other_data_or_another_price_are_others(made):
+    """Where nothing in the config tells; numbers to their ninth digit."""
+
+    def slightly(numbers):
+        return jax.tree.map(lambda x: x * (1 + 1e-9), numbers)
+
+    augment, price, data = made.search_augment, made.problem.price, made.data
+    fixed, costs = price.costs
+
+    def priced(*costs):
+        problem = made.problem._replace(price=price._replace(costs=costs))
+        return made._replace(problem=problem)
+
+    others = (
+        made,
+        made._replace(search_augment=augment._replace(mean=slightly(augment.mean))),
+        made._replace(search_augment=augment._replace(std=slightly(augment.std))),
+        made._replace(retrain_augment=augment._replace(mean=slightly(augment.mean))),
+        made._replace(retrain_augment=augment._replace(std=slightly(augment.std))),
+        made._replace(data=data._replace(classes=(*data.classes, "one more"))),
+        priced(slightly(fixed), costs),
+        priced(fixed, slightly(costs)),
+        made._replace(problem=made.problem._replace(price=None)),
+    )
+    assert len({key(each) for each in others}) == len(others)
+    again = data._replace(classes=data.classes[::-1])  # as many of other names
+    assert key(made._replace(data=again)) == key(made)
 
 
 def test_many_write_at_once_and_none_is_lost(store):

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from nasjax import parallel, phases
+from nasjax.data.augment import Augment
+from nasjax.data.splits import Part
 from nasjax.genotype import Genotype
 from nasjax.keys import per_example
 from nasjax.nets import Model, Output, genotype_network
 from nasjax.optim import Hyper
+from nasjax.programs import Programs
 from nasjax.retrain import training
 from nasjax.spaces import Macro
 
@@ -93,6 +97,31 @@ def test_schedules_go_by_epoch():
     rates = np.repeat([0.5, 0.25 + 0.125 * root, 0.25, 0.25 - 0.125 * root], 2)
     buffers = [sum(0.9 ** (t - s) * slopes[s] for s in range(t + 1)) for t in range(8)]
     np.testing.assert_allclose(moves, -rates * buffers, rtol=1e-4)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_other_numbers_compile_nothing(monkeypatch, schedule):
+    """Epochs, learning rate and weight decay are arguments of the phase's program."""
+    caught, part = [], Part(np.zeros((4, 2, 2, 1), np.uint8), np.arange(4) % 2)
+
+    def catching(*arguments, **jitted):
+        caught.append(Programs(*arguments, **jitted))
+        return caught[-1]
+
+    monkeypatch.setattr(phases, "Programs", catching)
+    texts, where = [], jax.devices()[:1]
+    for numbers in ({}, {"epochs": 9, "rate": 0.3, "weight_decay": 0.01}):
+        settings = ConfigDict({**SETTINGS.to_dict(), "schedule": schedule, **numbers})
+        hyper = Hyper.of(settings)
+        phase = phases.retrain_phase(
+            "retrain", training(toy(True), (2, 2, 1), settings, 2), part, Augment(), 2,
+            hyper, jax.random.key(0), where, "jit", place=parallel.abstract,
+        )  # fmt: skip
+        images = {"image": part.image, "label": part.label}
+        data = {**images, "first": None, "hyper": hyper.arrays()}
+        arguments = phase.init(), parallel.abstract(data, where)
+        texts.append(caught[-1]["step"].lower(*arguments).as_text())
+    assert texts[0] == texts[1]
 
 
 def test_a_network_learns():

@@ -22,6 +22,7 @@ def test_the_cache_is_not_the_users(monkeypatch):
     assert os.environ["XDG_CACHE_HOME"].rpartition("/")[2].startswith("nasjax-tests-")
 
 
+@pytest.mark.parametrize("part", ["setup", "call"])
 @pytest.mark.parametrize(
     ("clock", "cpu", "marked", "fails"),
     [
@@ -31,10 +32,17 @@ def test_the_cache_is_not_the_users(monkeypatch):
         (21, 21, True, False),
     ],
 )
-def test_a_test_that_compiles_for_long_fails(monkeypatch, clock, cpu, marked, fails):
+def test_a_test_that_compiles_for_long_fails(
+    monkeypatch, part, clock, cpu, marked, fails
+):
     item = SimpleNamespace(nodeid="a", get_closest_marker=lambda name: marked or None)
-    running, begun = conftest.pytest_runtest_call(item), time.process_time()
+    hook = {
+        "setup": conftest.pytest_runtest_setup,
+        "call": conftest.pytest_runtest_call,
+    }
+    running, begun = hook[part](item), time.process_time()
     with monkeypatch.context() as patch:
+        patch.setattr(conftest, "LONGEST", 20)
         patch.setattr(conftest, "SECONDS", {"backend_compile_": 5.0})
         patch.setattr(conftest, "_slowness", lambda: 1)
         patch.setattr(time, "process_time", lambda: begun)
@@ -43,7 +51,7 @@ def test_a_test_that_compiles_for_long_fails(monkeypatch, clock, cpu, marked, fa
         patch.setattr(time, "process_time", lambda: begun + cpu)
         expected = pytest.fail.Exception if fails else StopIteration
         with pytest.raises(
-            expected, match="a compiles for 21 s, more" if fails else None
+            expected, match=f"The {part} of a compiles for 21 s" if fails else None
         ):
             running.send(None)
 

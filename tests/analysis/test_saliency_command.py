@@ -76,6 +76,11 @@ def test_the_picture_shows_what_it_says(tmp_path):
         heatmaps.draw(images, {"a": {"attack": heat}}, tmp_path / "no" / "maps.png")
 
 
+TWO_RUNS = pytest.mark.slow_compile(
+    reason="whoever asks first for the two runs compiles a search and three networks"
+)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Two whole SANAS runs of two seeds; the first one with a reweighted network.
@@ -100,6 +105,7 @@ def differ(a, b):
 
 
 @pytest.mark.slow
+@TWO_RUNS
 def test_a_network_that_still_trains_is_not_shown(finished, tmp_path):
     """Of a run that was killed in its retraining only the search is there."""
     shutil.copytree(finished[1], tmp_path / "killed")
@@ -111,6 +117,7 @@ def test_a_network_that_still_trains_is_not_shown(finished, tmp_path):
 
 
 @pytest.mark.slow
+@TWO_RUNS
 def test_the_second_network_is_trained_and_tested_on_reweighted_images(finished):
     result, plain = (json.loads((run / "result.json").read_text()) for run in finished)
     assert plain["reweighted_test_accuracy"] is None
@@ -136,6 +143,7 @@ def test_the_second_network_is_trained_and_tested_on_reweighted_images(finished)
 
 
 @pytest.mark.slow
+@TWO_RUNS
 def test_the_command_draws_and_measures_two_runs(finished, tmp_path, capsys):
     first, second = map(str, finished)
     arguments = ["--images", "3", "5", "--count", "40", "-o", str(tmp_path)]

@@ -40,8 +40,6 @@ def config_of(name):
     file = {"sanas": "sanas_darts2"}.get(name, name)
     config = runpy.run_path(str(CONFIGS / f"{file}.py"))["get_config"]()
     assert config.algorithm == name
-    if name == "sanas":  # test_sanas has its four levels on several devices
-        config.base = "darts_first"
     small = {"every": 2, "samples": 4, "inner_steps": 2}
     arch = arch_settings(config)
     arch.update({k: v for k, v in small.items() if k in arch})

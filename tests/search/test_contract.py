@@ -42,6 +42,7 @@ LOOK_AHEAD = (
     "amended",
     "darts_second",
     "implicit",
+    "sanas",
     "zarts_gld",
     "zarts_mgs",
     "zarts_rs",
@@ -181,18 +182,19 @@ def test_four_devices_equal_one(algorithm, mode):
 
 
 def test_other_numbers_compile_nothing(algorithm):
-    """Epochs, learning rates and weight decay are arguments of the programs."""
-    programs = []
+    """Epochs, learning rates and weight decay are arguments of all steps' programs."""
+    programs, state = [], first_state(algorithm)
     for hyper in (HYPER, Hyper(epochs=9, rate=0.3, rate_min=0.1, weight_decay=0.01)):
         this = case(algorithm, "one", toy, hyper)
-        state = first_state(algorithm)
+        steps = set(this.programs._jitted) - {"init", "evaluate", "instruments"}
         programs.append(
-            [
-                this.programs[kind].lower(state, this.data).as_text()
-                for kind in ("weight", "arch")
-            ]
+            {
+                kind: this.programs[kind].lower(state, this.data).as_text()
+                for kind in sorted(steps)
+            }
         )
     assert programs[0] == programs[1]
+    assert set(programs[0]) == {move.kind for move in trajectory(algorithm, "one")}
 
 
 class Crash(Exception):
