@@ -22,7 +22,7 @@ from nasjax.benchmarks import architectures, to_string
 from nasjax.data.augment import Augment
 from nasjax.spaces import darts
 
-SHORT = ("correct", "fast", "candidates", "seeds")
+SHORT = ("fast", "candidates", "seeds")
 
 
 def numbers(found):
@@ -58,13 +58,16 @@ def dry(folder, *parts, more=()):
     return reports
 
 
-def test_the_parts_that_need_no_second_process(tmp_path, capsys):
-    reports = dry(tmp_path, *SHORT)
-    errors = reports["correct"]["errors"]
+def test_steps_are_compared_in_every_way(tmp_path):
+    errors = dry(tmp_path, "correct")["correct"]["errors"]
     assert set(errors["weight_step"]) == {", ".join(way) for way in WAYS}
     assert errors["second_order"]
     for own in errors.values():
         assert 0 < min(own.values()) <= max(own.values()) < TOLERANCE
+
+
+def test_the_parts_that_need_no_second_process(tmp_path, capsys):
+    reports = dry(tmp_path, *SHORT)
     ours = reports["fast"]["sides"]["conv"]
     assert ours["compile_seconds"]["weight_step"] > 0 and ours["rates"]
     (weight,) = ours["seconds"]["weight_step"]
