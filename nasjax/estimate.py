@@ -34,7 +34,7 @@ LARGEST = 1 << 22  # numbers in the map that is measured; of a larger batch a pa
 SEARCH_PROGRAMS, SEARCH_BODY, HELD, RETRAIN_BODY = 13.0, 2.0, 0.105, 1.7
 # A pass forward and backward through all edges; and through all operations of a genotype,
 # which are less cheap than the average one. In times of running an edge.
-PASS, RETRAIN_PASS = 1.9, 5.0
+PASS, RETRAIN_PASS = 2.2, 5.7
 
 
 class Edge(NamedTuple):

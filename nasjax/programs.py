@@ -211,13 +211,15 @@ def code(*files: str | Path) -> str:
     It covers nasjax's sources and `files` by content, and every other module that is
     loaded by its file's size and time. What is patched in memory it does not see.
     """
-    digest = hashlib.sha256()
-    for file in (*sorted(Path(__file__).parent.rglob("*.py")), *map(Path, files)):
+    digest, own = hashlib.sha256(), Path(__file__).parent
+    for file in (*sorted(own.rglob("*.py")), *map(Path, files)):
         digest.update(file.read_bytes())
     for name, module in sorted(sys.modules.items()):
-        path = getattr(module, "__file__", None)
+        path = getattr(module, "__file__", None) or ""
+        if Path(path).is_relative_to(own):
+            continue
         with contextlib.suppress(OSError):
-            stat = os.stat(path or "")
+            stat = os.stat(path)
             digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}".encode())
     return digest.hexdigest()
 

@@ -370,3 +370,13 @@ def test_what_belongs_to_another_user_is_run_as_it_is(store, monkeypatch):
     again = Session(store)
     same(again.run(), expected)
     assert again.traced == []
+
+
+def test_a_checkout_of_the_same_sources_is_the_same_code():
+    before, file = programs.code(), programs.__file__
+    stat = os.stat(file)
+    os.utime(file, (1, 1))
+    try:
+        assert programs.code() == before
+    finally:
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
