@@ -11,8 +11,8 @@ The exit status is 0 if all are caught.
 `--tree` puts the same faults into another version. With `-o` every outcome is written
 as soon as it is known, with the last lines of what the tests said, and the same command
 goes on where it was cut off. All variables of the environment are handed on but
-PYTHONPATH and PYTEST_ADDOPTS. Not a test itself; it takes about a quarter of an hour on
-two cores.
+PYTHONPATH and PYTEST_ADDOPTS. Not a test itself; it takes 8
+minutes on two cores.
 """
 
 from __future__ import annotations
