@@ -61,7 +61,7 @@ def candidates(record: Record) -> None:
 def seeds(record: Record) -> None:
     """Weight and first-order step of so many searches on NAS-Bench-201."""
     dry = record.plan.dry
-    wide = {"cells": 15, "lowering": "conv"}
+    wide = {"cells": 15}
     settings = sizes.SMALLEST if dry else sizes.FULL | wide
     record.keep(settings=settings)
     ours = Ours(SimpleNamespace(**settings), **sizes.nasbench201(settings, dry))

@@ -8,7 +8,7 @@ from benchmarks.supernet import NET
 from nasjax.genotype import random_genotype
 from nasjax.spaces import SPACES, CellSpace, Macro, darts
 
-FULL = NET | {"batch": 64, "lowering": "conv"}
+FULL = NET | {"batch": 64}
 SMALL = NET | {
     "channels": 4, "cells": 2, "batch": 8, "size": 8, "samples": 2, "inner_steps": 2
 }  # fmt: skip

@@ -21,6 +21,10 @@ from nasjax.errors import UserError
 
 _FOLDER = "jax_compilation_cache_dir"
 _QUICK: dict[str, str | bool] = {"xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE"}
+_GPU: dict[str, str | bool] = {
+    "xla_gpu_enable_triton_gemm": False,  # XLA of JAX 0.11 aborts in it
+    "xla_gpu_autotune_level": "0",
+}
 
 
 @functools.cache
@@ -30,7 +34,8 @@ def compiler_options(
     """What to give jax.jit as `compiler_options`.
 
     On a CPU XLA's quick preset: a supernet's steps compile in two thirds of the time
-    and memory and are no slower (docs/performance.md).
+    and memory and are no slower (docs/performance.md). On a GPU products go to the
+    library, untimed: a step's program has hundreds of shapes, each timed otherwise.
 
     Args:
       level: of LLVM's optimisation on a CPU, 0 to 3; None: XLA's default. Where JAX is
@@ -38,10 +43,11 @@ def compiler_options(
       platform: that is compiled for; None: JAX's default.
     """
     device = jax.devices(platform)[0]
-    if device.platform != "cpu":
+    if device.platform not in ("cpu", "gpu"):
         return {}
-    options = _QUICK
-    if level is not None and not jax.config.read("jax_disable_most_optimizations"):
+    options = _QUICK if device.platform == "cpu" else _GPU
+    plain = jax.config.read("jax_disable_most_optimizations")
+    if device.platform == "cpu" and level is not None and not plain:
         options = {**options, "xla_backend_optimization_level": str(level)}
     try:
         with jax.default_device(device):

@@ -68,7 +68,7 @@ def test_steps_are_compared_in_every_way(tmp_path):
 
 def test_the_parts_that_need_no_second_process(tmp_path, capsys):
     reports = dry(tmp_path, *SHORT)
-    ours = reports["fast"]["sides"]["conv"]
+    ours = reports["fast"]["sides"]["shift"]
     assert ours["compile_seconds"]["weight_step"] > 0 and ours["rates"]
     (weight,) = ours["seconds"]["weight_step"]
     assert 0 < weight["least"] <= weight["median"] and weight["planned_bytes"] > 0
@@ -251,7 +251,7 @@ def test_nothing_is_timed_while_another_side_compiles(tmp_path):
 def test_what_a_side_cannot_say_of_itself_does_not_end_the_race(tmp_path, command):
     stubs = {"ours": Stub(1.0, broken=(command,)), "peer": Stub(2.0)}
     report, _ = race(tmp_path, **stubs, compiled=Stub(2.0))
-    assert "out" not in report["sides"]["conv"] and len(met(report)) == 4
+    assert "out" not in report["sides"]["shift"] and len(met(report)) == 4
 
 
 @pytest.mark.parametrize("how", ["broken", "late"])

@@ -7,10 +7,11 @@ before it. Accelerators choose their own physical layout.
 
 Two spellings, equal in value and in every derivative:
 
-* "conv": `lax.conv_general_dilated` and `lax.reduce_window`, fast on accelerators.
+* "conv": `lax.conv_general_dilated` and `lax.reduce_window`.
 * "shift": arithmetic on shifted slices, and matrix products. On a CPU, XLA's grouped
   convolutions and windowed reductions are 5 to 50 times slower than this, and a
-  convolution in a scan or with vmapped kernels slower still.
+  convolution in a scan or with vmapped kernels slower still. On an H200 a weight step
+  is 20 times slower by "conv" (docs/performance.md).
 
 Padding is PyTorch's: `dilation * (k - 1) / 2` on every side, so that a map of side n
 becomes ceil(n / stride).
@@ -20,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -34,12 +34,10 @@ _LAYOUT = ("HCWN", "HWIO", "HCWN")
 
 
 def resolve(spelling: str) -> str:
-    """The spelling to use: "auto" is "shift" on a CPU and "conv" elsewhere."""
+    """The spelling to use: "auto" is "shift"."""
     if spelling not in SPELLINGS:
         raise unknown("lowering", spelling, SPELLINGS)
-    if spelling != "auto":
-        return spelling
-    return "shift" if jax.default_backend() == "cpu" else "conv"
+    return "shift" if spelling == "auto" else spelling
 
 
 def to_map(images: Array) -> Array:
