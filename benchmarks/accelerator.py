@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.record import Plan, Record, header
-from nasjax.errors import UserError, unknown
+from nasjax.core.errors import UserError, unknown
 
 
 class Part(NamedTuple):

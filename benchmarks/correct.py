@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks import sizes
 from benchmarks.ours import Ours
 from benchmarks.record import Record
-from nasjax import parallel
-from nasjax.compiling import compiler_options, side_by_side
+from nasjax.engine import parallel
+from nasjax.engine.compiling import compiler_options, side_by_side
 
 FOUND = {  # where each step leaves what it found; those first that compile first
     "weight_step": lambda state: state.weight_opt,

@@ -14,8 +14,8 @@ import jax
 from benchmarks import sizes
 from benchmarks.ours import Ours
 from benchmarks.record import Record, without_paths
-from nasjax import memory
-from nasjax.compiling import side_by_side
+from nasjax.engine import memory
+from nasjax.engine.compiling import side_by_side
 
 CANDIDATES = (1, 8, 4, 2, 16, 32)  # those first that matter most and surely fit
 SEEDS = (1, 8, 4, 2)

@@ -9,15 +9,16 @@ from typing import Any
 
 import jax
 
-from nasjax import defaults, memory, optim
-from nasjax.compiling import side_by_side
-from nasjax.genotype import Genotype
+from nasjax.engine import memory, optim
+from nasjax.engine.compiling import side_by_side
+from nasjax.engine.optim import Hyper
+from nasjax.experiment import defaults
 from nasjax.nets import count, genotype_network, supernet
-from nasjax.optim import Hyper
-from nasjax.published import PUBLISHED
-from nasjax.retrain import training
 from nasjax.search import ALGORITHMS, Problem
 from nasjax.spaces import DARTS_8, CellSpace, Macro, darts
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.published import PUBLISHED
+from nasjax.tasks.retrain import training
 
 _STATES = {  # steps whose state is not that of the others
     "mgs": "mgs", "retrain": "retrain", "sanas": "four", "second_network": "four"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.supernet import NET
-from nasjax.genotype import random_genotype
 from nasjax.spaces import SPACES, CellSpace, Macro, darts
+from nasjax.spaces.genotype import random_genotype
 
 FULL = NET | {"batch": 64}
 SMALL = NET | {

@@ -90,7 +90,7 @@ def main() -> None:
     sys.stdout = sys.stderr  # whatever a library prints is not an answer
     with contextlib.ExitStack() as stack:
         if arguments.side == "ours":
-            from nasjax.compiling import compiled_programs
+            from nasjax.engine.compiling import compiled_programs
 
             stack.enter_context(compiled_programs(arguments.cache))
         known: dict = {}

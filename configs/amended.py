@@ -11,8 +11,8 @@ These are the paper's; S1 to S4 of R-DARTS are --config.space.name=s1 to s4.
 Give the data with --config.data.path.
 """
 
-from nasjax import defaults
-from nasjax.errors import unknown
+from nasjax.core.errors import unknown
+from nasjax.experiment import defaults
 from nasjax.spaces import AMENDED_S2, AMENDED_S3, DARTS_8
 
 

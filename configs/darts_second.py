@@ -8,7 +8,7 @@ No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100
 `:cifar10-s1` to `:svhn-s4`: in the spaces S1 to S4 of R-DARTS.
 """
 
-from nasjax import defaults
+from nasjax.experiment import defaults
 from nasjax.spaces import DARTS_8
 
 

@@ -8,7 +8,7 @@ No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100
 `:svhn`, `:imagenet`: DARTS' setting; give the data with --config.data.path.
 """
 
-from nasjax import defaults
+from nasjax.experiment import defaults
 from nasjax.spaces import DARTS_8
 
 

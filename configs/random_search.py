@@ -9,7 +9,7 @@ No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100
 
 from ml_collections import ConfigDict
 
-from nasjax import defaults
+from nasjax.experiment import defaults
 
 
 def get_config(arg=None):

@@ -11,8 +11,8 @@ SANAS' supplement contradicts itself; `:cifar10-text` is what its text says (app
 `:cifar10-table` what its tables say (9 and 14), likewise for CIFAR-100.
 """
 
-from nasjax import defaults
-from nasjax.errors import unknown
+from nasjax.core.errors import unknown
+from nasjax.experiment import defaults
 from nasjax.spaces import DARTS_8
 
 

@@ -12,7 +12,7 @@ setting (for zarts_mgs add --config.search.warmup_epochs=10); give the data with
 `:cifar10-s1` to `:svhn-s4`: in the spaces S1 to S4.
 """
 
-from nasjax import defaults
+from nasjax.experiment import defaults
 
 
 def get_config(arg=None):

@@ -11,7 +11,7 @@ price. No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:c
 `:svhn`, `:imagenet`: the setting of ZARTS-GLD.
 """
 
-from nasjax import defaults
+from nasjax.experiment import defaults
 
 
 def get_config(arg=None):

@@ -8,7 +8,7 @@ No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100
 --config.data.path.
 """
 
-from nasjax import defaults
+from nasjax.experiment import defaults
 
 
 def get_config(arg=None):

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from nasjax.errors import UserError
-from nasjax.folder import RunFolder
+from nasjax.core.errors import UserError
+from nasjax.engine.workdir import RunFolder
 
 
 class Run(NamedTuple):

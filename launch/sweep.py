@@ -30,7 +30,7 @@ from pathlib import Path
 
 from launch.plan import Run, plan
 from launch.workers import PROGRAM, cores, sweep
-from nasjax.errors import UserError
+from nasjax.core.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None, program: Sequence[str] = PROGRAM) -> int:

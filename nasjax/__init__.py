@@ -7,12 +7,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nasjax.errors import UserError as UserError
-    from nasjax.pipeline import run as run
+    from nasjax.core.errors import UserError as UserError
+    from nasjax.experiment.run import run as run
 
 __version__ = "0.1.0"
 
-_LAZY = {"run": "nasjax.pipeline", "UserError": "nasjax.errors"}
+_LAZY = {"run": "nasjax.experiment.run", "UserError": "nasjax.core.errors"}
 
 
 def __getattr__(name: str):  # PEP 562: `import nasjax.hypergrad` loads jax alone

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nasjax.errors import UserError, unknown
+from nasjax.core.errors import UserError, unknown
 
 _ABOUT = "What nasjax offers, counts, drawings, and the state of a run."
 
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("-o", "--output", metavar="FOLDER", help=about)
 
     testbed = add("testbed", _testbed)
-    about = "CSV file of NAS-Bench-201's accuracies, see nasjax.benchmarks.tabular"
+    about = "CSV file of NAS-Bench-201's accuracies, see nasjax.spaces.table"
     testbed.add_argument("table", metavar="TABLE", help=about)
     for flag, default, about in (
         ("--seeds", 100, "runs of each method"),
@@ -152,10 +152,10 @@ def _natural(text: str) -> int:
 def _list(_: argparse.Namespace) -> str:
     """List the algorithms, spaces, published cells and data sets."""
     from nasjax.data.sources import EXTERNAL, SOURCES
-    from nasjax.published import PUBLISHED
+    from nasjax.experiment.show import table, wrap
     from nasjax.search import ALGORITHMS
-    from nasjax.show import table, wrap
     from nasjax.spaces import SPACES
+    from nasjax.spaces.published import PUBLISHED
 
     builders = {name: getattr(b, "func", b) for name, b in ALGORITHMS.items()}
     algorithms = {n: sys.modules[b.__module__].__doc__ for n, b in builders.items()}
@@ -180,9 +180,9 @@ def _list(_: argparse.Namespace) -> str:
 
 def _count(arguments: argparse.Namespace) -> str:
     """Count parameters and multiply-adds of a genotype's network or a supernet."""
-    from nasjax.genotype import load
     from nasjax.nets import count_genotype, count_supernet
     from nasjax.spaces import IMAGENET_PIXELS, SPACES
+    from nasjax.spaces.genotype import load
 
     a = arguments
     stem = a.stem or ("imagenet" if a.image_size >= IMAGENET_PIXELS else "cifar")
@@ -204,16 +204,16 @@ def _count(arguments: argparse.Namespace) -> str:
 
 def _draw(arguments: argparse.Namespace) -> str:
     """Draw the cells of a genotype to a PNG, SVG or PDF file."""
-    from nasjax import viz
-    from nasjax.genotype import load
+    from nasjax.plots import genotypes
+    from nasjax.spaces.genotype import load
 
-    viz.draw(load(arguments.genotype), arguments.output)
+    genotypes.draw(load(arguments.genotype), arguments.output)
     return f"Wrote {arguments.output}"
 
 
 def _show(arguments: argparse.Namespace) -> str:
     """Show the state of a run: progress, result, cells."""
-    from nasjax.show import show
+    from nasjax.experiment.show import show
 
     return show(arguments.workdir)
 
@@ -236,7 +236,7 @@ def _compare(arguments: argparse.Namespace) -> str:
 
 def _testbed(arguments: argparse.Namespace) -> str:
     """Compare search algorithms on a table of accuracies alone, over many seeds."""
-    from nasjax.benchmarks import testbed
+    from nasjax.analysis import testbed
 
     a = arguments
     return testbed.study(a.table, a.seeds, a.evaluations, a.signal, a.report, a.output)

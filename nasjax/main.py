@@ -17,9 +17,9 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from nasjax.beside import leave
-from nasjax.defaults import HOW
-from nasjax.errors import UserError, unknown
+from nasjax.core.errors import UserError, unknown
+from nasjax.engine.beside import leave
+from nasjax.experiment.defaults import HOW
 
 FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
@@ -126,10 +126,10 @@ def _fields(config: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
 
 def _run(argv: list[str]) -> None:
     del argv
-    from nasjax.loop import Interrupted
-    from nasjax.pipeline import run
-    from nasjax.programs import code
-    from nasjax.progress import Progress
+    from nasjax.engine.loop import Interrupted
+    from nasjax.engine.programs import code
+    from nasjax.engine.progress import Progress
+    from nasjax.experiment.run import run
 
     config = _CONFIG.value
     file = config_flags.get_config_filename(FLAGS["config"])

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from nasjax import inputs
-from nasjax.keys import derive
+from nasjax.core import arguments
+from nasjax.core.keys import derive
 
 MODES = ("signed", "absolute", "scaled")
 
@@ -139,7 +139,7 @@ def reweighted(
         |delta| / eps * x, whose weights are from 0 to 1.
       eps: of "scaled".
     """
-    inputs.choice(mode, "mode", *MODES)
+    arguments.choice(mode, "mode", *MODES)
     if mode != "signed":
         delta = abs(delta)
     return images * (delta / eps if mode == "scaled" else delta)

@@ -65,7 +65,7 @@ def settings():
 # %% [markdown]
 # ## The search
 #
-# A config says everything; `nasjax/defaults.py` explains each field. A run is a folder: run this cell again after an interruption and it goes on from the last checkpoint.
+# A config says everything; `nasjax/experiment/defaults.py` explains each field. A run is a folder: run this cell again after an interruption and it goes on from the last checkpoint.
 
 # %%
 workdir = runs / "notebook-digits"

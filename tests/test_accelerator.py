@@ -17,10 +17,10 @@ from benchmarks.correct import TOLERANCE, WAYS
 from benchmarks.ours import Ours
 from benchmarks.record import Plan, Record
 from benchmarks.worker import SideError
-from nasjax import metrics
-from nasjax.benchmarks import architectures, to_string
 from nasjax.data.augment import Augment
 from nasjax.spaces import darts
+from nasjax.spaces.nasbench201 import architectures, to_string
+from nasjax.tasks import metrics
 
 SHORT = ("fast", "candidates", "seeds")
 

@@ -6,10 +6,10 @@ import sys
 import pytest
 
 from nasjax.cli import main
-from nasjax.genotype import load
-from nasjax.published import PUBLISHED
 from nasjax.search import ALGORITHMS
 from nasjax.spaces import SPACES
+from nasjax.spaces.genotype import load
+from nasjax.spaces.published import PUBLISHED
 
 
 def run(capsys, *arguments):

@@ -10,12 +10,13 @@ import pytest
 from conftest import ROOT
 from ml_collections import ConfigDict
 from PIL import Image
-from tiny import shrink
+from support.tiny import shrink
 
-from nasjax import experiment, pipeline, progress
-from nasjax.errors import UserError
-from nasjax.genotype import Genotype
-from nasjax.published import PUBLISHED
+from nasjax.core.errors import UserError
+from nasjax.engine import progress
+from nasjax.experiment import build, run
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.published import PUBLISHED
 
 
 def config(variant=None, **fields):
@@ -214,14 +215,14 @@ def test_refused_in_one_sentence_before_anything_is_written(
     given = config(**fields())
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError, match=says) as error:
-        pipeline.run(given, "runs/bad", progress.Progress(quiet=True))
+        run.run(given, "runs/bad", progress.Progress(quiet=True))
     assert_sentence(str(error.value))
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_no_config_dict(tmp_path):
     with pytest.raises(UserError, match="expected the ConfigDict"):
-        pipeline.run({"algorithm": "zarts_mgs"}, tmp_path / "run")
+        run.run({"algorithm": "zarts_mgs"}, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -229,12 +230,12 @@ def test_a_field_that_is_lacking(tmp_path):
     given = config()
     del given.search["rate"]
     with pytest.raises(UserError, match=r"lacks config\.search\.rate"):
-        pipeline.run(given, tmp_path / "run")
+        run.run(given, tmp_path / "run")
 
 
 def test_what_was_checked_is_a_locked_copy():
     given = config()
-    checked = experiment.build(given).config
+    checked = build.build(given).config
     given.seed = 7
     assert checked.seed == 0 and checked.is_locked and not given.is_locked
 
@@ -243,7 +244,7 @@ def test_another_config_in_the_folder_is_refused_and_kept(tmp_path):
     stored = json.dumps({"seed": 5})
     (tmp_path / "config.json").write_text(stored)
     with pytest.raises(UserError, match="another config") as error:
-        pipeline.run(config(), tmp_path, progress.Progress(quiet=True))
+        run.run(config(), tmp_path, progress.Progress(quiet=True))
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     assert (tmp_path / "config.json").read_text() == stored

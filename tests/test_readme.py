@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
-from tiny import shrink
+from support.tiny import shrink
 
 import nasjax
-from nasjax import estimate, experiment, pipeline, report
-from nasjax.genotype import Genotype
+from nasjax.experiment import build, estimate, report
 from nasjax.nets.operations import OPERATIONS
 from nasjax.search import ALGORITHMS
+from nasjax.spaces.genotype import Genotype
 
 HYPERGRADIENTS = (ROOT / "docs" / "hypergradients.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -122,7 +122,7 @@ def first_step(config, workdir):
     """Builds all that a run needs and traces its first step; the shapes of alpha."""
     del workdir
     keep = config.space.primitives
-    built = experiment.build(shrink(config, keep))
+    built = build.build(shrink(config, keep))
     state = jax.eval_shape(built.search.init, jax.random.key(0))
     images = np.zeros((4, *built.image_shape), np.float32)
     batch = {"image": images, "label": np.zeros(4, np.int32)}
@@ -209,6 +209,6 @@ def test_snippets_run_to_their_end(snippets, text):
         config.retrain.baseline = False
         config.search.cells = config.retrain.cells = 1  # more: in `first_step`
         keep = (names[0], names[-1]) if text == "own-operation" else ("skip_connect",)
-        return pipeline.run(shrink(config, keep), workdir)
+        return run.run(shrink(config, keep), workdir)
 
     assert 0 <= snippets(text, run)["test_accuracy"] <= 1

@@ -9,7 +9,7 @@ import conftest
 import jax
 import pytest
 
-from nasjax import compiling
+from nasjax.engine import compiling
 
 
 def test_the_cache_is_not_the_users(monkeypatch):

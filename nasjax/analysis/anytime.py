@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nasjax.analysis.scores import Run, signal
-from nasjax.figures import clean, new_figure, pretty, save
+from nasjax.plots.style import clean, new_figure, pretty, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from nasjax.analysis import runs
-from nasjax.compiling import compiled_programs
-from nasjax.errors import UserError
-from nasjax.folder import read_json, write_text
-from nasjax.loop import Interrupted
+from nasjax.core.errors import UserError
+from nasjax.engine.compiling import compiled_programs
+from nasjax.engine.loop import Interrupted
+from nasjax.engine.workdir import read_json, write_text
 
 PICTURES = (".png", ".svg", ".pdf")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nasjax import compare
-from nasjax.analysis import anytime, commands
-from nasjax.folder import write_text
+from nasjax.analysis import anytime, commands, compare
+from nasjax.engine.workdir import write_text
 
 COST = {
     "search_seconds": ("search, s", "{:.0f}"),
@@ -45,7 +44,7 @@ def study(
 
     Args:
       folders: of runs, or folders that hold some.
-      baseline, metrics: see `nasjax.compare.measure`.
+      baseline, metrics: see `nasjax.analysis.compare.measure`.
       output: folder to write compare.md, compare.json and compare.png into.
 
     Raises:
@@ -68,7 +67,7 @@ def study(
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """Tables of what `nasjax.compare.measure` returns: one for each metric, and one of
+    """Tables of what `nasjax.analysis.compare.measure` returns: one for each metric, and one of
     cost and collapse. A dash stands for what no run has."""
     every, shared = report["sets"], report["shared_seeds"]
     parts = [

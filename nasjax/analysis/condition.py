@@ -15,10 +15,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from nasjax.analysis import commands, plots, runs
+from nasjax.analysis import commands, runs
 from nasjax.analysis.measures import condition_number
-from nasjax.errors import UserError
-from nasjax.keys import derive
+from nasjax.core.errors import UserError
+from nasjax.core.keys import derive
+from nasjax.plots import studies
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +59,7 @@ def _study(arguments: argparse.Namespace) -> str:
         "panels": [{"inner_steps": m, **own._asdict()} for m, own in found.items()],
     }
     commands.write(arguments.json, report)
-    plots.condition(report, arguments.plot)
+    studies.condition(report, arguments.plot)
     rows = [[m, q.loss, q.number, np.median(q.ratios)] for m, q in found.items()]
     return "\n".join(
         [

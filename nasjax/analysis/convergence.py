@@ -18,16 +18,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from nasjax import nets, pipeline, vitals
-from nasjax.analysis import commands, plots, runs
-from nasjax.defaults import HOW
-from nasjax.errors import UserError
-from nasjax.folder import RunFolder
-from nasjax.genotype import Genotype, discretise
-from nasjax.keys import derive
-from nasjax.loop import signals
-from nasjax.progress import Progress
+from nasjax import nets
+from nasjax.analysis import commands, runs
+from nasjax.collapse import verdict
+from nasjax.core.errors import UserError
+from nasjax.core.keys import derive
+from nasjax.engine.loop import signals
+from nasjax.engine.progress import Progress
+from nasjax.engine.workdir import RunFolder
+from nasjax.experiment import run as pipeline
+from nasjax.experiment.defaults import HOW
+from nasjax.plots import studies
 from nasjax.spaces import CellSpace
+from nasjax.spaces.genotype import Genotype, discretise
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +62,7 @@ def architectures(
       every: k; the last epoch is always there.
       most_skips: see `genotype.discretise`.
     """
-    seen = [line for line in vitals.followed(lines) if "mix" in line]
+    seen = [line for line in verdict.followed(lines) if "mix" in line]
     mixes = {line["step"] // steps_per_epoch: line["mix"] for line in seen}
     return {
         epoch: discretise({k: np.asarray(v) for k, v in mix.items()}, space, most_skips)
@@ -124,7 +127,7 @@ def _study(arguments: argparse.Namespace) -> str:
         }
         folder.write_outcome("result", report)
     commands.write(arguments.json, report)
-    plots.convergence(report, arguments.plot)
+    studies.convergence(report, arguments.plot)
     return "\n".join(
         [
             commands.table(list(rows[0]), [list(row.values()) for row in rows]),

@@ -23,12 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nasjax.analysis import commands, plots, runs
+from nasjax.analysis import commands, runs
 from nasjax.analysis.measures import weight_report
 from nasjax.analysis.planes import evaluator
-from nasjax.compiling import compiler_options
-from nasjax.keys import derive
-from nasjax.stages import arch_settings
+from nasjax.core.keys import derive
+from nasjax.engine.compiling import compiler_options
+from nasjax.experiment.stages import arch_settings
+from nasjax.plots import studies
 from nasjax.zeroth import mgs
 
 WAYS = ("likelihood", "importance")
@@ -90,7 +91,7 @@ def _study(arguments: argparse.Namespace) -> str:
         ],
     }
     commands.write(arguments.json, report)
-    plots.importance(report, arguments.plot)
+    studies.importance(report, arguments.plot)
     rows = [
         [way, tau, own.effective, own.deviation, own.weights.max(), own.log_q_rank,
          own.loss_rank, pull]

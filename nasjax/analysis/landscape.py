@@ -22,8 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nasjax import optim
-from nasjax.analysis import commands, plots, runs
+from nasjax.analysis import commands, runs
 from nasjax.analysis.planes import (
     Plane,
     coordinates,
@@ -33,9 +32,11 @@ from nasjax.analysis.planes import (
     shape,
     walk,
 )
-from nasjax.errors import UserError
-from nasjax.keys import derive
-from nasjax.progress import Progress
+from nasjax.core.errors import UserError
+from nasjax.core.keys import derive
+from nasjax.engine import optim
+from nasjax.engine.progress import Progress
+from nasjax.plots import studies
 from nasjax.zeroth import gld, gradient_estimate, mgs, random_search
 
 START = (-0.5, 0.5)  # of all paths, as in the released code
@@ -109,7 +110,7 @@ def _study(arguments: argparse.Namespace) -> str:
         ],
     }
     commands.write(arguments.json, report)
-    plots.landscape(report, arguments.plot)
+    studies.landscape(report, arguments.plot)
     return _told(shapes, alike, found, ends, arguments)
 
 

@@ -23,12 +23,12 @@ from jax import Array
 
 from nasjax import saliency
 from nasjax.analysis import runs
-from nasjax.compiling import compiler_options
+from nasjax.core.keys import derive, per_example
 from nasjax.data.augment import prepare
-from nasjax.keys import derive, per_example
+from nasjax.engine.compiling import compiler_options
 from nasjax.nets import Model
-from nasjax.retrain import reweighting
 from nasjax.saliency import Attack
+from nasjax.tasks.retrain import reweighting
 
 METHODS = ("attack", "gradient", "integrated gradients")
 FRACTIONS = 32  # points of a curve beside its start

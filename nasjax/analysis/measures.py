@@ -11,8 +11,8 @@ import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from nasjax import inputs
 from nasjax.analysis.planes import evaluator
+from nasjax.core.arguments import choice, count, positive
 from nasjax.zeroth import importance_weights
 
 
@@ -62,8 +62,8 @@ def condition_number(
     >>> 1.9 < found.number < 2.01
     True
     """
-    inputs.count(directions, "directions")
-    inputs.positive(norm, "norm")
+    count(directions, "directions")
+    positive(norm, "norm")
     flat, unravel = ravel_pytree(x)
     moves = jax.random.normal(key, (directions, flat.size), flat.dtype)
     moves *= norm / jnp.linalg.norm(moves, axis=1, keepdims=True)
@@ -121,8 +121,8 @@ def weight_report(
     >>> one.effective, one.log_q_rank, round(one.deviation**2, 5)
     (1.0, 1, 3.0)
     """
-    inputs.positive(temperature, "temperature")
-    inputs.choice(weights, "weights", "importance", "likelihood")
+    positive(temperature, "temperature")
+    choice(weights, "weights", "importance", "likelihood")
     losses, log_q = jnp.asarray(losses), jnp.asarray(log_q)
     density = log_q if weights == "importance" else jnp.zeros_like(log_q)
     c = np.asarray(importance_weights(losses, density, temperature), np.float64)

@@ -15,8 +15,8 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from nasjax import inputs
-from nasjax.compiling import compiler_options
+from nasjax.core import arguments
+from nasjax.engine.compiling import compiler_options
 from nasjax.zeroth import ZerothOrder
 
 
@@ -86,7 +86,7 @@ def evaluator(objective: Callable, chunk: int = 1) -> Callable:
     [0.0, 10.0, 20.0]
     """
 
-    inputs.count(chunk, "chunk")
+    arguments.count(chunk, "chunk")
 
     def some(points, *arguments):
         each = lambda x: objective(x, *arguments)

@@ -11,19 +11,20 @@ import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
-from nasjax import defaults, phases, rollback, vitals
-from nasjax.checkpoint import Checkpoints
+from nasjax.collapse import rollback, verdict
+from nasjax.core.errors import UserError
+from nasjax.core.keys import derive, per_example
 from nasjax.data.augment import prepare, random_indices
-from nasjax.errors import UserError
-from nasjax.experiment import Experiment, build
-from nasjax.folder import RunFolder, read_json
-from nasjax.genotype import Genotype
-from nasjax.keys import derive, per_example
+from nasjax.engine.checkpoint import Checkpoints
+from nasjax.engine.optim import Hyper
+from nasjax.engine.workdir import RunFolder, read_json
+from nasjax.experiment import defaults, phases
+from nasjax.experiment.build import Experiment, build
 from nasjax.nets import Model
-from nasjax.optim import Hyper
 from nasjax.search import Problem, Search, SearchState
 from nasjax.search.base import with_state
 from nasjax.search.losses import losses
+from nasjax.spaces.genotype import Genotype
 from nasjax.zeroth import lookahead
 
 
@@ -90,8 +91,8 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
     abstract = jax.eval_shape(search.init, jax.random.key(0))
     step = None
     if experiment.config.collapse.remedy == "stop":
-        seen = vitals.eigenvalues(vitals.followed(folder.metrics(), name))
-        stop = vitals.detected(seen, problem.epochs)
+        seen = verdict.eigenvalues(verdict.followed(folder.metrics(), name))
+        stop = verdict.detected(seen, problem.epochs)
         step = stop and (stop.epoch_returned + 1) * problem.steps_per_epoch
     _, state, _ = checkpoints.restore(abstract, step)
     return Run(experiment, problem, search, state, folder, name)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from nasjax.analysis import commands, maps, runs
-from nasjax.analysis.heatmaps import draw
-from nasjax.compiling import compiled_programs
-from nasjax.errors import UserError
+from nasjax.core.errors import UserError
+from nasjax.engine.compiling import compiled_programs
+from nasjax.plots.heatmaps import draw
 
 SHOWN = 10  # images in a picture, unless told otherwise
 

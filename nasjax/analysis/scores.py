@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nasjax import vitals
+from nasjax.collapse import verdict
 
 SIGNALS = ("kept_skips", "parameter_free", "width", "depth", "entropy")  # of each cell
 
@@ -23,7 +23,7 @@ class Run(NamedTuple):
 
     folder: str
     result: Mapping[str, Any]
-    lines: vitals.Lines
+    lines: verdict.Lines
 
 
 def value_of(result: Mapping[str, Any], metric: str) -> float | None:
@@ -68,7 +68,7 @@ def signals(run: Run) -> dict[str, float | None]:
     for name in SIGNALS:
         known = [value for line in lines if (value := signal(line, name)) is not None]
         found[name] = known[-1] if known else None
-    measured = vitals.series(lines, "eigenvalue")[1]
+    measured = verdict.series(lines, "eigenvalue")[1]
     found["eigenvalue"] = float(measured[-1]) if len(measured) else None
     return found
 

@@ -19,13 +19,14 @@ import jax
 import numpy as np
 import optax
 
-from nasjax import curvature, vitals
 from nasjax.analysis import commands, runs
-from nasjax.compiling import compiler_options
-from nasjax.errors import UserError
-from nasjax.keys import derive
-from nasjax.relax import discretised
+from nasjax.collapse import verdict
+from nasjax.core.errors import UserError
+from nasjax.core.keys import derive
+from nasjax.engine.compiling import compiler_options
+from nasjax.hypergrad import curvature
 from nasjax.search.losses import accuracy, cross_entropy
+from nasjax.search.relax import discretised
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,14 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _study(arguments: argparse.Namespace) -> str:
     folder = runs.open_folder(arguments.run)
     config = runs.config_of(folder)
-    lines = vitals.followed(folder.metrics())
+    lines = verdict.followed(folder.metrics())
     ended = [line["epoch"] for line in lines if "valid_loss" in line]
     if not ended:
         raise UserError(
             f"The search in {folder.path} has not ended an epoch yet; ask again later."
         )
-    found = vitals.verdict(lines, config.search.epochs)
-    vitals.draw(lines, arguments.plot)
+    found = verdict.verdict(lines, config.search.epochs)
+    verdict.draw(lines, arguments.plot)
     report: dict[str, Any] = {
         "algorithm": config.algorithm,
         "epochs": ended[-1],

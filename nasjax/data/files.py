@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nasjax.errors import UserError
+from nasjax.core.errors import UserError
 
 _PILLOW_MODES = ("L", "RGB", "RGBA")
 

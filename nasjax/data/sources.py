@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nasjax.core.errors import UserError, unknown
 from nasjax.data.files import Arrays, describe, folder, npz
-from nasjax.errors import UserError, unknown
 
 
 def digits() -> Arrays:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nasjax.core.errors import UserError
 from nasjax.data.sources import Arrays
-from nasjax.errors import UserError
 
 
 class Part(NamedTuple):

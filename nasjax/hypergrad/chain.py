@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nasjax import inputs
+from nasjax.core import arguments
 from nasjax.hypergrad import products
 from nasjax.hypergrad.estimators import Estimator, Hypergradient, live, moved
 
@@ -39,7 +39,7 @@ def descend(
       along: how second derivatives are taken: exactly, or as in the papers
         `finite_difference.along()`.
     """
-    loss = inputs.scalar(loss, f"the loss of level {name!r}")
+    loss = arguments.scalar(loss, f"the loss of level {name!r}")
 
     def own(value, others, batch):
         solutions, arch = others
@@ -93,7 +93,7 @@ def chain(levels: Sequence[Level], objective: Callable) -> Estimator:
     names = [level.name for level in levels]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"The levels are named {names}; expected distinct names.")
-    last = inputs.scalar(objective, "objective")
+    last = arguments.scalar(objective, "objective")
 
     def composed(w, arch, train_batch, val_batch, opt_state=None):
         states = opt_state or {}
@@ -115,7 +115,7 @@ def chain(levels: Sequence[Level], objective: Callable) -> Estimator:
             value = level.update(
                 dict(solutions), arch, train_batch, states.get(level.name)
             )
-            inputs.like(
+            arguments.like(
                 value,
                 w[level.name],
                 f"what level {level.name!r} returned",

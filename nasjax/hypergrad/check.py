@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nasjax import inputs
+from nasjax.core import arguments
 from nasjax.hypergrad.estimators import Estimator
 
 STEPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
@@ -107,7 +107,7 @@ def check(
     arch = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(a)), arch)
     found = jax.jit(estimator)(w, arch, train_batch, val_batch, opt_state)
     try:
-        inputs.like(found.grad, arch, "The hypergradient", "arch")
+        arguments.like(found.grad, arch, "The hypergradient", "arch")
     except ValueError as misshaped:
         return _refused(estimator, [str(misshaped)])
     evaluate = jax.jit(estimator.objective)

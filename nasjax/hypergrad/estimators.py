@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from nasjax import inputs
+from nasjax.core import arguments
 from nasjax.hypergrad.products import gradient, hvp, mixed_vjp
 
 
@@ -62,8 +62,8 @@ class Estimator:
           TypeError: a leaf of w or arch is not floating point; a loss is no scalar.
           ValueError: structures or shapes that do not match.
         """
-        inputs.floating(w, "w")
-        inputs.floating(arch, "arch")
+        arguments.floating(w, "w")
+        arguments.floating(arch, "arch")
         return self.estimate(w, arch, train_batch, val_batch, opt_state)
 
 
@@ -81,7 +81,7 @@ def first_order(val_loss: Callable) -> Estimator:
     >>> float(value), float(grad)
     (-7.0, -4.0)
     """
-    val_loss = inputs.scalar(val_loss, "val_loss")
+    val_loss = arguments.scalar(val_loss, "val_loss")
 
     def objective(w, arch, train_batch, val_batch, opt_state=None):
         del train_batch, opt_state
@@ -138,9 +138,9 @@ def unrolled(
     >>> round(float(value), 6), round(float(grad), 6)
     (0.9, 0.1)
     """
-    inputs.count(steps, "steps")
-    val_loss = inputs.scalar(val_loss, "val_loss")
-    train_gradient = gradient(inputs.scalar(train_loss, "train_loss"))
+    arguments.count(steps, "steps")
+    val_loss = arguments.scalar(val_loss, "val_loss")
+    train_gradient = gradient(arguments.scalar(train_loss, "train_loss"))
 
     def objective(w, arch, train_batch, val_batch, opt_state=None):
         w = jax.tree.map(jnp.asarray, w)
@@ -154,7 +154,7 @@ def unrolled(
         if steps == 1:
             (w, _), _ = step((w, state), train_batch)
         else:
-            inputs.leading(train_batch, steps)
+            arguments.leading(train_batch, steps)
             w, _ = _scan(step, (w, state), train_batch, steps, remat)
         return val_loss(w, arch, val_batch)
 
@@ -194,8 +194,8 @@ def implicit(
     >>> float(value), float(grad)
     (9.0, 6.0)
     """
-    train_loss = inputs.scalar(train_loss, "train_loss")
-    val_loss = inputs.scalar(val_loss, "val_loss")
+    train_loss = arguments.scalar(train_loss, "train_loss")
+    val_loss = arguments.scalar(val_loss, "val_loss")
 
     def solve(matvec, v):
         if hasattr(inverse, "solve"):
@@ -211,7 +211,7 @@ def implicit(
         matvec = lambda v: curvature(train_loss, w, arch, train_batch, v)
         value, (v, direct) = jax.value_and_grad(val_loss, (0, 1))(w, arch, val_batch)
         x, report = solve(matvec, v)
-        inputs.like(x, v, "what the inverse returned", "w")
+        arguments.like(x, v, "what the inverse returned", "w")
         indirect = mixed_vjp(train_loss, w, arch, train_batch, x)
         grad = jax.tree.map(jnp.subtract, direct, indirect)
         return Hypergradient(value, grad, report)
@@ -233,7 +233,7 @@ def live(optimizer, w, opt_state, key: str = ""):
     if opt_state is None:
         return optimizer.init(w)
     fresh = jax.eval_shape(optimizer.init, w)
-    inputs.like(opt_state, fresh, f"opt_state{key}", f"optimizer.init(w{key})")
+    arguments.like(opt_state, fresh, f"opt_state{key}", f"optimizer.init(w{key})")
     return opt_state
 
 

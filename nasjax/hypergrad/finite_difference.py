@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nasjax import inputs
+from nasjax.core import arguments
 from nasjax.hypergrad import estimators
 from nasjax.hypergrad.estimators import Estimator, Hypergradient
 
@@ -25,7 +25,7 @@ def hvp(loss: Callable, w, arch, batch, v, epsilon: float = EPSILON) -> Any:
 
     About `hypergrad.hvp`, by two gradient evaluations.
     """
-    slope = jax.grad(inputs.scalar(loss, "loss"))
+    slope = jax.grad(arguments.scalar(loss, "loss"))
     return _along(slope, w, arch, batch, v, epsilon)
 
 
@@ -34,8 +34,8 @@ def mixed_vjp(loss: Callable, w, arch, batch, v, epsilon: float = EPSILON) -> An
 
     About `hypergrad.mixed_vjp`, by two gradient evaluations. DARTS, eq. 8.
     """
-    inputs.floating(arch, "arch")
-    slope = jax.grad(inputs.scalar(loss, "loss"), 1)
+    arguments.floating(arch, "arch")
+    slope = jax.grad(arguments.scalar(loss, "loss"), 1)
     return _along(slope, w, arch, batch, v, epsilon)
 
 
@@ -55,7 +55,7 @@ def along(epsilon: float = EPSILON, norm: Callable | None = None) -> Callable:
     >>> round(float(along(0.1)(lambda x: x**2, 3.0, 2.0)), 3)  # 2 x v
     12.0
     """
-    inputs.number(epsilon, "epsilon", 0, above=True)
+    arguments.number(epsilon, "epsilon", 0, above=True)
     norm = norm or _norm
 
     def difference(f: Callable, x, v):
@@ -79,9 +79,9 @@ def unrolled(
       ValueError: epsilon not above 0; when called, an opt_state that is not the
         optimiser's.
     """
-    inputs.number(epsilon, "epsilon", 0, above=True)
-    train_loss = inputs.scalar(train_loss, "train_loss")
-    val_loss = inputs.scalar(val_loss, "val_loss")
+    arguments.number(epsilon, "epsilon", 0, above=True)
+    train_loss = arguments.scalar(train_loss, "train_loss")
+    val_loss = arguments.scalar(val_loss, "val_loss")
     exact = estimators.unrolled(train_loss, val_loss, optimizer)
 
     def estimate(w, arch, train_batch, val_batch, opt_state):
@@ -115,9 +115,9 @@ def amended(
     Raises:
       ValueError: epsilon not above 0.
     """
-    inputs.number(epsilon, "epsilon", 0, above=True)
-    train_loss = inputs.scalar(train_loss, "train_loss")
-    val_loss = inputs.scalar(val_loss, "val_loss")
+    arguments.number(epsilon, "epsilon", 0, above=True)
+    train_loss = arguments.scalar(train_loss, "train_loss")
+    val_loss = arguments.scalar(val_loss, "val_loss")
 
     def objective(w, arch, train_batch, val_batch, opt_state=None):
         del train_batch, opt_state
@@ -138,8 +138,8 @@ def amended(
 
 
 def _along(slope: Callable, w, arch, batch, v, epsilon: float):
-    inputs.floating(w, "w")
-    inputs.like(v, w, "v", "w")
+    arguments.floating(w, "w")
+    arguments.like(v, w, "v", "w")
     return along(epsilon)(lambda w: slope(w, arch, batch), w, v)
 
 

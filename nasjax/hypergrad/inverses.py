@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from nasjax import inputs
+from nasjax.core import arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +76,8 @@ def neumann(lr, terms: int) -> Inverse:
     >>> float(neumann(0.25, 2)(lambda v: 2.0 * v, 4.0))  # 0.25 (4 + 2)
     1.5
     """
-    inputs.count(terms, "terms")
-    inputs.number(lr, "lr", 0, above=True)
+    arguments.count(terms, "terms")
+    arguments.number(lr, "lr", 0, above=True)
 
     def solve(matvec, v):
         _, matvec = jax.linearize(matvec, v)
@@ -115,9 +115,9 @@ def cg(max_steps: int, damping=0.0, tol=1e-6) -> Inverse:
     >>> [round(x, 4) for x in cg(2)(matvec, jnp.ones(2)).tolist()]
     [1.0, 0.1]
     """
-    inputs.count(max_steps, "max_steps")
-    inputs.number(damping, "damping", 0)
-    inputs.number(tol, "tol", 0)
+    arguments.count(max_steps, "max_steps")
+    arguments.number(damping, "damping", 0)
+    arguments.number(tol, "tol", 0)
 
     def solve(matvec, v):
         _, matvec = jax.linearize(matvec, v)

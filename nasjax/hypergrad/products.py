@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nasjax import inputs
+from nasjax.core import arguments
 
 
 def hvp(loss: Callable, w, arch, batch, v) -> Any:
@@ -30,7 +30,7 @@ def hvp(loss: Callable, w, arch, batch, v) -> Any:
     >>> float(hvp(lambda w, a, batch: a * w**3, 2.0, 5.0, None, 1.0))  # 6 a w
     60.0
     """
-    gradient = jax.grad(inputs.scalar(loss, "loss"))
+    gradient = jax.grad(arguments.scalar(loss, "loss"))
     return jax.jvp(lambda w: gradient(w, arch, batch), (w,), (_tangent(v, w),))[1]
 
 
@@ -46,8 +46,8 @@ def mixed_vjp(loss: Callable, w, arch, batch, v) -> Any:
     >>> float(mixed_vjp(lambda w, a, batch: a**2 * w, 2.0, 5.0, None, 1.0))  # 2 a
     10.0
     """
-    inputs.floating(arch, "arch")
-    gradient = jax.grad(inputs.scalar(loss, "loss"), 1)
+    arguments.floating(arch, "arch")
+    gradient = jax.grad(arguments.scalar(loss, "loss"), 1)
     return jax.jvp(lambda w: gradient(w, arch, batch), (w,), (_tangent(v, w),))[1]
 
 
@@ -77,7 +77,7 @@ def ggn(outputs: Callable, loss_of_outputs: Callable) -> Callable:
         run = lambda w: outputs(w, arch, batch)
         _, d_out = jax.jvp(run, (w,), (_tangent(v, w),))
         out, pull = jax.vjp(run, w)
-        of_outputs = jax.grad(inputs.scalar(loss_of_outputs, "loss_of_outputs"))
+        of_outputs = jax.grad(arguments.scalar(loss_of_outputs, "loss_of_outputs"))
         _, pushed = jax.jvp(lambda z: of_outputs(z, batch), (out,), (d_out,))
         return pull(pushed)[0]
 
@@ -87,8 +87,8 @@ def ggn(outputs: Callable, loss_of_outputs: Callable) -> Callable:
 
 def _tangent(v, w):
     """v in the types of w, which jvp insists on."""
-    inputs.floating(w, "w")
-    inputs.like(v, w, "v", "w")
+    arguments.floating(w, "w")
+    arguments.like(v, w, "v", "w")
     return jax.tree.map(lambda v, w: jnp.asarray(v, jnp.result_type(w)), v, w)
 
 

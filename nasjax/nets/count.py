@@ -20,11 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax.errors import UserError
-from nasjax.genotype import Genotype, space_of
+from nasjax.core.errors import UserError
 from nasjax.nets.network import Model, genotype_network, supernet
 from nasjax.nets.operations import OPERATIONS, Style
 from nasjax.spaces import CellSpace, Macro
+from nasjax.spaces.genotype import Genotype, space_of
 
 
 def parameters(params) -> int:

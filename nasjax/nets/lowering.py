@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from nasjax.errors import unknown
+from nasjax.core.errors import unknown
 from nasjax.nets.depthwise import depthwise as shifted_depthwise
 from nasjax.nets.pooling import max_pool as shifted_max_pool
 

@@ -17,9 +17,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nasjax.errors import UserError, unknown
-from nasjax.genotype import Genotype, space_of
-from nasjax.keys import derive
+from nasjax.core.errors import UserError, unknown
+from nasjax.core.keys import derive
 from nasjax.nets import lowering
 from nasjax.nets.cells import FixedCell, MixedCell, edge_function, runs
 from nasjax.nets.operations import (
@@ -36,6 +35,7 @@ from nasjax.nets.operations import (
     wide,
 )
 from nasjax.spaces import CellPlan, CellSpace, Edge, Macro
+from nasjax.spaces.genotype import Genotype, space_of
 
 Mix = dict[str, Array]
 CellFactory = Callable[..., nn.Module]  # (Cell, style, name)

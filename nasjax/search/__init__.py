@@ -6,7 +6,7 @@ A builder takes (Problem, settings) and returns a `Search`; `settings` is the pa
 
 import functools
 
-from nasjax.search import (
+from nasjax.search.algorithms import (
     amended,
     darts_first,
     darts_second,

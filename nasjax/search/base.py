@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from nasjax import parallel
-from nasjax.keys import derive
+from nasjax.core.keys import derive
+from nasjax.engine import parallel
 from nasjax.nets import Model
-from nasjax.price import Price
-from nasjax.relax import Arch, Relaxation, identity, initial_alpha, softmax
 from nasjax.saliency import Attack
 from nasjax.search.losses import losses
+from nasjax.search.price import Price
+from nasjax.search.relax import Arch, Relaxation, identity, initial_alpha, softmax
 from nasjax.spaces import CellSpace
 
 
@@ -127,7 +127,7 @@ class Search(NamedTuple):
 
 
 class Smoothing(NamedTuple):
-    """A perturbation of the mixing weights in every weight step, see `nasjax.perturb`.
+    """A perturbation of the mixing weights in every weight step, see `nasjax.search.perturb`.
 
     Attributes:
       perturbation: (loss_of_mix, mix, key, eps) -> mix.
@@ -153,7 +153,7 @@ class Problem(NamedTuple):
       steps_per_epoch: weight steps in an epoch.
       epochs: of the search.
       warmup_epochs: epochs in which alpha rests.
-      axis: mapped axis to average losses over, see `nasjax.parallel`.
+      axis: mapped axis to average losses over, see `nasjax.engine.parallel`.
       relaxation: alpha -> mixing weights.
       init_arch: key -> arch; None: 1e-3 * N(0, 1), as DARTS.
       drop_path: probability in the last epoch, ramped up from 0, as in retraining.

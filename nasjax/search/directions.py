@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nasjax import parallel
+from nasjax.engine import parallel
 from nasjax.hypergrad import Estimator
 from nasjax.search.base import Direction, Problem, SearchState
 from nasjax.zeroth import ZerothOrder

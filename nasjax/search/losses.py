@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from nasjax import parallel
+from nasjax.core.keys import derive
+from nasjax.engine import parallel
 from nasjax.hypergrad import hvp
-from nasjax.keys import derive
-from nasjax.relax import Relaxation
+from nasjax.search.relax import Relaxation
 from nasjax.zeroth.base import ravel
 
 if TYPE_CHECKING:

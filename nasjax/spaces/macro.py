@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from nasjax.errors import UserError
+from nasjax.core.errors import UserError
 
 if TYPE_CHECKING:
     from nasjax.spaces.cells import CellSpace

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from nasjax import inputs
+from nasjax.core import arguments
 
 Schedule = float | Callable[[Array], Array]  # a number, or updates so far -> number
 
@@ -54,7 +54,7 @@ class State(NamedTuple):
 def start(x, key) -> State:
     """The `init` of all methods."""
     del key
-    inputs.floating(x, "x")
+    arguments.floating(x, "x")
     return State(jnp.zeros((), jnp.int32))
 
 
@@ -73,7 +73,7 @@ def ravel(x, name: str = "x") -> tuple[Array, Callable]:
     >>> flat.dtype.name, unravel(flat)["a"].dtype.name
     ('float32', 'bfloat16')
     """
-    inputs.floating(x, name)
+    arguments.floating(x, name)
     dtype = _widest(*map(jnp.result_type, jax.tree.leaves(x)))
     flat, unravel = ravel_pytree(jax.tree.map(lambda a: jnp.asarray(a, dtype), x))
     cast = lambda a, like: a.astype(jnp.result_type(like))

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nasjax import inputs
+from nasjax.core import arguments
 from nasjax.zeroth import sampling
 from nasjax.zeroth.base import (
     Proposal,
@@ -82,14 +82,14 @@ def gld(
     >>> float(metrics["radius"]), bool((x == proposal.candidates[3]).all())
     (0.25, True)
     """
-    inputs.positive(max_radius, "max_radius")
-    inputs.positive(min_radius, "min_radius")
+    arguments.positive(max_radius, "max_radius")
+    arguments.positive(min_radius, "min_radius")
     if min_radius > max_radius:
         raise ValueError(
             f"min_radius is {min_radius!r}; expected at most max_radius, {max_radius!r}."
         )
-    inputs.choice(distribution, "distribution", "sphere", "ball")
-    inputs.choice(groups, "groups", "leaf", "joint")
+    arguments.choice(distribution, "distribution", "sphere", "ball")
+    arguments.choice(groups, "groups", "leaf", "joint")
     draw = {"sphere": sampling.sphere, "ball": sampling.ball}[distribution]
     halvings = math.log2(max_radius) - math.log2(min_radius)
     # The margin keeps the last radius where R / r is a power of two but for rounding.

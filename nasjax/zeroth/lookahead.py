@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from nasjax import inputs
+from nasjax.core import arguments
 
 
 def lookahead(train_loss: Callable, val_loss: Callable, optimizer) -> Callable:
@@ -43,7 +43,7 @@ def lookahead(train_loss: Callable, val_loss: Callable, optimizer) -> Callable:
         w = jax.tree.map(jnp.asarray, w)
         fresh = optimizer.init(w)
         if opt_state is not None:
-            inputs.like(opt_state, fresh, "opt_state", "optimizer.init(w)")
+            arguments.like(opt_state, fresh, "opt_state", "optimizer.init(w)")
 
         def step(carry, batch):
             w, state = carry

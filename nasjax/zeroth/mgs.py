@@ -36,7 +36,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nasjax import inputs
+from nasjax.core import arguments
 from nasjax.zeroth.base import (
     Proposal,
     Schedule,
@@ -94,13 +94,13 @@ def mgs(
     >>> bool(jnp.sum(x**2) < 3)
     True
     """
-    inputs.count(samples, "samples")
-    inputs.positive(spread, "spread")
-    inputs.positive(temperature, "temperature")
+    arguments.count(samples, "samples")
+    arguments.positive(spread, "spread")
+    arguments.positive(temperature, "temperature")
     if not 0 <= mixture <= 1:
         raise ValueError(f"mixture is {mixture!r}; expected a share in [0, 1].")
-    inputs.choice(weights, "weights", "importance", "likelihood")
-    inputs.choice(proposal, "proposal", "mixture", "sum")
+    arguments.choice(weights, "weights", "importance", "likelihood")
+    arguments.choice(proposal, "proposal", "mixture", "sum")
     # The sum is a mixture of one part, whose mean and spread are smaller.
     summed = proposal == "sum"
     share = 0.0 if summed else mixture
@@ -111,7 +111,7 @@ def mgs(
         flat, unravel = ravel(x)
         mean = jnp.zeros_like(flat)
         if guide is not None:
-            inputs.like(guide, x, "guide", "x")
+            arguments.like(guide, x, "guide", "x")
             scale = mean_factor * scheduled(guide_scale, state, flat.dtype)
             mean = -scale * ravel(guide, "guide")[0].astype(flat.dtype)
         s = spread_factor * jnp.maximum(scheduled(spread, state, flat.dtype), 1e-8)

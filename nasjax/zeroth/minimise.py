@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nasjax import inputs
+from nasjax.core import arguments
 from nasjax.zeroth.base import ZerothOrder
 
 
@@ -43,7 +43,7 @@ def minimise(
     >>> bool(sphere(x) < 1e-4), history["radius"].shape, method.samples
     (True, (100,), 13)
     """
-    inputs.count(steps, "steps")
+    arguments.count(steps, "steps")
     x = jax.tree.map(jnp.asarray, x)
     init_key, key = jax.random.split(key)
 

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nasjax import inputs
+from nasjax.core import arguments
 from nasjax.zeroth import sampling
 from nasjax.zeroth.base import (
     Proposal,
@@ -94,11 +94,11 @@ def random_search(
     >>> len(losses), bool(jnp.sum(x**2) < 1.5)
     (128, True)
     """
-    inputs.count(samples, "samples")
-    inputs.positive(radius, "radius")
-    inputs.positive(rate, "rate")
-    inputs.choice(distribution, "distribution", "sphere", "normal")
-    inputs.choice(groups, "groups", "leaf", "joint")
+    arguments.count(samples, "samples")
+    arguments.positive(radius, "radius")
+    arguments.positive(rate, "rate")
+    arguments.choice(distribution, "distribution", "sphere", "normal")
+    arguments.choice(groups, "groups", "leaf", "joint")
     draw = {"sphere": sampling.sphere, "normal": sampling.normal}[distribution]
     if antithetic:
         pairs = np.arange(2 * samples).reshape(samples, 2)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from nasjax import vitals
+from nasjax.collapse import verdict
 
 HERE = Path(__file__).parent
 NAMES = {
@@ -40,10 +40,10 @@ def collected(root: Path) -> dict:
             if not (folder / "result.json").exists():
                 continue
             text = (folder / "metrics.jsonl").read_text().splitlines()
-            lines = vitals.followed([json.loads(line) for line in text])
+            lines = verdict.followed([json.loads(line) for line in text])
             result, epochs = read(folder / "result.json"), 40
             own = {
-                kind: dict(zip(*map(np.ndarray.tolist, vitals.series(lines, kind)), strict=True))
+                kind: dict(zip(*map(np.ndarray.tolist, verdict.series(lines, kind)), strict=True))
                 for kind in (
                     "eigenvalue", "hessian_trace", "parameter_free_normal",
                     "parameter_free_reduce", "valid_accuracy",
@@ -53,7 +53,7 @@ def collected(root: Path) -> dict:
             if (folder / "convergence.json").exists():
                 rows = read(folder / "convergence.json")["epochs"]
                 retrained |= {row["epoch"]: row["test_accuracy"] for row in rows}
-            judged = vitals.verdict(lines, epochs)
+            judged = verdict.verdict(lines, epochs)
             found.setdefault(name, {})[seed] = {
                 "verdict": judged.word,
                 "early_stopping": judged.stop and judged.stop._asdict(),

@@ -12,8 +12,8 @@ from pathlib import Path
 from scipy.stats import kendalltau
 
 from nasjax.analysis import runs
-from nasjax.benchmarks import to_string
-from nasjax.genotype import Genotype
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.nasbench201 import to_string
 
 HERE = Path(__file__).parent
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from nasjax.analysis.commands import write
-from nasjax.significance import t_test
+from nasjax.analysis.significance import t_test
 
 HERE = Path(__file__).parent
 DATA, SEEDS = ("digits", "cifar"), range(10)

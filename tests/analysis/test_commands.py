@@ -9,8 +9,8 @@ from conftest import ROOT
 
 from nasjax.analysis import commands, condition, convergence, importance, landscape
 from nasjax.analysis.runs import load
-from nasjax.defaults import settings
-from nasjax.errors import UserError
+from nasjax.core.errors import UserError
+from nasjax.experiment.defaults import settings
 
 STUDIES = [landscape, condition, importance, convergence]
 study = pytest.mark.parametrize("study", STUDIES)

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from matplotlib.image import imread
-from tiny import shrink
+from support.tiny import shrink
 
 import nasjax
 from nasjax import cli
-from nasjax.analysis import heatmaps, maps, runs
-from nasjax.errors import UserError
-from nasjax.keys import derive
-from nasjax.progress import Progress
-from nasjax.retrain import reweighting
+from nasjax.analysis import maps, runs
+from nasjax.core.errors import UserError
+from nasjax.core.keys import derive
+from nasjax.engine.progress import Progress
+from nasjax.plots import heatmaps
+from nasjax.tasks.retrain import reweighting
 
 
 def network(x):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from matplotlib.image import imread
-from tiny import TwoCells, shrink
+from support.tiny import TwoCells, shrink
 
 import nasjax
 from nasjax.analysis import (
@@ -22,11 +22,11 @@ from nasjax.analysis import (
     runs,
     stability,
 )
-from nasjax.checkpoint import Checkpoints
-from nasjax.errors import UserError
-from nasjax.experiment import build
-from nasjax.folder import RunFolder
-from nasjax.progress import Progress
+from nasjax.core.errors import UserError
+from nasjax.engine.checkpoint import Checkpoints
+from nasjax.engine.progress import Progress
+from nasjax.engine.workdir import RunFolder
+from nasjax.experiment.build import build
 from nasjax.search.losses import losses
 from nasjax.spaces import Macro
 

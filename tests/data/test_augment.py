@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nasjax.core.errors import UserError
 from nasjax.data.augment import (
     NORMALISATION,
     Augment,
@@ -14,7 +15,6 @@ from nasjax.data.augment import (
     random_indices,
     statistics,
 )
-from nasjax.errors import UserError
 
 DRAWS = 4000
 

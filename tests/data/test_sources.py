@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nasjax.core.errors import UserError
 from nasjax.data import sources
 from nasjax.data.augment import NORMALISATION, statistics
-from nasjax.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CIFAR = Path(os.environ.get("NASJAX_DATA", SHARED)) / "cifar10"

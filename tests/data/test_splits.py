@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from nasjax.core.errors import UserError
 from nasjax.data.sources import Arrays, digits
 from nasjax.data.splits import split
-from nasjax.errors import UserError
 
 
 def numbered(count, classes=2):

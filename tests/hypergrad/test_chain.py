@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import smooth
+from support.problems import smooth
 
-from nasjax import optim
+from nasjax.engine import optim
 from nasjax.hypergrad import Level, chain, descend, unrolled
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import quadratic, smooth
+from support.problems import quadratic, smooth
 
 from nasjax.hypergrad import (
     Estimator,

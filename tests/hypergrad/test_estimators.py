@@ -6,9 +6,10 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from problems import quadratic, smooth
+from support.problems import quadratic, smooth
 
-from nasjax import hypergrad, optim
+from nasjax import hypergrad
+from nasjax.engine import optim
 from nasjax.hypergrad import cg, ggn, identity, implicit, neumann, unrolled
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import quadratic
+from support.problems import quadratic
 
 from nasjax.hypergrad import amended, cg, identity, neumann
 

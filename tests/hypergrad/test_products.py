@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-from problems import quadratic, smooth
+from support.problems import quadratic, smooth
 
 from nasjax.hypergrad import (
     amended,

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from nasjax.errors import UserError
-from nasjax.genotype import random_genotype
+from nasjax.core.errors import UserError
 from nasjax.nets import count_genotype, count_supernet, genotype_network, parameters
 from nasjax.nets.count import multiply_adds, traced
 from nasjax.nets.network import AuxiliaryHead, supernet
 from nasjax.nets.operations import OPERATIONS, ReLUConvBN, Style
-from nasjax.published import PUBLISHED
 from nasjax.spaces import SPACES, Macro
+from nasjax.spaces.genotype import random_genotype
+from nasjax.spaces.published import PUBLISHED
 
 # CIFAR-10 C = 36 L = 20 without and with the auxiliary head, CIFAR-100 the same, ImageNet
 # C = 48 L = 14 the same, CIFAR-10 C = 16 L = 20, CIFAR-100 C = 16 L = 8; then the

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from maps import on_images, same, stacked
+from support.maps import on_images, same, stacked
 
-from nasjax.errors import UserError
+from nasjax.core.errors import UserError
 from nasjax.nets import lowering
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax.genotype import Genotype
 from nasjax.nets import genotype_network, supernet
 from nasjax.nets.cells import FixedCell, MixedCell, MixedEdge, runs
 from nasjax.nets.lowering import to_map
@@ -20,8 +19,9 @@ from nasjax.nets.operations import (
     ReLUConvBN,
     Style,
 )
-from nasjax.published import PUBLISHED
 from nasjax.spaces import DARTS_8, SPACES, CellPlan, Macro, darts
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.published import PUBLISHED
 
 SEARCH, FIXED = Style(True, "shift", pool_norm=True), Style(False, "shift")
 KEY = jax.random.key(0)

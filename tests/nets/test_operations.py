@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from maps import same
+from support.maps import same
 
 from nasjax.nets import parameters
 from nasjax.nets.operations import (

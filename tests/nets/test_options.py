@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import TwoCells
+from support.tiny import TwoCells
 
-from nasjax.errors import UserError
-from nasjax.genotype import Genotype
+from nasjax.core.errors import UserError
 from nasjax.nets import genotype_network, supernet
 from nasjax.nets.count import equations
 from nasjax.nets.operations import OPERATIONS
 from nasjax.spaces import Macro, darts
+from nasjax.spaces.genotype import Genotype
 
 SPACE = darts(("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3"))
 KEY = jax.random.key(0)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from maps import on_images, same, stacked
+from support.maps import on_images, same, stacked
 
 from nasjax.nets import lowering, pooling
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness import (
+from support.harness import (
     HYPER,
     STEPS,
     WARMUP,
@@ -27,15 +27,15 @@ from harness import (
     same,
     trajectory,
 )
-from toy import toy
+from support.toy import toy
 
-from nasjax.folder import RunFolder
-from nasjax.loop import run_phase
-from nasjax.optim import Hyper
-from nasjax.progress import Progress
+from nasjax.engine.loop import run_phase
+from nasjax.engine.optim import Hyper
+from nasjax.engine.progress import Progress
+from nasjax.engine.workdir import RunFolder
+from nasjax.experiment.stages import arch_settings
 from nasjax.search import ALGORITHMS, SearchState
 from nasjax.search.base import with_state
-from nasjax.stages import arch_settings
 
 # Their steps of alpha train on, or differentiate, the other half of the data.
 LOOK_AHEAD = (

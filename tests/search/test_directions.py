@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import toy
+from support.toy import toy
 
-from nasjax import optim, parallel
+from nasjax.engine import optim, parallel
+from nasjax.search.algorithms.zarts import zarts
 from nasjax.search.base import Problem, SearchState, with_state
 from nasjax.search.directions import zero_order
 from nasjax.search.losses import losses
-from nasjax.search.zarts import zarts
 from nasjax.spaces import darts
 from nasjax.zeroth import mgs
 from nasjax.zeroth.base import Proposal, ZerothOrder

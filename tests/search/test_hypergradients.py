@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny import TwoCells
-from toy import toy
+from support.tiny import TwoCells
+from support.toy import toy
 
-from nasjax import hypergrad, nets, optim
+from nasjax import hypergrad, nets
+from nasjax.engine import optim
 from nasjax.search import ALGORITHMS, Problem
 from nasjax.search.losses import losses
 from nasjax.spaces import darts
@@ -192,7 +193,7 @@ def test_switches_choose_the_estimator_and_its_name(name):
 
 def test_damping_is_added_to_the_curvature(started, float64):
     """(G + 0.1 I) v, and v'Gv is the second derivative through the logits alone."""
-    from nasjax.search.implicit import damped
+    from nasjax.search.algorithms.implicit import damped
 
     problem, _, state = started
     supernet, batch = losses(problem), with_state(alone(batches(1)), state)

@@ -8,10 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from nasjax import hypergrad, parallel, saliency
+from nasjax import hypergrad, saliency
+from nasjax.engine import parallel
 from nasjax.hypergrad import Level, chain, descend, finite_difference, products
 from nasjax.saliency import Attack
-from nasjax.search.saliency_level import norm, saliency_level
+from nasjax.search.algorithms.saliency_level import norm, saliency_level
 
 XI1, XI2, GAMMA, B = 0.3, 0.2, 0.7, 4
 ATTACK = Attack(7, 0.1, 0.03, (0.4,), (0.5,))

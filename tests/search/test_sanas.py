@@ -12,10 +12,12 @@ import optax
 import pytest
 from conftest import ROOT
 
-from nasjax import nets, optim, phases, saliency
+from nasjax import nets, saliency
 from nasjax.data.augment import Augment
 from nasjax.data.splits import Part
-from nasjax.optim import Hyper
+from nasjax.engine import optim
+from nasjax.engine.optim import Hyper
+from nasjax.experiment import phases
 from nasjax.saliency import Attack
 from nasjax.search import ALGORITHMS, Cadence, Problem, SearchState
 from nasjax.search.base import Direction, Further, Search
@@ -116,7 +118,7 @@ class Made:
         config.arch.darts_second.update(dict(own))
         self.problem = problem_of(config)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("nasjax.optim.adam", lambda *_: optax.sgd(1.0))
+            patch.setattr("nasjax.engine.optim.adam", lambda *_: optax.sgd(1.0))
             self.search = ALGORITHMS["sanas"](self.problem, config.arch)
         self.train, self.val = images(1, 4), images(2, 5)
         arch_opt = optax.sgd(1.0).init(trained()[0].arch)

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from toy import toy
+from support.toy import toy
 
-from nasjax import optim, relax
-from nasjax.search import ALGORITHMS, BASES, Problem
+from nasjax.engine import optim
+from nasjax.search import ALGORITHMS, BASES, Problem, relax
 from nasjax.search.losses import losses
 from nasjax.spaces import darts
 

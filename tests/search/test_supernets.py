@@ -4,7 +4,7 @@ compiled as users compile them."""
 
 import jax
 import pytest
-from harness import (
+from support.harness import (
     Move,
     assert_close,
     case,
@@ -14,10 +14,10 @@ from harness import (
     on_device,
     trajectory,
 )
-from tiny import TwoCells
+from support.tiny import TwoCells
 
 from nasjax import nets
-from nasjax.compiling import compiler_options
+from nasjax.engine.compiling import compiler_options
 
 
 @pytest.fixture(scope="module", autouse=True)

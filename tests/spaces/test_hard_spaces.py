@@ -6,9 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import TwoCells
+from support.tiny import TwoCells
 
-from nasjax.genotype import (
+from nasjax.nets import genotype_network, supernet
+from nasjax.nets.count import parameters
+from nasjax.nets.operations import OPERATIONS, Noise, Style
+from nasjax.search.relax import (
+    discretised,
+    initial_alpha,
+    softmax,
+    uniform_architecture,
+)
+from nasjax.spaces import SPACES, Macro
+from nasjax.spaces.genotype import (
     Genotype,
     UserError,
     check,
@@ -16,13 +26,8 @@ from nasjax.genotype import (
     one_hot,
     random_genotype,
 )
-from nasjax.metrics import mixing
-from nasjax.nets import genotype_network, supernet
-from nasjax.nets.count import parameters
-from nasjax.nets.operations import OPERATIONS, Noise, Style
-from nasjax.published import PUBLISHED
-from nasjax.relax import discretised, initial_alpha, softmax, uniform_architecture
-from nasjax.spaces import SPACES, Macro
+from nasjax.spaces.published import PUBLISHED
+from nasjax.tasks.metrics import mixing
 
 KEY = jax.random.key(0)
 HARD = ("s1", "s2", "s3", "s4")

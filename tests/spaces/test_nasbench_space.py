@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from jax import lax
-from toy import toy
+from support.toy import toy
 
-from nasjax import nets, optim, relax, viz
-from nasjax.collapse import depth, width
-from nasjax.errors import UserError
-from nasjax.genotype import Genotype, discretise, one_hot, random_genotype
+from nasjax import nets
+from nasjax.collapse.early_stopping import depth, width
+from nasjax.core.errors import UserError
+from nasjax.engine import optim
 from nasjax.nets.cells import FixedCell, MixedCell, runs
 from nasjax.nets.operations import NO_DRAWS, ResidualBlock, Style, drawn
-from nasjax.search import ALGORITHMS, Problem
+from nasjax.plots import genotypes
+from nasjax.search import ALGORITHMS, Problem, relax
 from nasjax.spaces import NASBENCH_201, SPACES, Macro
+from nasjax.spaces.genotype import Genotype, discretise, one_hot, random_genotype
 
 SPACE = SPACES["nasbench201"]
 
@@ -182,10 +184,10 @@ def test_width_and_depth_leave_out_none():
 
 
 def test_drawings(tmp_path):
-    lines = viz.text(cell_of(*NASBENCH_201, "skip_connect")).splitlines()
+    lines = genotypes.text(cell_of(*NASBENCH_201, "skip_connect")).splitlines()
     assert lines[0] == "Cell" and lines[1].startswith("  c(k-1) ── none")
     assert lines[-1] == "  output: 3"
-    viz.draw(cell_of(*NASBENCH_201, "skip_connect"), tmp_path / "cell.png")
+    genotypes.draw(cell_of(*NASBENCH_201, "skip_connect"), tmp_path / "cell.png")
     assert (tmp_path / "cell.png").stat().st_size > 5000
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from nasjax.errors import UserError
+from nasjax.core.errors import UserError
 from nasjax.nets.operations import OPERATIONS
 from nasjax.spaces import (
     DARTS_7,

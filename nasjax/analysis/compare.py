@@ -1,0 +1,198 @@
+"""Finished runs side by side: sets of seeds, means, ranks, t-tests, cost, collapse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nasjax.analysis import runs
+from nasjax.analysis.scores import (
+    Run,
+    by_seed,
+    cost,
+    mean_ranks,
+    signals,
+    spread,
+    value_of,
+)
+from nasjax.analysis.significance import t_test
+from nasjax.collapse import verdict
+from nasjax.core.errors import UserError
+from nasjax.engine.workdir import flat
+from nasjax.experiment.defaults import HOW
+
+SAME = ("seed", "devices", "parallel", *HOW)  # runs that differ in these are one set
+METRICS = ("test_accuracy", "true_cifar10", "supernet_valid_accuracy")  # of preference
+
+
+Sets = Mapping[str, Mapping[int, Run]]  # name -> seed -> run
+
+
+def find(folders: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Folders of runs, and those left out because they are not finished.
+
+    A folder that is no run but holds some, as a sweep's does, stands for those of them
+    that are finished.
+
+    Raises:
+      UserError: none of them is.
+    """
+    chosen: list[str] = []
+    left: list[str] = []
+    for folder in folders:
+        path = Path(folder).expanduser()
+        if path.suffix == ".log" and path.is_file():
+            continue  # lies beside a sweep's run, where a pattern such as runs/a-* finds it
+        inner = sorted(config.parent for config in path.glob("*/config.json"))
+        if (path / "config.json").exists() or not inner:
+            chosen.append(folder)
+            continue
+        for each in inner:
+            done = runs.open_folder(each).finished
+            (chosen if done else left).append(str(each))
+    if not chosen:
+        raise UserError(
+            f"None of the {len(left)} runs in {' and '.join(folders)} is finished; the "
+            "commands that started them go on with them."
+        )
+    return chosen, left
+
+
+def sets(folders: Sequence[str]) -> Sets:
+    """The runs by what they are a run of.
+
+    A set is all runs of one config but for its seed. Its name is the algorithm, with the
+    fields in which sets of the same algorithm differ.
+
+    Raises:
+      UserError: a folder holds no finished run; two runs have the same config and seed;
+        they are on other data.
+    """
+    found: list[tuple[dict[str, Any], dict[int, Run]]] = []
+    for folder in folders:
+        opened = runs.open_folder(folder)
+        config, result = runs.config_of(opened), opened.read_outcome("result")
+        if result is None:
+            raise UserError(
+                f"{folder} is not a finished run; start it again to go on with it, or "
+                "leave it out."
+            )
+        fields = flat(config.to_dict())
+        identity = {k: v for k, v in fields.items() if k not in SAME}
+        own = next((one for known, one in found if known == identity), None)
+        if own is None:
+            own = {}
+            found.append((identity, own))
+        if config.seed in own:
+            raise UserError(
+                f"{folder} repeats seed {config.seed} of {config.algorithm}; give each "
+                "run once."
+            )
+        lines = [line for line in opened.metrics() if "mix" not in line]
+        own[config.seed] = Run(str(folder), result, verdict.followed(lines))
+    data = sorted({one.result["dataset"] for _, own in found for one in own.values()})
+    if len(data) > 1:
+        raise UserError(
+            f"The runs are on {' and '.join(data)}; give runs on the same data."
+        )
+    every = [identity for identity, _ in found]
+    return {
+        _name(identity, every): dict(sorted(own.items())) for identity, own in found
+    }
+
+
+def measure(
+    found: Sets, baseline: str = "", metrics: Sequence[str] = ()
+) -> dict[str, Any]:
+    """All numbers of a comparison, as compare.json holds them.
+
+    Args:
+      found: from `sets`.
+      baseline: the set that the others are tested against; empty: the first.
+      metrics: fractions of result.json, or true_NAME for one of its "true_accuracy";
+        empty: the first of `METRICS` that all runs have.
+
+    Returns:
+      "baseline"; "shared_seeds", which all sets have; "sets": name -> "seeds",
+      "folders", "metrics", "cost" (seconds of the search and of compiling, and
+      evaluations of a batch's gradient) and "signals" (of the architecture found, means
+      over cell types; entropy of alpha in nats; the last eigenvalue that was measured).
+      Every number is its "values" by seed (None where a run does not have it), "mean"
+      and sample "deviation"; metrics also have "best", "mean_rank" (over the shared
+      seeds, 1 is the best) and p-values, see `nasjax.analysis.significance`.
+
+    Raises:
+      UserError: there is no such set, or no such number.
+    """
+    baseline = baseline or next(iter(found))
+    if baseline not in found:
+        names = ", ".join(found)
+        raise UserError(
+            f"There is no set {baseline!r} among {names}; name one of them."
+        )
+    shared = sorted(set.intersection(*(set(own) for own in found.values())))
+    values = {
+        metric: {name: _values(name, own, metric) for name, own in found.items()}
+        for metric in dict.fromkeys(metrics or [_default(found)])
+    }
+    ranks = {metric: mean_ranks(each, shared) for metric, each in values.items()}
+    report: dict[str, Any] = {"baseline": baseline, "shared_seeds": shared, "sets": {}}
+    for name, own in found.items():
+        report["sets"][name] = {
+            "seeds": list(own),
+            "folders": {seed: run.folder for seed, run in own.items()},
+            "metrics": {
+                metric: spread(each[name])
+                | {"best": max(each[name].values())}
+                | {"mean_rank": ranks[metric].get(name)}
+                | _tests(name, baseline, each)
+                for metric, each in values.items()
+            },
+            "cost": by_seed(own, cost),
+            "signals": by_seed(own, signals),
+        }
+    return report
+
+
+def _default(found: Sets) -> str:
+    every = [run.result for own in found.values() for run in own.values()]
+    for metric in METRICS:
+        if all(value_of(result, metric) is not None for result in every):
+            return metric
+    raise UserError(
+        f"There is none of {', '.join(METRICS)} that all runs have; compare those that "
+        "were retrained and those that were not by themselves, or name a --metric."
+    )
+
+
+def _values(name: str, own: Mapping[int, Run], metric: str) -> dict[int, float]:
+    values = {seed: value_of(run.result, metric) for seed, run in own.items()}
+    known = {seed: value for seed, value in values.items() if value is not None}
+    if len(known) < len(values):
+        result = next(iter(own.values())).result
+        names = [*result, *(f"true_{k}" for k in result.get("true_accuracy") or {})]
+        held = [each for each in names if value_of(result, each) is not None]
+        raise UserError(
+            f"Not all runs of {name} have {metric!r}; their results hold "
+            f"{', '.join(held)}."
+        )
+    return known
+
+
+def _tests(
+    name: str, baseline: str, values: Mapping[str, Mapping[int, float]]
+) -> dict[str, float | None]:
+    ours, theirs = ([*values[one].values()] for one in (name, baseline))
+    if name == baseline or min(len(ours), len(theirs)) < 2:
+        return {"p_value": None, "p_one_sample": None}
+    test = t_test(ours, theirs)
+    return {"p_value": test.p_value, "p_one_sample": test.p_one_sample}
+
+
+def _name(identity: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
+    kin = [one for one in every if one["algorithm"] == identity["algorithm"]]
+    differing = [
+        key for key in identity if any(one.get(key) != identity[key] for one in kin)
+    ]
+    return " ".join([identity["algorithm"], *(f"{k}={identity[k]}" for k in differing)])

@@ -1,0 +1,173 @@
+"""A search that is watched while it goes on, and ended or taken back if it collapses.
+
+`config.collapse.remedy`: "stop" is DARTS-ES, "adapt" DARTS-ADA, of Zela et al.,
+"Understanding and Robustifying Differentiable Architecture Search", ICLR 2020,
+arXiv 1909.09656; when and where to is in `nasjax.collapse.early_stopping`. Any search takes them.
+
+A roll-back begins a phase of its own, "search_1", "search_2", ..., from the state that
+the phase before kept, with a larger weight decay. What has happened is read off the
+folder alone, so a killed run goes on as it would have.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from nasjax.collapse import verdict
+from nasjax.collapse.early_stopping import DARTS_ES, Stop, adapt
+from nasjax.core.errors import UserError
+from nasjax.engine.checkpoint import Checkpoints
+from nasjax.engine.loop import Outcome, Phase, run_phase
+from nasjax.engine.optim import Hyper
+from nasjax.engine.progress import Progress
+from nasjax.engine.workdir import RunFolder
+from nasjax.search import Problem, Search, SearchState
+
+REMEDIES = ("none", "stop", "adapt")
+Series = dict[int, float]  # epoch from 0 -> eigenvalue
+
+
+class Searched(NamedTuple):
+    """What a watched search came to.
+
+    Attributes:
+      search: the algorithm, with the last weight decay.
+      problem: likewise.
+      state: whose alpha is the result.
+      outcomes: of its phases.
+      stops: what was detected, in turn.
+      evaluation: metrics of that state.
+      gradients: of one batch, that all phases evaluated.
+    """
+
+    search: Search
+    problem: Problem
+    state: SearchState
+    outcomes: list[Outcome]
+    stops: list[Stop]
+    evaluation: dict[str, float]
+    gradients: float
+
+
+def run(
+    name: str,
+    begin: Callable[[Hyper], tuple[Problem, Search]],
+    phase_of: Callable[[str, Hyper, float], Phase],
+    config,
+    folder: RunFolder,
+    progress: Progress,
+) -> Searched:
+    """Runs a search to its end, or to where its remedy takes it.
+
+    Args:
+      name: of its first phase.
+      begin: numbers, among them the weight decay -> what to search on, and how.
+      phase_of: (name, numbers, gradients evaluated before the first step, as if this
+        phase had begun there) -> its phase.
+      config: the run's.
+      folder: of the run.
+      progress: told of every step and every stop.
+
+    Raises:
+      UserError, Interrupted: as `run_phase`.
+    """
+    remedy, hyper = config.collapse.remedy, Hyper.of(config.search)
+    own, start = name, None
+    earlier: Series = {}
+    outcomes: list[Outcome] = []
+    stops: list[Stop] = []
+    gradients = 0.0
+    while True:
+        problem, search = begin(hyper)
+        begun = 0 if start is None else int(start.step)
+        gradients -= search.gradients(begun)
+        phase = phase_of(own, hyper, gradients)
+        if start is not None:
+            begin_there = functools.partial(lambda state: state, start)
+            phase = phase._replace(start=int(start.step), init=begin_there)
+        heavier = adapt(hyper.weight_decay) if remedy == "adapt" else None
+        watched = remedy == "stop" or heavier is not None
+        if watched:
+            phase = _watched(phase, folder, earlier, config.collapse)
+        outcome = run_phase(
+            phase, folder, progress, config.checkpoint_every, config.log_every
+        )
+        outcomes.append(outcome)
+        gradients += search.gradients(int(outcome.state.step))
+        stop = _stop(phase, folder, earlier) if watched else None
+        if stop is None:
+            found = outcome.state, outcomes, stops, outcome.metrics, gradients
+            return Searched(search, problem, *found)
+        stops.append(stop)
+        steps = (stop.epoch_returned + 1) * phase.steps_per_epoch
+        start, evaluation = _kept(folder, name, len(stops), steps, phase)
+        words = (
+            f"{own}: the dominant eigenvalue of the Hessian grew too fast up to epoch "
+            f"{stop.epoch_detected + 1}; back to epoch {stop.epoch_returned + 1}"
+        )
+        if heavier is None:
+            progress.line(f"{words}, whose alpha is the result")
+            found = start, outcomes, stops, evaluation, gradients
+            return Searched(search, problem, *found)
+        progress.line(f"{words}, from where it goes on with weight decay {heavier:g}")
+        series = _series(folder, own, earlier)
+        earlier = {e: value for e, value in series.items() if e <= stop.epoch_returned}
+        hyper, own = hyper._replace(weight_decay=heavier), _nth(name, len(stops))
+
+
+def latest(folder: RunFolder, name: str, config) -> tuple[str, float]:
+    """(its name, weight decay) of the newest phase of a watched search."""
+    decay, count = config.search.weight_decay, 0
+    while (folder.path / "checkpoints" / _nth(name, count + 1)).is_dir():
+        decay, count = adapt(decay) or decay, count + 1
+    return _nth(name, count), decay
+
+
+def _nth(name: str, count: int) -> str:
+    """The phase after so many roll-backs; `verdict.followed` knows these names."""
+    return f"{name}_{count}" if count else name
+
+
+def _watched(phase: Phase, folder: RunFolder, earlier: Series, settings) -> Phase:
+    """The phase that ends where its eigenvalues call for it, and keeps the states that
+    it may go back to: all, if a later roll-back may go further back than this one."""
+    interval = settings.interval
+    back = DARTS_ES.lookback(interval) * phase.steps_per_epoch
+    if settings.remedy == "adapt":
+        back = phase.steps
+
+    def keeps(step: int, newest: int) -> bool:
+        epoch, rest = divmod(step, phase.steps_per_epoch)
+        measured = not rest and (epoch - 1) % interval == 0
+        return measured and epoch > DARTS_ES.first_epoch and newest - step <= back
+
+    over = lambda: _stop(phase, folder, earlier) is not None
+    return phase._replace(over=over, keeps=keeps)
+
+
+def _stop(phase: Phase, folder: RunFolder, earlier: Series) -> Stop | None:
+    series = _series(folder, phase.name, earlier)
+    return verdict.detected(series, phase.steps // phase.steps_per_epoch)
+
+
+def _series(folder: RunFolder, phase: str, earlier: Series) -> Series:
+    """The eigenvalues that a phase has logged, after those before it."""
+    own = [line for line in folder.metrics() if line.get("phase") == phase]
+    return earlier | verdict.eigenvalues(own)
+
+
+def _kept(folder: RunFolder, name: str, count: int, step: int, phase: Phase) -> Any:
+    """(state, its evaluation) of a step, from the last of the first `count` phases that
+    has it: what came before a roll-back is with the phase that was rolled back."""
+    abstract = phase.abstract()
+    for back in reversed(range(count)):
+        checkpoints = Checkpoints(folder.path / "checkpoints" / _nth(name, back))
+        if step in checkpoints.steps():
+            _, state, meta = checkpoints.restore(abstract, step)
+            return state, meta["evaluation"]
+    raise UserError(
+        f"The search would go back to step {step}, but {folder.path / 'checkpoints'} has "
+        "no checkpoint of it any more; start again in a new folder with --workdir."
+    )

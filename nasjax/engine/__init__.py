@@ -1,0 +1,1 @@
+"""The loop of a run, its folder, checkpoints, devices and compiled programs."""

@@ -1,0 +1,323 @@
+"""The one training loop: steps, evaluation, progress, checkpoints, resume, signals.
+
+Searching and retraining are phases of it. A phase that was killed goes on from its
+last checkpoint and ends, on the same machine, with the same bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nasjax.core.errors import UserError
+from nasjax.engine.checkpoint import Checkpoints
+from nasjax.engine.progress import Progress
+from nasjax.engine.workdir import RunFolder
+
+State = Any
+
+
+class Phase(NamedTuple):
+    """What the loop runs.
+
+    Attributes:
+        name: names the checkpoints and the lines of the log.
+        steps: how many there are in all.
+        steps_per_epoch: at least 1.
+        init: () -> the state before step 0, any pytree of arrays.
+        step: (state, index) -> (state, metrics), metrics being scalars on the device.
+            It must depend on nothing else, or a resumed run would differ.
+        compile: compiles ahead of time, with a state, all that `step` and `evaluate`
+            need, and refuses what does not fit in memory. Returns a line to show, or
+            None. It is timed apart.
+        evaluate: (state) -> metrics, floats; called when an epoch or the phase ends.
+        estimator: how a search moves alpha, for every line of the log.
+        start: the step of the state that `init` gives; above 0 after a roll-back.
+        shapes: () -> shapes and dtypes of the state, quicker than by tracing `init`.
+        place: the state of `init`, or a restored one -> itself on the devices.
+        over: whether the phase ends before its last step; asked at the start, too.
+        keeps: (step, newest step) -> whether the checkpoint of a step is kept beside
+            the two newest. One is written where (step, step) is.
+    """
+
+    name: str
+    steps: int
+    steps_per_epoch: int
+    init: Callable[[], State]
+    step: Callable[[State, int], tuple[State, Mapping[str, jax.Array]]]
+    compile: Callable[[State], str | None]
+    evaluate: Callable[[State], Mapping[str, float]]
+    estimator: str | None = None
+    start: int = 0
+    over: Callable[[], bool] = lambda: False
+    keeps: Callable[[int, int], bool] = lambda step, newest: False
+    shapes: Callable[[], State] | None = None
+    place: Callable[[State], State] = lambda state: state
+
+    def abstract(self) -> State:
+        """Shapes and dtypes of the state."""
+        return self.shapes() if self.shapes else jax.eval_shape(self.init)
+
+
+class Outcome(NamedTuple):
+    """How a phase ended.
+
+    Attributes:
+        state: after the last step.
+        seconds: "compile" (with init) and "run" (with evaluations and checkpoints),
+            added up over restarts; what a killed start did after its last checkpoint
+            is not known and not counted.
+        metrics: of the last evaluation.
+    """
+
+    state: State
+    seconds: dict[str, float]
+    metrics: dict[str, float]
+
+
+class Interrupted(Exception):
+    """A signal stopped the run after its checkpoint was written.
+
+    Attributes:
+        phase, step: where it stopped.
+        signum: the signal.
+    """
+
+    def __init__(self, phase: str, step: int, signum: int):
+        super().__init__(
+            f"{signal.Signals(signum).name} stopped the run in phase {phase} after "
+            f"step {step}; a checkpoint is written, and the same command goes on "
+            "from there."
+        )
+        self.phase, self.step, self.signum = phase, step, signum
+
+
+class _Flag:
+    """A signal handler that only remembers; a second Ctrl-C stops at once."""
+
+    signum: int | None = None
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signum = signum
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[_Flag]:
+    """Catches SIGTERM and SIGINT for as long as it is entered.
+
+    The value's `signum` is None until one came. Within another `signals()` it is the
+    outer one, so that what came between two phases is seen by the next. Outside the
+    main thread, where Python has no signals, nothing is installed.
+    """
+    flag = _Flag()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    outer = signal.getsignal(signal.SIGTERM)
+    if isinstance(outer, _Flag):
+        yield outer
+        return
+    caught = (signal.SIGTERM, signal.SIGINT)
+    previous = {signum: signal.signal(signum, flag) for signum in caught}
+    try:
+        yield flag
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler or signal.SIG_DFL)
+
+
+def run_phase(
+    phase: Phase,
+    folder: RunFolder,
+    progress: Progress,
+    checkpoint_every: int,
+    log_every: int,
+) -> Outcome:
+    """Runs `phase` to its end, from its last checkpoint in `folder` if there is one.
+
+    Metrics stay on the device until a line is due, every `log_every` steps and when
+    an epoch ends; the line has those of its own step, and the evaluation's. Any metric
+    named "loss" or "..._loss" must be finite, at every step. A finished phase returns
+    what it returned before, without compiling anything.
+
+    Args:
+        phase: what to run.
+        folder: the run's folder: `metrics.jsonl`, `checkpoints/NAME`.
+        progress: told of every step.
+        checkpoint_every: steps from one checkpoint to the next; there is always one at
+            the end.
+        log_every: steps from one line to the next.
+
+    Raises:
+        UserError: a loss or a number of the state is not finite (such a state is never
+            saved); a checkpoint cannot be read or written.
+        Interrupted: SIGTERM or Ctrl-C; the checkpoint is written.
+        KeyboardInterrupt: a second Ctrl-C; the last checkpoint stands.
+    """
+    if min(checkpoint_every, log_every, phase.steps_per_epoch) < 1:
+        raise UserError(
+            f"checkpoint_every ({checkpoint_every}), log_every ({log_every}) and the "
+            f"steps of an epoch ({phase.steps_per_epoch}) must be 1 or more."
+        )
+    with signals() as flag, contextlib.closing(progress):
+        run = _Run(phase, folder)
+        folder.drop_after(phase.name, run.step)
+        over = run.step >= phase.steps or phase.over()
+        if not over and flag.signum is None:
+            begun = time.perf_counter()
+            with progress.waiting(f"{phase.name}: compiling"):
+                remark = phase.compile(run.state)
+            spent = time.perf_counter() - begun
+            run.compile_seconds += spent
+            progress.line(f"{phase.name}: compiled in {spent:.1f} s")
+            if remark:
+                progress.line(f"{phase.name}: {remark}")
+        progress.update(phase.name, run.step, phase.steps, {}, phase.estimator)
+        run.begun = time.perf_counter() - run.run_seconds
+        while flag.signum is None and not over:
+            run.advance()
+            line = {}
+            if run.step % log_every == 0 or run.ends_epoch():
+                line = run.look()
+                folder.log(run.stamp(line))
+            progress.update(phase.name, run.step, phase.steps, line, phase.estimator)
+            if run.step % checkpoint_every == 0 or phase.keeps(run.step, run.step):
+                run.save()
+            over = run.step >= phase.steps or (run.ends_epoch() and phase.over())
+        run.save()
+        if flag.signum is not None:
+            raise Interrupted(phase.name, run.step, flag.signum)
+    return Outcome(run.state, run.seconds(), run.evaluation)
+
+
+class _Run:
+    """A phase under way: the state, where it stands, what was not looked at yet."""
+
+    def __init__(self, phase: Phase, folder: RunFolder):
+        self.phase = phase
+        self.checkpoints = Checkpoints(
+            folder.path / "checkpoints" / phase.name, also=phase.keeps
+        )
+        self.evaluation: dict[str, float] = {}
+        self.compile_seconds = self.run_seconds = 0.0
+        self.pending: list[tuple[int, Mapping[str, jax.Array]]] = []
+        self.saved = self.checkpoints.latest()
+        if self.saved is None:
+            begun = time.perf_counter()
+            initial = jax.tree.map(_strong, phase.init())
+            self.step, self.state = phase.start, phase.place(initial)
+            self.compile_seconds = time.perf_counter() - begun
+        else:
+            self.step, state, meta = self.checkpoints.restore(phase.abstract())
+            self.state = phase.place(state)
+            self.evaluation = meta["evaluation"]
+            self.compile_seconds = meta["seconds"]["compile"]
+            self.run_seconds = meta["seconds"]["run"]
+        self.begun = time.perf_counter() - self.run_seconds
+
+    def advance(self) -> None:
+        """One step."""
+        self.state, metrics = self.phase.step(self.state, self.step)
+        self.step += 1
+        if self.pending:
+            # The device is kept one step ahead, not more: a signal must not have to
+            # wait for a long queue, nor the progress bar run away from the truth.
+            jax.block_until_ready(self.pending[-1][1])
+        self.pending.append((self.step, metrics))
+
+    def ends_epoch(self) -> bool:
+        """Whether an evaluation is due."""
+        return (
+            self.step % self.phase.steps_per_epoch == 0 or self.step == self.phase.steps
+        )
+
+    def look(self) -> dict[str, float | None]:
+        """The metrics of this step, and of the evaluation if one is due."""
+        metrics = self.check_losses()
+        if self.ends_epoch():
+            values = {k: _python(v) for k, v in self.phase.evaluate(self.state).items()}
+            self.refuse_broken(self.step, values)
+            self.evaluation = values
+            metrics |= values
+        return {k: v if math.isfinite(v) else None for k, v in metrics.items()}
+
+    def check_losses(self) -> dict[str, float]:
+        """Fetches what is pending; returns the last step's metrics."""
+        metrics: dict[str, float] = {}
+        for step, values in jax.device_get(self.pending):
+            metrics = {name: _python(value) for name, value in values.items()}
+            self.refuse_broken(step, metrics)
+        self.pending.clear()
+        return metrics
+
+    def refuse_broken(self, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            loss = name == "loss" or name.endswith("_loss")
+            if loss and not math.isfinite(value):
+                raise self.broken(f"{name} became {value}", step)
+
+    def broken(self, what: str, step: int) -> UserError:
+        saved = self.checkpoints.latest()
+        last = "there is no checkpoint yet"
+        if saved is not None:
+            path = self.checkpoints.directory / str(saved)
+            last = f"the last good checkpoint is that of step {saved}, {path}"
+        return UserError(
+            f"{what} at step {step} of phase {self.phase.name} and the run stopped "
+            f"({last}); try a lower learning rate or stronger gradient clipping, and "
+            "look for broken values in the data."
+        )
+
+    def save(self) -> None:
+        """A checkpoint of this step, unless there is one."""
+        if self.saved == self.step:
+            return
+        self.check_losses()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.state):
+            inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)
+            if inexact and not np.isfinite(np.asarray(leaf)).all():
+                name = "state" + jax.tree_util.keystr(path)
+                raise self.broken(f"{name} was not finite", self.step)
+        meta = {"seconds": self.seconds(), "evaluation": self.evaluation}
+        self.checkpoints.save(self.step, self.state, meta)
+        self.saved = self.step
+
+    def seconds(self) -> dict[str, float]:
+        """Compile and run time so far; the clock stops with the last step."""
+        if self.saved != self.step:
+            self.run_seconds = time.perf_counter() - self.begun
+        return {"compile": self.compile_seconds, "run": self.run_seconds}
+
+    def stamp(self, metrics: Mapping[str, float | None]) -> dict[str, Any]:
+        """The line of the log for this step; epochs count from 1."""
+        return {
+            "phase": self.phase.name,
+            **({"estimator": self.phase.estimator} if self.phase.estimator else {}),
+            "step": self.step,
+            "epoch": -(-self.step // self.phase.steps_per_epoch),
+            **metrics,
+            "seconds": round(time.perf_counter() - self.begun, 3),
+        }
+
+
+def _strong(leaf: Any) -> jax.Array:
+    """Without weak types, which a checkpoint does not keep."""
+    if getattr(leaf, "weak_type", True):
+        return jnp.asarray(leaf, jnp.result_type(leaf))
+    return leaf
+
+
+def _python(value: Any) -> float:
+    return np.asarray(value).item()

@@ -1,0 +1,73 @@
+"""How much memory compiled programs need, and whether it is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from nasjax.core.errors import UserError
+
+
+def needed(program: Any) -> int:
+    """Bytes on one device of a compiled program: arguments, results, temporaries."""
+    plan = program.memory_analysis()
+    if plan is None:  # not every backend says
+        return 0
+    kept = plan.argument_size_in_bytes + plan.output_size_in_bytes
+    return kept - plan.alias_size_in_bytes + plan.temp_size_in_bytes
+
+
+def available(device: jax.Device) -> int | None:
+    """Bytes that a device has for this process, or None if it does not say."""
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    if device.platform != "cpu" or not hasattr(os, "sysconf"):
+        return None
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+    limits = [total]
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):  # of a container
+        path = Path("/sys/fs/cgroup") / file
+        if path.exists() and (text := path.read_text().strip()).isdigit():
+            limits.append(int(text))
+    return min(limits)
+
+
+def report(
+    phase: str, planned: Mapping[str, int], where: Sequence[jax.Device], lower: str
+) -> str:
+    """A sentence on the memory of a phase's programs.
+
+    Args:
+      phase: its name.
+      planned: name of each program -> bytes that it needs on a device.
+      where: the devices; those of a CPU share one memory.
+      lower: what to lower if it does not fit.
+
+    Raises:
+      UserError: the largest program needs more than there is.
+    """
+    shared = len(where) if where[0].platform == "cpu" else 1
+    sizes = {name: shared * size for name, size in planned.items()}
+    largest = max(sizes, key=sizes.__getitem__)
+    there = available(where[0])
+    if there is not None and sizes[largest] > there:
+        raise UserError(
+            f"Phase {phase} does not fit: its {largest} step needs "
+            f"{_gigabytes(sizes[largest])} of memory and there are "
+            f"{_gigabytes(there)}; {lower}"
+        )
+    steps = ", ".join(f"{name} {_gigabytes(size)}" for name, size in sizes.items())
+    beside = "" if there is None else f", of {_gigabytes(there)}"
+    return f"memory of a step, as XLA plans it: {steps}{beside}"
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -1,0 +1,182 @@
+"""What a person sees while a run goes on: a bar on a terminal, plain lines otherwise.
+
+TensorBoard events are written beside it if tensorboardX is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from nasjax.engine.workdir import writing
+
+REFRESH_SECONDS = 0.1
+
+
+class Progress:
+    """Shows lines of text and the progress of one phase at a time.
+
+    Use it as a context manager: a terminal is left as it was found.
+
+    Args:
+        stream: where to write; standard output if None.
+        quiet: write nothing, for tests and notebooks.
+        tensorboard: a folder for TensorBoard events, one sub-folder per phase; not
+            used when tensorboardX is not installed.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        quiet: bool = False,
+        tensorboard: Path | None = None,
+    ):
+        self._stream = None if quiet else stream or sys.stdout
+        self._tensorboard = tensorboard
+        self._phase: str | None = None
+        self._begun = (0, 0.0)  # step and time at which this phase was taken up
+        self._shown = 0.0
+        self._bar: Any = None
+        self._writer: Any = None
+        self._console: Any = None
+        if self._stream is not None and self._stream.isatty():
+            from rich.console import Console
+
+            console = Console(
+                file=self._stream, highlight=False, markup=False, emoji=False
+            )
+            self._console = None if console.is_dumb_terminal else console
+
+    def line(self, text: str) -> None:
+        """Writes `text` as it is, above the bar if there is one."""
+        if self._console is not None:
+            self._console.print(text, soft_wrap=True)
+        elif self._stream is not None:
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """Writes `text`; on a terminal with a spinner and the time that it takes."""
+        if self._console is None:
+            self.line(text)
+            yield
+            return
+        from rich import progress
+
+        columns = (
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}"),
+            progress.TimeElapsedColumn(),
+        )
+        # XLA works without Python, so the thread that turns the spinner is not held up.
+        with progress.Progress(*columns, console=self._console, transient=True) as bar:
+            bar.add_task(text, total=None)
+            yield
+
+    def update(
+        self,
+        phase: str,
+        step: int,
+        steps: int,
+        metrics: Mapping[str, float | None],
+        estimator: str | None = None,
+    ) -> None:
+        """Tells that `step` of the `steps` of `phase` are done, `estimator` saying how.
+
+        Call it once with no metrics when a phase is taken up. With metrics it also
+        writes them as one line, and as TensorBoard events.
+        """
+        if phase != self._phase:
+            self._open(phase, step, steps)
+        if metrics:
+            self.line(self._describe(step, steps, metrics, estimator))
+        if self._bar is not None:
+            now = time.monotonic()
+            self._bar.update(self._bar.task_ids[0], completed=step)
+            if now - self._shown > REFRESH_SECONDS or step == steps:
+                self._shown = now
+                self._bar.refresh()
+        if self._writer is not None:
+            for name, value in metrics.items():
+                if value is not None:
+                    self._writer.add_scalar(name, value, step)
+
+    def _open(self, phase: str, step: int, steps: int) -> None:
+        self.close()
+        self._phase = phase
+        self._begun = step, time.monotonic()
+        if self._console is not None:
+            from rich import progress
+
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TimeElapsedColumn(),
+                progress.TimeRemainingColumn(),
+                console=self._console,
+                auto_refresh=False,  # no thread
+            )
+            self._bar.add_task(phase, total=steps, completed=step)
+            self._bar.start()
+        if self._tensorboard is not None:
+            try:
+                from tensorboardX import SummaryWriter
+            except ImportError:
+                return
+            folder = self._tensorboard / phase
+            with writing(folder):
+                # What a killed run wrote beyond its checkpoint is to be forgotten.
+                purge = step + 1 if step else None
+                self._writer = SummaryWriter(str(folder), purge_step=purge)
+
+    def _describe(
+        self,
+        step: int,
+        steps: int,
+        metrics: Mapping[str, float | None],
+        estimator: str | None,
+    ) -> str:
+        words = [f"{self._phase} {step}/{steps}"]
+        words += [f"({estimator})"] if estimator else []
+        words += [f"{name} {_number(value)}" for name, value in metrics.items()]
+        first, begun = self._begun
+        if first < step < steps and self._bar is None:
+            left = (time.monotonic() - begun) / (step - first) * (steps - step)
+            words.append(f"({_duration(left)} left)")
+        return "  ".join(words)
+
+    def close(self) -> None:
+        """Ends the bar and the event file; `update` opens them again."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._phase = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02d}:{seconds:02d}"
+    return f"{minutes}:{seconds:02d}"

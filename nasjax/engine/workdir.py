@@ -1,0 +1,312 @@
+"""A run is a folder: its configuration, its manifest, its metrics, its outcomes.
+
+Every JSON file is replaced as a whole or not at all, so that a run killed at any
+moment leaves a folder that the same command can take up again. `metrics.jsonl` is
+the one file that grows; a line torn by a kill is dropped when the run goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import weakref
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nasjax.core.errors import UserError
+
+PROBE_BYTES = 1 << 20  # a run is not started with less than this to write to
+SCRATCH = ".nasjax-"  # files of ours that a kill may leave behind
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an `OSError` (full, read-only, no permission) into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"Cannot write to {path}: {reason}; make room or mend its permissions and "
+            "repeat the command, or give another folder with --workdir."
+        ) from error
+
+
+def reserve(directory: Path, size: int) -> None:
+    """Raises `UserError` unless `directory` has room for a file of `size` bytes."""
+    path = directory / f"{SCRATCH}probe"
+    with writing(directory):
+        try:
+            with open(path, "wb") as file:
+                if hasattr(os, "posix_fallocate"):  # not on macOS, not on Windows
+                    os.posix_fallocate(file.fileno(), 0, size)
+                else:
+                    file.write(bytes(size))
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces the file at `path` atomically and durably.
+
+    Raises:
+        UserError: the folder cannot be written to or is full; `path` is untouched.
+    """
+    scratch = path.with_name(f"{SCRATCH}{path.name}")
+    with writing(path.parent):
+        try:
+            with open(scratch, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                scratch.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """`write_text` of `value` as strict JSON (no NaN), indented."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in the JSON file at `path`, None if there is no such file.
+
+    Raises:
+        UserError: the file cannot be read or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"Cannot read {path}: {error}; mend it, or give another folder with "
+            "--workdir."
+        ) from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} should hold one JSON object; give another --workdir.")
+    return value
+
+
+class RunFolder:
+    """The folder of one run; made by `RunFolder.open`, closed by `with` or `close`.
+
+    Attributes:
+        path: the folder, absolute.
+        manifest: what `manifest.json` holds: what the run was first started with, and
+            `started`, one entry per start with the time and whatever differed.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], lock: int | None):
+        self.path = path
+        self.manifest = manifest
+        # Closed with the object if nobody closes it, so that a notebook can go on.
+        self._unlock = None if lock is None else weakref.finalize(self, os.close, lock)
+
+    @classmethod
+    def open(
+        cls,
+        workdir: str | os.PathLike[str],
+        config: Mapping[str, Any],
+        manifest: Mapping[str, Any],
+        free: Collection[str] = (),
+    ) -> RunFolder:
+        """Creates the folder of a run, or takes up the one that is there.
+
+        Nothing is written before all checks have passed. Opening a finished run (one
+        with a `result.json`) changes nothing in it.
+
+        Args:
+            workdir: the folder; parents are made.
+            config: the resolved configuration, JSON types (tuples become lists).
+            manifest: versions, seed, device, command: recorded once; on a restart only
+                what differs is added to the new entry of `started`.
+            free: dotted names of fields that may differ from the stored config.
+
+        Raises:
+            UserError: the folder cannot be written to, is full, is used by another
+                process, holds files but no run, or holds a run of another config.
+        """
+        try:
+            new_config = json.loads(json.dumps(config, allow_nan=False))
+        except ValueError as error:
+            raise UserError(f"The config cannot be written as JSON: {error}.") from None
+        new_manifest = json.loads(json.dumps(manifest, allow_nan=False))
+        path = Path(workdir).expanduser().absolute()
+        if path.is_file():
+            raise UserError(f"{path} is a file; give a folder with --workdir.")
+        made: list[Path] = []
+        lock = None
+        try:
+            with writing(path):
+                made += [p for p in (path, *path.parents) if not p.exists()]
+                path.mkdir(parents=True, exist_ok=True)
+                lock = _lock(path)
+                is_run = _is_run_of(new_config, path, free)
+            finished = is_run and (path / "result.json").exists()
+            if not finished:
+                reserve(path, PROBE_BYTES)
+            old_manifest = read_json(path / "manifest.json")
+        except BaseException:
+            if lock is not None:
+                os.close(lock)
+            with contextlib.suppress(OSError):  # leave no trace of a refused run
+                for parent in made:
+                    parent.rmdir()
+            raise
+        folder = cls(path, old_manifest or dict(new_manifest), lock)
+        if not finished:
+            folder._start(new_manifest)
+        if not is_run:
+            # Last, because it is what makes the folder a run.
+            write_json(path / "config.json", new_config)
+        return folder
+
+    def _start(self, manifest: dict[str, Any]) -> None:
+        entry = {"time": datetime.now(UTC).isoformat(timespec="seconds")}
+        entry |= {k: v for k, v in manifest.items() if self.manifest.get(k) != v}
+        self.manifest["started"] = [*self.manifest.get("started", []), entry]
+        write_json(self.path / "manifest.json", self.manifest)
+
+    def close(self) -> None:
+        """Lets another process open the folder."""
+        if self._unlock:
+            self._unlock()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def interrupted(self) -> int:
+        """How many times the run was started again."""
+        return max(0, len(self.manifest.get("started", [])) - 1)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has written its result."""
+        return (self.path / "result.json").exists()
+
+    def read_outcome(self, name: str) -> dict[str, Any] | None:
+        """What `write_outcome` stored under `name`, None if nothing."""
+        return read_json(self.path / f"{name}.json")
+
+    def write_outcome(self, name: str, value: Mapping[str, Any]) -> None:
+        """Stores `value` as `NAME.json`, atomically: "genotype", "result", ..."""
+        write_json(self.path / f"{name}.json", value)
+
+    @property
+    def _metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Appends one line to `metrics.jsonl`."""
+        with writing(self.path), open(self._metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`, without any that a kill has torn."""
+        return [json.loads(text) for text in self._whole_lines()]
+
+    def _whole_lines(self) -> list[str]:
+        if not self._metrics.exists():
+            return []
+        text = self._metrics.read_text(encoding="utf-8", errors="replace")
+        return [line for line in text.splitlines() if _is_object(line)]
+
+    def drop_after(self, phase: str, step: int) -> None:
+        """Drops the lines of `phase` beyond `step`: they will be written again."""
+        if not self._metrics.exists():
+            return
+        kept = []
+        for text in self._whole_lines():
+            line = json.loads(text)
+            if line.get("phase") != phase or line.get("step", 0) <= step:
+                kept.append(text + "\n")
+        if "".join(kept).encode() != self._metrics.read_bytes():
+            write_text(self._metrics, "".join(kept))
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _lock(path: Path) -> int | None:
+    """Takes the folder for this process until it ends, kill -9 included."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UserError(
+            f"Another process is using the run folder {path}; wait for it to end, or "
+            "give another folder with --workdir."
+        ) from None
+    except OSError:  # a file system without locks
+        os.close(handle)
+        return None
+    return handle
+
+
+def _is_run_of(config: dict[str, Any], path: Path, free: Collection[str]) -> bool:
+    """True if `path` holds a run of `config`, False if it is empty; else refuses."""
+    stored = read_json(path / "config.json")
+    if stored is None:
+        # A kill before config.json was written can leave these, and nothing else.
+        names = {p.name for p in path.iterdir() if not p.name.startswith(SCRATCH)}
+        names.discard("manifest.json")
+        if names:
+            raise UserError(
+                f"{path} is not empty and is not a run of nasjax (it holds "
+                f"{min(names)!r} but no config.json); give an empty or a new folder "
+                "with --workdir."
+            )
+        return False
+    old, new = flat(stored), flat(config)
+    names = (old | new).keys() - set(free)
+    differ = sorted(n for n in names if _show(old, n) != _show(new, n))
+    if differ:
+        shown = "; ".join(
+            f"{n} is {_show(old, n)} there and {_show(new, n)} here" for n in differ[:5]
+        )
+        more = f"; and {len(differ) - 5} more" if len(differ) > 5 else ""
+        raise UserError(
+            f"{path} holds a run of another config ({shown}{more}); give another "
+            "folder with --workdir, or the config it was started with."
+        )
+    return True
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A config's fields by their names with dots.
+
+    >>> flat({"seed": 0, "data": {"pad": 1}})
+    {'seed': 0, 'data.pad': 1}
+    """
+    fields: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            fields |= flat(value, f"{prefix}{name}.")
+        else:
+            fields[prefix + name] = value
+    return fields
+
+
+def _show(flat: dict[str, Any], name: str) -> str:
+    return json.dumps(flat[name]) if name in flat else "absent"

@@ -1,0 +1,1 @@
+"""A config as a run: checked, built, run, reported."""

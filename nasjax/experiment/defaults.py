@@ -1,0 +1,314 @@
+"""The settings that all configs share, field by field.
+
+A config file picks an algorithm and its settings and takes the rest from `settings`:
+the embedded default (digits, minutes on two cores) or a paper's setting by data set.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from nasjax.core.errors import unknown
+from nasjax.spaces import DARTS_7
+
+PAPER = ("cifar10", "cifar100", "svhn", "imagenet")
+HARD = ("s1", "s2", "s3", "s4")  # spaces in which searches collapse
+SMALL = "nasbench201-small"
+VARIANTS = (
+    *PAPER,
+    *(f"{data}-{space}" for data in PAPER[:3] for space in HARD),
+    "nasbench201",
+    SMALL,
+)
+
+# How a run is computed, shown and kept, not what: it may go on with other values.
+HOW = (
+    "arch.chunk",
+    "arch.zarts_mgs.chunk",
+    "checkpoint_every",
+    "compile_cache",
+    "log_every",
+    "remat",
+    "space.table",
+)
+
+# What compiled programs do not depend on, because it is no part of them or an argument.
+TRACED = (
+    "checkpoint_every",
+    "compile_cache",
+    "data.path",
+    "data.split_seed",
+    "data.test_path",
+    "log_every",
+    "retrain.baseline",
+    "retrain.epochs",
+    "retrain.rate",
+    "retrain.reweighted",
+    "retrain.weight_decay",
+    "search.epochs",
+    "search.rate",
+    "search.rate_min",
+    "search.weight_decay",
+    "seed",
+    "space.table",
+)
+
+
+def settings(arg: str | None = None) -> ConfigDict:
+    """The shared settings.
+
+    Args:
+      arg: None for the embedded default; "cifar10", "cifar100", "svhn" or "imagenet"
+        for the setting of the DARTS and ZARTS papers on that data set; "cifar10-s1" and
+        so on for that of R-DARTS and SmoothDARTS in the spaces S1 to S4; "nasbench201"
+        for the benchmark's, "nasbench201-small" for one of minutes on a CPU core.
+
+    Raises:
+      UserError: another arg.
+    """
+    if arg is not None and arg not in VARIANTS:
+        raise unknown("config variant", arg, VARIANTS)
+    config = ConfigDict()
+    config.algorithm = ""  # a row of nasjax.search.ALGORITHMS; `nasjax list` shows them
+    config.base = ""  # the search that a wrapper such as SmoothDARTS wraps
+    config.seed = 0  # governs initial values, data order, augmentation, proposals
+    config.parallel = "jit"  # how steps are split over devices: "jit" or "pmap"
+    config.devices = 0  # how many devices to use; 0 for all
+    config.lowering = "auto"  # spelling of convolutions: "auto", "conv" or "shift"
+    config.precision = "float32"  # of maps: or "bfloat16"; weights stay float32
+    config.remat = (
+        "auto"  # recomputed for gradients: "none", "edge", "cell" (least memory)
+    )
+    config.compile_cache = "auto"  # folder of compiled programs; "off": none
+    config.log_every = 50  # steps between lines of the log
+    config.checkpoint_every = 200  # steps between checkpoints
+
+    config.data = data = ConfigDict()
+    data.name = "digits"  # embedded data set, or a label for `path`
+    data.path = ""  # .npz file (image, label) or folder of images, one folder per class
+    data.test_path = ""  # a separate test file; none: a part of `path` is kept for it
+    data.fractions = (0.4, 0.4, 0.2)  # weight, architecture and test parts
+    data.split_seed = 0  # of the split, independent of `seed`
+    data.shrink = 1  # factor by which images are made smaller, averaging pixels
+    data.pad = 1  # random crop after padding by so many pixels
+    data.flip = False  # random horizontal flip
+
+    config.space = space = ConfigDict()
+    space.name = ""  # a space of `nasjax list`, such as "s1", or
+    space.primitives = DARTS_7  # the operations on every edge, where there is no name
+    space.edges = "pruned"  # after the search; or "fixed", or "searched" before it
+    space.table = ""  # CSV of NAS-Bench-201's accuracies, to log those of alpha's
+    space.share = True  # cells of a type share alpha; False: each cell has its own
+
+    config.search = search = ConfigDict()
+    search.channels = 8  # C of the first cell
+    search.cells = 3  # depth of the supernet; reductions at a third and two thirds
+    search.epochs = 8  # passes over the weight part
+    search.warmup_epochs = 2  # epochs in which only the weights train
+    search.batch = 32  # examples in a batch, for weights and alpha
+    search.rate = 0.05  # learning rate of the weights, cosine per epoch ...
+    search.rate_min = 0.005  # ... down to this
+    search.momentum = 0.9  # SGD
+    search.weight_decay = 3e-4  # L2, added to the clipped gradient
+    search.clip = 5.0  # largest global norm of the gradient; 0 does not clip
+    search.alpha_spread = 1e-3  # of alpha's normal initial values; 0: all equal
+    search.cutout = 0  # side of the square cut out of each image; 0 for none
+    search.cutout_ramp = False  # True: its probability grows from 0 to 1
+    search.drop_path = 0.0  # the last epoch's probability, ramped up from 0
+    search.auxiliary = 0.0  # weight of an auxiliary head's training loss; 0: no head
+
+    config.collapse = collapse = ConfigDict()
+    collapse.interval = 0  # epochs between measurements of the curvature; 0: none
+    collapse.images = 16  # validation images of a measurement
+    collapse.products = 8  # Hessian-vector products for the dominant eigenvalue
+    collapse.probes = 2  # and for the trace; 0: no trace
+    collapse.remedy = "none"  # or "stop" (DARTS-ES), "adapt" (DARTS-ADA)
+    collapse.penalty = 0.0  # weight of the Hessian's norm in alpha's loss
+    collapse.most_skips = 8  # skip connections that a normal cell keeps; 8: any number
+
+    config.saliency = saliency = ConfigDict()
+    saliency.steps = 7  # of the attack that finds delta
+    saliency.eps = 8 / 255  # largest |delta|, in pixels from 0 to 1
+    saliency.step = 2 / 255  # of a step of the attack, likewise
+    saliency.labels = False  # True: a search attacks labels, not what a network says
+    saliency.mode = "signed"  # delta * x; or "absolute", "scaled" (|delta| / eps * x)
+    saliency.ascent = "pgd"  # in a search; or "gradient", SANAS' eq. 2 literally
+    saliency.rate = 0.0  # xi_delta of eq. 2; 0: step over the mean of |gradient|
+    saliency.detach = False  # True: no hypergradient through delta
+
+    config.retrain = retrain = ConfigDict()
+    retrain.channels = 16  # C of the first cell
+    retrain.cells = 3  # depth
+    retrain.epochs = 20  # passes over weight and architecture parts; 0: search only
+    retrain.batch = 64  # examples in a batch
+    retrain.rate = 0.05  # learning rate ...
+    retrain.schedule = "cosine"  # ... down to 0 by epoch: "cosine" or "linear"
+    retrain.warmup_epochs = 0  # of "linear"
+    retrain.label_smoothing = 0.0  # share of the target spread over all classes
+    retrain.momentum = 0.9  # SGD
+    retrain.weight_decay = 3e-4  # L2, added to the clipped gradient
+    retrain.clip = 5.0  # largest global norm of the gradient; 0 does not clip
+    retrain.cutout = 2  # side of the square cut out of each image; 0 for none
+    retrain.drop_path = 0.1  # the last epoch's probability, ramped up from 0
+    retrain.auxiliary = 0.4  # weight of the auxiliary head's loss; 0 for no head
+    retrain.baseline = True  # retrain a random architecture the same way
+    retrain.reweighted = False  # True: then another network on reweighted images
+
+    if arg in ("nasbench201", SMALL):
+        _nasbench201(config, small=arg == SMALL)
+    elif arg is not None:
+        _paper(config, arg)
+    return config
+
+
+def short(arg: str | None) -> bool:
+    """Whether a search takes minutes on a CPU: alpha then moves in larger steps."""
+    return arg in (None, SMALL)
+
+
+def adam(arg: str | None = None) -> ConfigDict:
+    """The part `arch` of a config whose alpha descends a hypergradient by Adam."""
+    arch = ConfigDict()
+    arch.every = 1  # weight steps between two moves of alpha
+    arch.rate = 3e-2 if short(arg) else 3e-4  # Adam's learning rate
+    arch.b1 = 0.5  # Adam's first moment
+    arch.b2 = 0.999  # Adam's second moment
+    arch.weight_decay = 1e-3  # L2, inside Adam as in PyTorch
+    return arch
+
+
+def darts_second(arg: str | None = None) -> ConfigDict:
+    """The part `arch` of DARTS of second order."""
+    arch = adam(arg)
+    arch.finite_difference = False  # True: eq. 8 in the place of the exact product
+    return arch
+
+
+def amended(arg: str | None = None) -> ConfigDict:
+    """The part `arch` of Amended-DARTS."""
+    arch = adam(arg)
+    arch.eta = 0.1  # amending coefficient: eta H stands for the inverse of H
+    arch.finite_difference = False  # True: eqs. 14, 15 in the place of exact products
+    return arch
+
+
+def sanas(arg: str | None = None) -> ConfigDict:
+    """The settings of a saliency-aware search."""
+    config = settings(arg)
+    config.base = "darts_second"  # or "darts_first", which does not look ahead
+    config.arch = arch = ConfigDict()
+    arch.gamma = 1.0  # weight of the first network's validation loss
+    arch.second_every = 3  # weight steps between two steps of the second network
+    arch.sum = False  # True: its loss is the sum over the batch, as eq. 3 is printed
+    arch.darts_first = adam(arg)  # settings of each base: of first-order DARTS,
+    arch.darts_second = darts_second(arg)  # and of second order
+    arch.darts_first.every = arch.darts_second.every = 5  # weight steps to a move
+    return config
+
+
+def sdarts(arg: str | None = None) -> ConfigDict:
+    """The settings of a search that is smoothed by perturbations."""
+    config = settings(arg)
+    config.base = "darts_first"  # what is smoothed, a part of `arch` below
+    config.arch = arch = ConfigDict()
+    arch.eps_start = 0.03  # size of the perturbation in the first epoch ...
+    arch.eps_end = 0.3  # ... and towards the end, linear by epoch
+    arch.darts_first = adam(arg)  # settings of each base: of first-order DARTS,
+    arch.darts_second = darts_second(arg)  # of second order,
+    arch.amended = amended(arg)  # of Amended-DARTS,
+    arch.zarts_mgs = zarts_mgs(arg).arch  # and of ZARTS-MGS
+    return config
+
+
+def zarts(arg: str | None = None) -> ConfigDict:
+    """The settings of a search whose alpha is moved by a zero-order method."""
+    config = settings(arg)
+    config.arch = arch = ConfigDict()
+    arch.every = 4  # weight steps between two moves of alpha
+    arch.inner_steps = 4  # M, weight steps each candidate trains for
+    arch.inner_rate = 0.0  # learning rate of those; 0: the weights' current one
+    arch.inner_part = "weights"  # part their batches come from; or "arch"
+    arch.chunk = 0  # candidates a device evaluates at once; 0: one on a CPU, else all
+    arch.split = "candidates"  # what several devices share out; or "batch"
+    arch.price = "macs"  # multiply-adds, or a JSON file {operation: cost of one use}
+    arch.budget = 0.0  # price that costs nothing; 0: no price is looked at
+    arch.budget_weight = 1.0  # added to the loss for twice the budget
+    if not short(arg):
+        arch.every = arch.inner_steps = 10
+        config.search.warmup_epochs = 20 if arg == "imagenet" else 10
+    return config
+
+
+def zarts_mgs(arg: str | None = None) -> ConfigDict:
+    """`zarts` by maximum-likelihood guided search."""
+    config = zarts(arg)
+    config.algorithm = "zarts_mgs"
+    arch = config.arch
+    arch.samples = 4  # N, candidates of one move
+    arch.spread = 0.025  # standard deviation of the proposal, cosine to 0
+    arch.temperature = 0.01  # tau, in units of the loss
+    arch.mixture = 1e-3  # share of candidates drawn around 0, not around -gradient
+    arch.proposal = "mixture"  # or "sum", as the released code draws
+    arch.weights = "likelihood"  # or "importance", the printed eq. 8
+    if arg == SMALL:
+        arch.spread, arch.temperature = 0.1, 1e-3
+    return config
+
+
+def _nasbench201(config: ConfigDict, small: bool) -> None:
+    """A search that is judged by the benchmark's table: nothing is retrained.
+
+    Supernet, learning rates, batch and epochs are those of the benchmark's own searches
+    (Dong, Yang, arXiv 2001.00326, section 5). Its momentum is Nesterov's, and it
+    evaluates by the moments of the batch; ours is plain, and by running moments. `small`
+    is a supernet of three cells on images of 16 x 16.
+    """
+    config.space.name, config.data.name = "nasbench201", "cifar10"
+    config.data.pad, config.data.flip = 4, True
+    config.data.fractions = (0.5, 0.5, 0.0)  # with --config.data.test_path
+    config.search.update(
+        channels=16, cells=15, epochs=50, warmup_epochs=0, batch=64, rate=0.025,
+        rate_min=0.001, weight_decay=5e-4,
+    )  # fmt: skip
+    config.retrain.update(
+        channels=16, cells=15, epochs=0, cutout=0, drop_path=0.0, auxiliary=0.0
+    )
+    if small:
+        config.data.pad, config.data.shrink = 2, 2
+        config.search.update(
+            channels=8, cells=3, epochs=5, warmup_epochs=1, batch=32, rate=0.05
+        )
+
+
+def _paper(config: ConfigDict, arg: str) -> None:
+    """DARTS' and ZARTS' setting: half of the training set for each level.
+
+    In S1 to S4 the nets retrained on CIFAR-100 and SVHN are smaller (SmoothDARTS,
+    section 5.5).
+
+    On ImageNet the search's data is a quarter of the training set, of one image size;
+    retraining crops by padding, where the papers crop and resize at random.
+    """
+    name, _, config.space.name = arg.partition("-")
+    config.data.name = name
+    config.data.pad, config.data.flip = 4, True
+    config.search.update(
+        channels=16, cells=8, epochs=50, warmup_epochs=0, batch=64, rate=0.025,
+        rate_min=0.001,
+    )  # fmt: skip
+    config.retrain.update(
+        channels=36, cells=20, epochs=600, batch=96, rate=0.025, cutout=16,
+        drop_path=0.2,
+    )  # fmt: skip
+    config.collapse.update(
+        interval=2, images=config.search.batch, products=16, probes=4
+    )
+    if config.space.name and name != "cifar10":
+        config.retrain.update(channels=16, cells=8)
+    if name == "imagenet":
+        config.search.batch = 256
+        config.retrain.update(
+            channels=48, cells=14, epochs=250, batch=1024, rate=0.5, schedule="linear",
+            warmup_epochs=5, weight_decay=3e-5, label_smoothing=0.1, cutout=0,
+            drop_path=0.0,
+        )  # fmt: skip

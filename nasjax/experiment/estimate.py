@@ -1,0 +1,141 @@
+"""How long a run will take: counted, and scaled by a small measurement on this machine.
+
+One edge of the supernet is compiled with its gradient and run a few times, at the size
+that it has in the first cell. Compiling grows with the distinct bodies of the networks,
+running with the maps that edges fill.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nasjax.engine.compiling import compiled_programs, compiler_options
+from nasjax.nets import lowering
+from nasjax.nets.cells import MixedEdge
+from nasjax.nets.operations import Style
+from nasjax.search.algorithms.saliency_level import attack_cost
+from nasjax.search.directions import FORWARD
+from nasjax.spaces import CellSpace, Macro
+
+if TYPE_CHECKING:
+    from nasjax.experiment.build import Experiment
+
+RUNS = 20
+LARGEST = 1 << 22  # numbers in the map that is measured; of a larger batch a part is
+# Of a search: programs as such, bodies, evaluations that they hold beyond the first; of
+# the network that is retrained: bodies. In times of compiling an edge.
+SEARCH_PROGRAMS, SEARCH_BODY, HELD, RETRAIN_BODY = 13.0, 2.0, 0.105, 1.7
+# A pass forward and backward through all edges; and through all operations of a genotype,
+# which are less cheap than the average one. In times of running an edge.
+PASS, RETRAIN_PASS = 2.2, 5.7
+
+
+class Edge(NamedTuple):
+    """An edge with its gradient.
+
+    Attributes:
+      compiling: seconds to trace and compile it.
+      running: seconds to run it, for each number of its map.
+    """
+
+    compiling: float
+    running: float
+
+
+@functools.cache
+def measure(
+    space: CellSpace, channels: int, size: tuple[int, int], batch: int, spelling: str
+) -> Edge:
+    """Compiles and runs an edge of the space on maps of this size."""
+    edge = MixedEdge(space.primitives, channels, 1, Style(True, spelling))
+    batch = max(min(batch, LARGEST // (size[0] * channels * size[1])), 1)
+    x = jnp.ones((size[0], channels, size[1], batch))
+    mix = jnp.ones(len(space.primitives))
+    shapes = jax.eval_shape(lambda: edge.init(jax.random.key(0), x, mix, True))
+    given = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), nn.meta.unbox(shapes))
+
+    def loss(params, x):
+        variables = {**given, "params": params}
+        y, _ = edge.apply(variables, x, mix, True, mutable="batch_stats")
+        return jnp.square(y).sum()
+
+    params = given.get("params", {})
+    program = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    with compiled_programs("off"):  # what is found in a cache tells nothing
+        began = time.perf_counter()
+        compiled = program.lower(params, x).compile(compiler_options())
+        compiling = time.perf_counter() - began
+    runs = []
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        jax.block_until_ready(compiled(params, x))
+        runs.append(time.perf_counter() - began)
+    return Edge(compiling, min(runs) / x.size)
+
+
+def of(experiment: Experiment) -> Edge:
+    """`measure` of an edge of the experiment's supernet."""
+    config, macro = experiment.config, experiment.search_macro
+    height, width = (macro.map_sizes(side)[0] for side in experiment.image_shape[:2])
+    spelling, channels = lowering.resolve(config.lowering), macro.plan()[0].channels
+    batch = config.search.batch
+    return measure(experiment.space, channels, (height, width), batch, spelling)
+
+
+def seconds(experiment: Experiment, edge: Edge) -> tuple[float, float, float]:
+    """To compile the search, to compile the rest, and to run it all."""
+    config, search = experiment.config, experiment.search
+    macro = experiment.search_macro
+    stages, sides = len(experiment.stages), experiment.image_shape[:2]
+    images = len(experiment.data.weights.label), len(experiment.data.arch.label)
+    steps = experiment.problem.epochs * experiment.problem.steps_per_epoch
+    kinds = [len(experiment.space.edges_of(kind)) for kind in experiment.space.types]
+    edges = sum(kinds) / len(kinds)
+
+    held = search.direction.held or search.direction.cost
+    each = SEARCH_PROGRAMS + SEARCH_BODY * bodies(macro)
+    searching = stages * each * (1 + HELD * (held - 1)) * edge.compiling
+    passes = search.gradients(steps) + config.search.epochs * FORWARD * (
+        images[1] / config.search.batch
+    )
+    numbers = config.search.batch * filled(macro, sides)
+    running = stages * passes * PASS * edges * numbers * edge.running
+
+    settings, retraining = config.retrain, 0.0
+    if settings.epochs:
+        attacked = settings.reweighted * (1 + attack_cost(experiment.attack))
+        programs = 1 + bool(settings.baseline) + 2 * bool(settings.reweighted)
+        macro = experiment.retrain_macro
+        retraining = programs * RETRAIN_BODY * bodies(macro) * edge.compiling
+        kept = len(experiment.space.targets) / len(experiment.space.primitives)
+        numbers = settings.batch * filled(macro, sides)
+        times = 1 + bool(settings.baseline) + attacked
+        each = RETRAIN_PASS * kept * numbers * edge.running
+        running += times * experiment.retrain_steps * each
+    return searching, retraining, running
+
+
+def bodies(macro: Macro) -> int:
+    """Distinct bodies that the compiler sees."""
+    groups = [plan for plan, _ in itertools.groupby(macro.plan())]
+    return len(groups) + len(macro.reductions)
+
+
+def filled(macro: Macro, sides: tuple[int, int]) -> int:
+    """Numbers in the maps of one image that an edge of every cell fills.
+
+    >>> filled(Macro(8, 3), (8, 8))
+    896
+    """
+    maps = zip(*(macro.map_sizes(side) for side in sides), strict=True)
+    return sum(
+        plan.channels * height * width
+        for plan, (height, width) in zip(macro.plan(), maps, strict=True)
+    )

@@ -1,0 +1,142 @@
+"""What a run says at its start and at its end, and the pictures it leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasjax.collapse import verdict
+from nasjax.engine.programs import Store
+from nasjax.engine.workdir import RunFolder
+from nasjax.experiment import estimate
+from nasjax.plots import curves, genotypes
+from nasjax.spaces import CellSpace
+from nasjax.spaces.genotype import Genotype, known_space
+
+if TYPE_CHECKING:
+    from nasjax.experiment.build import Experiment
+
+
+def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
+    """What will be done, and about how long it will take.
+
+    Args:
+      experiment: the run.
+      path: its folder.
+      store: of compiled programs; what was measured for the estimate is kept there, too.
+    """
+    config, data, problem = experiment.config, experiment.data, experiment.problem
+    height, width, channels = experiment.image_shape
+    parts = " / ".join(str(len(part.label)) for part in data[:3])
+    operations = problem.space.alpha_shape(problem.space.types[0])[1]
+    lines = [
+        f"{config.algorithm} ({experiment.search.direction.name}) on {experiment.data_name}: "
+        f"{height}x{width}x{channels} images, {len(data.classes)} classes, "
+        f"{parts} for weights / architecture / test",
+        f"supernet: {config.search.cells} cells, C = {config.search.channels}, "
+        f"{operations} operations on an edge; {len(experiment.where)} "
+        f"{experiment.where[0].platform} device(s); seed {config.seed}",
+        _estimate(experiment, store),
+        f"writing to {path}; stop it at any time, the same command goes on",
+    ]
+    if config.retrain.auxiliary and not experiment.auxiliary:
+        lines.append(
+            "no auxiliary head: the maps it would look at are smaller than 2x2"
+        )
+    return lines
+
+
+def _estimate(experiment: Experiment, store: Store) -> str:
+    try:
+        edge = estimate.Edge(*store.value("edge", lambda: estimate.of(experiment)))
+    except Exception as error:  # whatever it is, a run can do without an estimate
+        return f"how long it will take could not be estimated ({type(error).__name__})"
+    searching, retraining, running = estimate.seconds(experiment, edge)
+    compiling = f"{_minutes(searching + retraining)} compiling"
+    if store.knows("search"):  # its programs; those of its genotype perhaps not
+        rest = f"at most {_minutes(retraining)} compiling"
+        compiling = rest if retraining else "nothing to compile"
+    return (
+        f"estimated from a small measurement: {compiling}, {_minutes(running)} running"
+    )
+
+
+def closing(result: dict[str, Any], path: Path) -> str:
+    """The last words of a run."""
+    genotype = _found(result["genotype"])
+    seconds = result["seconds"]
+    random = result["random_test_accuracy"]
+    supernet = result["supernet_valid_accuracy"]
+    second = result.get("reweighted_test_accuracy")
+    accuracies = []
+    if result["test_accuracy"] is not None:
+        beside = "" if random is None else f", a random architecture {random:.2%}"
+        own = f"{result['test_accuracy']:.2%}{beside}"
+        accuracies.append(f"test accuracy after retraining: {own}")
+    if second is not None:
+        accuracies.append(f"on images reweighted by their saliency: {second:.2%}")
+    if result.get("true_accuracy"):
+        each = (
+            f"{name} {value:.2%}" for name, value in result["true_accuracy"].items()
+        )
+        accuracies.append(f"true test accuracy, from the table: {', '.join(each)}")
+    return "\n".join(
+        [
+            "",
+            genotypes.text(genotype),
+            "",
+            *accuracies,
+            f"{result['params']:,} parameters, {result['macs']:,} multiply-adds"
+            + ("" if supernet is None else f"; supernet's accuracy {supernet:.2%}"),
+            f"{seconds['compile']:.0f} s compiling, {seconds['search']:.0f} s searching, "
+            f"{seconds['retrain']:.0f} s retraining",
+            f"everything is in {path}: genotype.json, result.json, cells.png, alpha.png, "
+            "collapse.png, curves.png, metrics.jsonl, checkpoints/",
+            "",
+            "what to try next:",
+            f"  nasjax show {path}",
+            "  --config.seed=1                       another seed",
+            "  --config=configs/random_search.py     the baseline",
+            "  --config.data.path=FILE_OR_FOLDER     your own images",
+        ]
+    )
+
+
+def pictures(folder: RunFolder, genotype: Genotype, space: CellSpace) -> None:
+    """cells.png; alpha.png and collapse.png of the last stage, edges.png of one before;
+    curves.png."""
+    lines = folder.metrics()
+    genotypes.draw(genotype, folder.path / "cells.png")
+    curves.plot_curves(
+        [line for line in lines if "mix" not in line], folder.path / "curves.png"
+    )
+    for phase, name in (("search", "alpha.png"), ("edges", "edges.png")):
+        own = verdict.followed(lines, phase)
+        seen = [line for line in own if "mix" in line]
+        if not seen:
+            continue
+        if phase == "search":
+            verdict.draw(own, folder.path / "collapse.png")
+        steps = np.array([line["step"] for line in seen])
+        edges = {k: [(s, t) for s, t in own] for k, own in seen[0]["edges"].items()}
+        history = {k: np.array([line["mix"][k] for line in seen]) for k in edges}
+        names = {k: [space.operations(k, e) for e in own] for k, own in edges.items()}
+        curves.plot_alpha(history, steps, names, edges, folder.path / name)
+
+
+def _found(data: dict[str, Any]) -> Genotype:
+    """The genotype of a result, which may hold operations of the user's own."""
+    cells = data.get("cells") or {kind: data[kind] for kind in ("normal", "reduce")}
+    operations = tuple(dict.fromkeys(op for own in cells.values() for op, _ in own))
+    space = known_space(data["space"])._replace(primitives=operations)
+    return Genotype.from_json(data, space)
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(10 * round(seconds / 10), 10)} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"

@@ -1,0 +1,96 @@
+"""What a run's folder says: its state, its numbers, its cells; and tables of text."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nasjax.core.errors import UserError
+from nasjax.engine.workdir import RunFolder, read_json
+from nasjax.plots.genotypes import text
+from nasjax.spaces.genotype import load
+
+
+def show(workdir: str) -> str:
+    """The state of a run: progress, result, cells.
+
+    Raises:
+      UserError: there is no run in that folder.
+    """
+    path = Path(workdir)
+    if not path.is_dir():
+        raise UserError(f"There is no folder {path}; give the folder of a run.")
+    config = read_json(path / "config.json")
+    if config is None:
+        raise UserError(
+            f"{path} is not a run: it holds no config.json; give a folder that "
+            "`python -m nasjax.main` wrote."
+        )
+    manifest = read_json(path / "manifest.json") or {}
+    folder = RunFolder(path, manifest, None)  # reads only: takes no lock
+    result = folder.read_outcome("result") or {}
+    known = {**config, **manifest, **result}
+    rows: dict[str, str] = {}
+    for name in ("algorithm", "dataset", "seed", "device", "command"):
+        if name in known:
+            rows[name] = _value(known[name])
+    rows["started"] = f"{len(manifest.get('started', []))} times"
+    for line in folder.metrics():
+        if "phase" in line and "step" in line:
+            rows[line["phase"]] = _progress(line)  # the last line of a phase stays
+    accuracies = (
+        "test_accuracy", "reweighted_test_accuracy", "supernet_valid_accuracy"
+    )  # fmt: skip
+    for name in (*accuracies, "true_accuracy", "params", "macs", "seconds"):
+        if result.get(name) is not None:
+            rows[name.replace("_", " ")] = _value(result[name])
+    parts = [table(f"{path}: {_state(folder)}", rows)]
+    if (path / "genotype.json").exists():
+        parts.append(text(load(path)))
+    return "\n\n".join(parts)
+
+
+def _state(folder: Any) -> str:
+    if folder.finished:
+        return "finished"
+    age = time.time() - max(file.stat().st_mtime for file in folder.path.iterdir())
+    return (
+        f"not finished, last written {age:.0f} s ago; "
+        "the command that started it goes on with it"
+    )
+
+
+def _progress(line: Mapping[str, Any]) -> str:
+    skip = ("phase", "step", "epoch", "seconds")
+    epoch = f" (epoch {line['epoch']})" if "epoch" in line else ""
+    values = (f"{k} {_value(v)}" for k, v in line.items() if k not in skip)
+    return f"step {line['step']}{epoch}: {', '.join(values)}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_value(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(_value, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def table(title: str, rows: Mapping[str, Any]) -> str:
+    """A title and indented rows, of which the first line of each text is taken."""
+    width = max(map(len, rows), default=0)
+    lines = [title]
+    for name, value in rows.items():
+        first = str("" if value is None else value).strip().split("\n")[0]
+        lines.append(wrap(first, f"  {name:<{width}}  "))
+    return "\n".join(lines)
+
+
+def wrap(text: str, start: str) -> str:
+    indent = " " * len(start)
+    lines = textwrap.wrap(text, 88, initial_indent=start, subsequent_indent=indent)
+    return "\n".join(lines) or start.rstrip()

@@ -1,0 +1,61 @@
+"""Pictures of saliency: original, heat map and overlay (SANAS, figures 3 to 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from nasjax.plots.style import new_figure, save
+
+WARM = "turbo"  # blue is least salient, red most
+CELL = 1.05  # inches of an image
+HEAD = 0.45  # of the titles
+
+
+def draw(
+    images: np.ndarray,
+    of_runs: Mapping[str, Mapping[str, np.ndarray]],
+    path: Path,
+) -> None:
+    """A row for each image: itself, then heat and overlay of every run and method.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      of_runs: run -> method -> heat [N, H, W]; every map is scaled to its own largest.
+      path: the file to write.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    heats = [
+        (run, name, heat) for run, own in of_runs.items() for name, heat in own.items()
+    ]
+    columns = 1 + 2 * len(heats)
+    height = CELL * len(images)
+    figure = new_figure((CELL * columns, height + HEAD))
+    grid = figure.subplots(len(images), columns, squeeze=False)
+    figure.subplots_adjust(0.005, 0.005, 0.995, height / (height + HEAD), 0.04, 0.04)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, image in zip(grid, images, strict=True):
+        _show(row[0], image)
+    grid[0][0].set_title("image", fontsize=8)
+    for number, (run, name, heat) in enumerate(heats):
+        left, right = grid[:, 1 + 2 * number], grid[:, 2 + 2 * number]
+        for heated, laid, image, one in zip(left, right, images, heat, strict=True):
+            scaled = one / max(float(one.max()), 1e-30)
+            heated.imshow(scaled, cmap=WARM, vmin=0, vmax=1)
+            _show(laid, image)
+            laid.imshow(scaled, cmap=WARM, vmin=0, vmax=1, alpha=0.55)
+        left[0].set_title(f"{run}\n{name}", fontsize=8, loc="left")
+    save(figure, path)
+
+
+def _show(axes, image: np.ndarray) -> None:
+    """Of one channel in grey, of three in colour, of others their mean."""
+    if image.shape[-1] == 3:
+        axes.imshow(image)
+    else:
+        axes.imshow(image.mean(-1), cmap="gray", vmin=0, vmax=255)

@@ -1,0 +1,92 @@
+"""What all figures share: colours, names, a clean look, and the file.
+
+Every figure is a matplotlib `Figure` of its own (no pyplot, no global state, no
+display needed). matplotlib is imported on first use.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from nasjax.core.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, told apart with every kind of colour vision.
+COLOURS = {
+    "none": "#666666",
+    "max_pool_3x3": "#CC79A7",
+    "avg_pool_3x3": "#E69F00",
+    "skip_connect": "#000000",
+    "noise": "#F0C000",
+    "sep_conv_3x3": "#0072B2",
+    "sep_conv_5x5": "#56B4E9",
+    "dil_conv_3x3": "#009E73",
+    "dil_conv_5x5": "#D55E00",
+    "nor_conv_1x1": "#56B4E9",
+    "nor_conv_3x3": "#0072B2",
+}
+OTHERS = ("#8C564B", "#7F3C8D", "#B8860B", "#2F4B7C")  # primitives of other spaces
+LINES = ("#0072B2", "#56B4E9", "#009E73", "#D55E00")  # of curves that are no primitives
+TITLES = {"normal": "Normal cell", "reduce": "Reduction cell", "cell": "Cell"}
+
+
+def node_name(node: int, inputs: int, math: bool = False) -> str:
+    """c(k-2) and c(k-1) for the cell's inputs, the number for its other nodes."""
+    if node >= inputs:
+        return str(node)
+    return f"$c_{{k-{inputs - node}}}$" if math else f"c(k-{inputs - node})"
+
+
+def pretty(op: str) -> str:
+    """A primitive or metric as people read it.
+
+    >>> pretty("sep_conv_3x3")
+    'sep conv 3×3'
+    """
+    return re.sub(r"(\d)x(\d)", r"\1×\2", op.replace("_", " "))
+
+
+def colour_of(op: str) -> str:
+    """Of a primitive; the same for the same name, known or not."""
+    return COLOURS.get(op) or OTHERS[sum(map(ord, op)) % len(OTHERS)]
+
+
+def new_figure(
+    size: tuple[float, float], layout: Literal["constrained"] | None = None
+) -> Figure:
+    """A figure of so many inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout=layout)
+
+
+def clean(axes: Axes) -> None:
+    """A pale grid, and no frame at the top and the right."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, lw=0.6)
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes a figure; the file's ending says the format.
+
+    Raises:
+      UserError: the ending is none of .png, .svg and .pdf; the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UserError(
+            f"Cannot draw to {path}: the name must end in .png, .svg or .pdf."
+        )
+    try:
+        figure.savefig(path, dpi=200, facecolor="white")
+    except OSError as error:
+        raise UserError(
+            f"Cannot write the drawing {path}: {error.strerror}; give a file in a "
+            "folder that exists and can be written."
+        ) from None

@@ -1,0 +1,45 @@
+"""Amended-DARTS: the implicit hypergradient with eta H in the place of H^-1.
+
+Bi, Hu, Xie, Chen, Wei, Tian, "Stabilizing DARTS with Amended Gradient Estimation on
+Architectural Parameters", arXiv 1910.11831, eq. 5. At the current w, with H the
+Hessian of L_train in w,
+
+    alpha <- Adam(alpha, grad_alpha L_val - eta D_alpha,w L_train . H . grad_w L_val)
+
+The rest of the paper are options of every search: `config.search.auxiliary`,
+`drop_path`, `cutout`, `cells` and `channels` make search and retraining consistent
+(section 2.4), `config.space.edges` fixes or searches the edges (section 3.1.2, eq. 16),
+`config.space.share` is False in its space S2.
+
+Deviations:
+  * The products are exact (`hypergrad.implicit` with `amended`); `finite_difference`
+    takes eqs. 14 and 15 instead, as the paper does.
+  * As in the paper's equations weight decay and momentum are no part of L_train, and
+    the gradients are taken at w, not after a virtual step.
+  * The paper claims that the amending term has the sign of the exact one. That holds
+    where the matrices commute, not in general; see docs/hypergradients.md.
+  * L_val is the loss of the classifier; an auxiliary head counts in L_train alone. The
+    paper does not say.
+"""
+
+from __future__ import annotations
+
+from nasjax import hypergrad
+from nasjax.engine import optim
+from nasjax.search.base import Problem, Search, bilevel
+from nasjax.search.directions import gradient
+from nasjax.search.losses import losses
+
+
+def build(problem: Problem, settings) -> Search:
+    """settings: every, eta, finite_difference, rate, b1, b2, weight_decay (Adam's)."""
+    supernet = losses(problem)
+    if settings.finite_difference:
+        estimator = hypergrad.finite_difference.amended(
+            supernet.train, supernet.val, settings.eta
+        )
+    else:
+        inverse = hypergrad.amended(settings.eta)
+        estimator = hypergrad.implicit(supernet.train, supernet.val, inverse)
+    adam = optim.adam(settings.rate, settings.b1, settings.b2, settings.weight_decay)
+    return bilevel(problem, gradient(estimator, adam), problem.cadence(settings.every))

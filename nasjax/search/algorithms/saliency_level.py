@@ -1,0 +1,99 @@
+"""SANAS' second level: the saliency of the training images, with a derivative (eq. 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import lax
+
+from nasjax import saliency
+from nasjax.engine import parallel
+from nasjax.hypergrad import Level, products
+from nasjax.search.directions import FORWARD
+
+INPUT = 2 / 3  # cost of a gradient in the image alone
+ASCENTS = ("pgd", "gradient")
+
+
+def saliency_level(
+    logits: Callable,
+    attack: saliency.Attack,
+    labels: bool = False,
+    ascent: str = "pgd",
+    rate: float = 0.0,
+    detach: bool = False,
+    along: Callable = products.along,
+    axis: str | None = None,
+) -> Level:
+    """The level "saliency": delta of the network "w1" on the training images.
+
+    Its value so far is where the attack starts. Under "pgd" its derivative is not that of
+    its value, so `hypergrad.check` of a chain through it disagrees, as it should.
+
+    Args:
+      logits: (w, arch, batch, images) -> [B, classes].
+      attack: of which `steps` and `step` are not used by ascent "gradient".
+      labels: attack the true labels in the place of what the network says of x.
+      ascent: "pgd", with eq. 2's derivative; or "gradient", eq. 2 itself.
+      rate: xi_delta; 0: attack.step over the mean of |g|.
+      detach: delta as a constant.
+      along: how second derivatives are taken, see `hypergrad.descend`.
+      axis: mapped axis that the batch is split over.
+    """
+
+    def divergence(delta, others, batch):
+        w, arch = others
+        moved = saliency.perturbed(batch["image"], delta, attack)
+        out = logits(w, arch, batch, moved)
+        aim = batch.get("target")
+        if aim is None:
+            aim = target_of(w, arch, batch)
+        return parallel.mean(saliency.divergence(out, aim), axis)
+
+    def target_of(w, arch, batch):
+        label = batch["label"] if labels else None
+        return saliency.target(logits(w, arch, batch, batch["image"]), label)
+
+    slope = products.gradient(divergence, along)
+
+    def level(solutions, arch, train_batch, opt_state):
+        del opt_state
+        batch, images, delta = train_batch, train_batch["image"], solutions["saliency"]
+        others = (solutions["w1"], arch)
+
+        def gradients(delta):
+            """g of eq. 2, of the sum over the images, and xi_delta."""
+            g = slope(delta, others, train_batch) * len(images)
+            size = lax.stop_gradient(parallel.mean(abs(g).mean(), axis))
+            usual = attack.step / jnp.where(size > 0, size, 1)
+            return g, rate or usual
+
+        if ascent == "gradient":
+            g, xi = gradients(delta)
+            found = delta + xi * g
+            return lax.stop_gradient(found) if detach else found
+        fixed = lax.stop_gradient(others)
+        batch = batch | {"target": target_of(*fixed, batch)}  # once, not in each step
+        found = saliency.pgd(
+            lambda delta: slope(delta, fixed, batch), images, delta, attack
+        )
+        found = lax.stop_gradient(found)
+        if detach:
+            return found
+        g, xi = gradients(found)
+        return found + xi * (g - lax.stop_gradient(g))
+
+    return Level("saliency", level)
+
+
+def attack_cost(attack: saliency.Attack, ascent: str = "pgd") -> float:
+    """Of finding delta, in evaluations of one batch's gradient."""
+    steps = attack.steps if ascent == "pgd" else 1
+    return steps * INPUT + FORWARD
+
+
+def norm(axis: str | None) -> Callable:
+    """The norm of an array that every device has a part of."""
+    square = lambda v: jnp.sum(jnp.square(v))
+    return lambda v: jnp.sqrt(lax.psum(square(v), axis) if axis else square(v))

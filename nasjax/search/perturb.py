@@ -1,0 +1,235 @@
+"""Perturbations of the mixing weights in the weight step (SmoothDARTS).
+
+Chen and Hsieh, "Stabilizing Differentiable Architecture Search via Perturbation-based
+Regularization", ICML 2020, arXiv 2002.05283, sections 3.2 and 3.3, and its code.
+
+    Perturbation = (loss_of_mix, mix, key, eps) -> mix
+
+takes the weight step from mixing weights A to A + delta, so that w learns to do well
+around A; steps of alpha and look-aheads use A itself. mix is any pytree of arrays whose
+last axis holds the operators of an edge; eps is a number, which may be traced, and 0
+gives mix itself. The result is a constant to differentiation: compute it before the
+gradient in w, with w held fixed, not within.
+
+    RS   delta ~ U[-eps, eps]                                                    (eq. 3)
+    ADV  delta <- P(delta + lr grad L_train(w, A + delta)), repeated             (eq. 4)
+
+P is the projection onto the ball |delta| <= eps. As in that code `project_simplex`
+follows it, of which the paper says nothing and after which an entry may lie a little
+outside the ball.
+
+Deviations:
+  * With `project` the rows of mix keep their sums: where an operator's weight is
+    multiplied by its edge's, A is the row divided by its sum, and of an edge that is
+    off all stays 0.
+  * The attack is given up where its loss is below the clean one, as in that code, and
+    where it is not a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from nasjax.core import arguments
+from nasjax.zeroth.base import ravel
+
+Perturbation = Callable[[Callable, Any, Array, Any], Any]
+
+
+def uniform(project: bool = True) -> Perturbation:
+    """SDARTS-RS: delta ~ U[-eps, eps], an independent draw for every entry (eq. 3).
+
+    Without `project` the mean loss of a quadratic is L(A) + eps^2 / 6 times the trace
+    of its Hessian (eq. 6). The loss is not evaluated.
+
+    Args:
+      project: onto the simplex, row by row.
+
+    >>> mix = {"normal": jnp.full((14, 8), 1 / 8)}
+    >>> noisy = uniform()(None, mix, jax.random.key(0), 0.03)["normal"]
+    >>> bool(abs(noisy.sum(-1) - 1).max() < 1e-6), bool((noisy >= 0).all())
+    (True, True)
+    """
+    return _noise(_box_draw, project)
+
+
+def gaussian(project: bool = True) -> Perturbation:
+    """Like `uniform`, with delta ~ N(0, eps^2 / 3): the same variance, but no bound.
+
+    Footnote 1 of the paper allows it without giving a variance. With this one eq. 6
+    holds as it stands.
+    """
+    return _noise(lambda *at: jax.random.normal(*at) / 3**0.5, project)
+
+
+def pgd(
+    steps: int = 7,
+    step_size: float | None = None,
+    norm: str = "linf",
+    steepest: bool = True,
+    random_start: bool = True,
+    project: bool = True,
+    revert: bool = True,
+) -> Perturbation:
+    """SDARTS-ADV: projected gradient ascent on the loss (eq. 4).
+
+    Takes `steps` gradients of loss_of_mix and, to revert, two evaluations. That loss
+    should be the training loss in evaluation mode, on the batch of the weight step.
+
+    Args:
+      steps: how many. The paper finds that 1 costs little performance.
+      step_size: in units of eps; None: 2 / steps, as in the released code, with which
+        every corner of the l_inf ball can be reached from every point of it.
+      norm: of the ball: "linf", of every entry, or "l2", of mix as one vector, as in
+        eq. 8, where H is the Hessian over all of A.
+      steepest: steps of a set length, step_size eps, in the direction of steepest
+        ascent: sign(g) for "linf", as in the released code, and g / |g| for "l2".
+        Otherwise steps of step_size eps g, as eq. 4 is printed.
+      random_start: from a draw of `uniform`, brought into the ball; otherwise from mix.
+      project: onto the simplex, row by row, the start and after every step.
+      revert: to mix, if that has the larger loss.
+
+    Raises:
+      ValueError: a setting is out of its range.
+
+    >>> mix, g = jnp.array([0.5, 0.3, 0.2]), jnp.array([1.0, -2.0, 0.5])
+    >>> attack = pgd(project=False)
+    >>> found = attack(lambda x: g @ x, mix, jax.random.key(0), 0.1)
+    >>> [f"{weight:.2f}" for weight in found]
+    ['0.60', '0.20', '0.30']
+    """
+    arguments.count(steps, "steps")
+    step_size = 2 / steps if step_size is None else step_size
+    arguments.positive(step_size, "step_size")
+    arguments.choice(norm, "norm", "linf", "l2")
+    into_ball = {"linf": _into_box, "l2": _into_sphere}[norm]
+    ascent = {"linf": jnp.sign, "l2": lambda g: g / _norm(g)}[norm]
+
+    def perturbation(loss_of_mix: Callable, mix, key: Array, eps):
+        mix = lax.stop_gradient(mix)
+        clean, onto_simplex, restore = _vector(mix, project)
+        radius = jnp.asarray(eps, clean.dtype)
+        gradient = jax.grad(lambda x: loss_of_mix(restore(x)))
+
+        def moved(x, delta):
+            return onto_simplex(clean + into_ball(x - clean + delta, radius))
+
+        def step(x, _):
+            g = gradient(x)
+            return moved(x, step_size * radius * (ascent(g) if steepest else g)), None
+
+        start = clean
+        if random_start:
+            draw = _box_draw(key, clean.shape, clean.dtype)
+            start = moved(clean, radius * draw)
+        found = restore(lax.scan(step, start, length=steps)[0])
+        accept = radius > 0
+        if revert:
+            both = jax.tree.map(lambda *each: jnp.stack(each), found, mix)
+            after, before = lax.map(loss_of_mix, both)
+            accept &= after >= before
+        return _either(accept, found, mix)
+
+    return perturbation
+
+
+def project_simplex(mix: Any) -> Any:
+    """Every row brought onto the simplex, as `clip` of the released code does.
+
+    Entries are clamped to [0, 1] and divided by their sum. If that is 0, the entry that
+    was the largest before is 1. This is not the nearest point of the simplex.
+
+    >>> print(project_simplex(jnp.array([[0.5, -0.2, 1.5], [-0.3, -0.1, -0.2]])))
+    [[0.33333334 0.         0.6666667 ]
+     [0.         1.         0.        ]]
+    """
+
+    def rows(m: Array) -> Array:
+        kept = jnp.clip(m, 0, 1)
+        total = kept.sum(-1, keepdims=True)
+        largest = jax.nn.one_hot(m.argmax(-1), m.shape[-1], dtype=m.dtype)
+        return jnp.where(total == 0, largest, kept / jnp.where(total == 0, 1, total))
+
+    return jax.tree.map(rows, mix)
+
+
+def ramp(start: float, end: float, epochs: int | Array) -> Callable:
+    """epoch -> eps = start + (end - start) epoch / epochs, as in the released code.
+
+    The paper: from 0.03 linearly to 0.3. With epochs counted from 0 the last one stays
+    a step below `end`.
+
+    Raises:
+      ValueError: start or end is negative or not finite; epochs is no count.
+
+    >>> [round(ramp(0.03, 0.3, 50)(epoch), 4) for epoch in (0, 25, 49)]
+    [0.03, 0.165, 0.2946]
+    """
+    if not isinstance(epochs, jax.Array):
+        arguments.count(epochs, "epochs")
+    for value, name in ((start, "start"), (end, "end")):
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{name} is {value!r}; expected a finite eps, at least 0.")
+    return lambda epoch: start + (end - start) * epoch / epochs
+
+
+def _noise(draw: Callable, project: bool) -> Perturbation:
+    """mix + eps times a draw: (key, shape, dtype) -> array."""
+
+    def perturbation(loss_of_mix, mix, key: Array, eps):
+        del loss_of_mix
+        mix = lax.stop_gradient(mix)
+        clean, onto_simplex, restore = _vector(mix, project)
+        radius = jnp.asarray(eps, clean.dtype)
+        moved = onto_simplex(clean + radius * draw(key, clean.shape, clean.dtype))
+        return _either(radius > 0, restore(moved), mix)
+
+    return perturbation
+
+
+def _vector(mix: Any, project: bool) -> tuple[Array, Callable, Callable]:
+    """What is perturbed, as one vector [d].
+
+    Returns:
+      the vector: with `project` the rows divided by their sums;
+      vector -> vector on the simplex, or the same vector without `project`;
+      vector -> a pytree like mix, whose rows have the sums of mix.
+    """
+    if not project:
+        vector, restore = ravel(mix, "mix")
+        return vector, lambda x: x, restore
+    total = jax.tree.map(lambda m: m.sum(-1, keepdims=True), mix)
+    shares = jax.tree.map(lambda m, t: m / jnp.where(t == 0, 1, t), mix, total)
+    vector, unravel = ravel(shares, "mix")
+    return (
+        vector,
+        lambda x: ravel(project_simplex(unravel(x)))[0],
+        lambda x: jax.tree.map(jnp.multiply, unravel(x), total),
+    )
+
+
+def _either(condition: Array, found: Any, mix: Any) -> Any:
+    chosen = jax.tree.map(lambda a, b: jnp.where(condition, a, b), found, mix)
+    return lax.stop_gradient(chosen)
+
+
+def _box_draw(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    return jax.random.uniform(key, shape, dtype, -1, 1)
+
+
+def _into_box(delta: Array, radius: Array) -> Array:
+    return jnp.clip(delta, -radius, radius)
+
+
+def _into_sphere(delta: Array, radius: Array) -> Array:
+    return delta * jnp.minimum(1, radius / _norm(delta))
+
+
+def _norm(vector: Array) -> Array:
+    """The l2 norm, but never 0, to divide by."""
+    return jnp.maximum(jnp.linalg.norm(vector), jnp.finfo(vector.dtype).tiny)

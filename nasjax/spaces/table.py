@@ -1,0 +1,212 @@
+"""A table with the accuracy of every architecture of NAS-Bench-201, from a CSV file.
+
+The file is the user's. Its first line names the columns; these are needed:
+
+| column | what |
+|---|---|
+| `arch` | the architecture's string, see `nasjax.spaces.nasbench201` |
+| `cifar10_test_200ep` | test accuracy in percent after 200 epochs, mean over seeds |
+| `cifar100_test_200ep` | the same on CIFAR-100 |
+| `imagenet16_test_200ep` | the same on ImageNet16-120 |
+
+Any others of numbers can be asked for by name; an empty cell is nan. Nothing here needs
+jax.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nasjax.core.errors import UserError, unknown
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.nasbench201 import from_string, numbers, to_string
+
+DATASETS = {
+    "cifar10": "cifar10_test_200ep",
+    "cifar100": "cifar100_test_200ep",
+    "imagenet16": "imagenet16_test_200ep",
+}
+_NEEDED = ("arch", *DATASETS.values())
+
+
+class Table:
+    """What a file says of N architectures, N being 15,625 if it has all.
+
+    An architecture may be given as a genotype or as a string.
+
+    Attributes:
+      path: the file.
+      architectures: the N strings, in the order of the file.
+    """
+
+    def __init__(self, path: Path, columns: Mapping[str, Sequence[str]]):
+        self.path = path
+        self.architectures = tuple(columns["arch"])
+        self._columns = columns
+        self._numbers: dict[str, np.ndarray] = {}
+        self._rows: dict[str, int] = {}
+        for row, text in enumerate(self.architectures):
+            if text not in numbers():
+                try:
+                    from_string(text)
+                except UserError as error:
+                    raise UserError(f"{path}, row {row + 1}: {error}") from None
+            if text in self._rows:
+                raise UserError(
+                    f"{path} has the architecture {text} twice, in rows "
+                    f"{self._rows[text] + 1} and {row + 1}; leave one of them out."
+                )
+            self._rows[text] = row
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Table:
+        """Reads a CSV file; 15,625 rows take about a tenth of a second.
+
+        Raises:
+          UserError: the file cannot be read, is no CSV file, lacks a column, or has an
+            architecture that is malformed or there twice.
+        """
+        path = Path(path)
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                header, *rows = list(csv.reader(file)) or [[]]
+        except OSError as error:
+            raise UserError(
+                f"Cannot read the table {path}: {error.strerror}; give a CSV file with "
+                f"the columns {', '.join(_NEEDED)}."
+            ) from None
+        except (ValueError, csv.Error) as error:  # ValueError: not text
+            raise UserError(f"{path} is not a CSV file ({error}).") from None
+        missing = [name for name in _NEEDED if name not in header]
+        if missing:
+            raise UserError(
+                f"{path} is not a table of NAS-Bench-201: its first line does not name "
+                f"the columns {', '.join(missing)}; it needs {', '.join(_NEEDED)}."
+            )
+        for index, row in enumerate(rows, 1):
+            if len(row) != len(header):
+                raise UserError(
+                    f"{path}, row {index}: there are {len(row)} cells, but "
+                    f"{len(header)} columns; mend the row."
+                )
+        if not rows:
+            raise UserError(f"{path} has no rows; give a table with architectures.")
+        return cls(path, dict(zip(header, zip(*rows, strict=True), strict=True)))
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of numbers, float64 [N] in the order of the file; empty cells nan.
+
+        Raises:
+          UserError: there is no such column, or it holds something else.
+        """
+        if name not in self._columns:
+            raise unknown("column", name, self._columns)
+        if name not in self._numbers:
+            try:
+                found = np.array([float(x or "nan") for x in self._columns[name]])
+            except ValueError as error:
+                raise UserError(
+                    f"The column {name!r} of {self.path} is not one of numbers "
+                    f"({error}); ask for another."
+                ) from None
+            found.flags.writeable = False
+            self._numbers[name] = found
+        return self._numbers[name]
+
+    def row(self, architecture: Genotype | str) -> int:
+        """Where the architecture is in `architectures` and columns, from 0.
+
+        Raises:
+          UserError: it is malformed, or not in the table.
+        """
+        given = architecture
+        text = to_string(given) if isinstance(given, Genotype) else given
+        if text not in self._rows:
+            from_string(text)
+            raise UserError(
+                f"The architecture {text} is not in {self.path}, which has "
+                f"{len(self._rows)} of the {len(numbers())}; give a table with all."
+            )
+        return self._rows[text]
+
+    def accuracy(self, architecture: Genotype | str) -> dict[str, float]:
+        """Test accuracies in percent: "cifar10", "cifar100" and "imagenet16".
+
+        Raises:
+          UserError: as `row`.
+        """
+        row = self.row(architecture)
+        return {name: float(self.column(own)[row]) for name, own in DATASETS.items()}
+
+    def best(self, column: str = DATASETS["cifar10"]) -> str:
+        """The architecture with the highest value; of equal ones the first.
+
+        Raises:
+          UserError: as `column`; it has no value at all.
+        """
+        values = self.column(column)
+        if np.isnan(values).all():
+            raise UserError(f"The column {column!r} of {self.path} has no values.")
+        return self.architectures[int(np.nanargmax(values))]
+
+    def rank(
+        self, architecture: Genotype | str, column: str = DATASETS["cifar10"]
+    ) -> int:
+        """1 + how many architectures have a higher value.
+
+        Raises:
+          UserError: as `row` and `column`; it has no value for the architecture.
+        """
+        return 1 + int((self.column(column) > self._value(architecture, column)).sum())
+
+    def percentile(
+        self, architecture: Genotype | str, column: str = DATASETS["cifar10"]
+    ) -> float:
+        """How many percent of the architectures have a lower value, of those with any.
+
+        Raises:
+          UserError: as `rank`.
+        """
+        values = self.column(column)
+        lower = (values < self._value(architecture, column)).sum()
+        return 100 * float(lower) / int((~np.isnan(values)).sum())
+
+    def grid(self, column: str) -> np.ndarray:
+        """A column as an array [5, 5, 5, 5, 5, 5]: operation by operation of the edges.
+
+        Both are in the order of the space "nasbench201", so that the flat array is in
+        the order of `nasjax.spaces.nasbench201.numbers`.
+
+        Raises:
+          UserError: as `column`; an architecture is not there or has no value.
+        """
+        order = np.array([self._rows.get(text, -1) for text in numbers()])
+        values = np.where(order < 0, np.nan, self.column(column)[order])
+        missing = int(np.isnan(values).sum())
+        if missing:
+            full = [name for name in self._columns if self._is_full(name)]
+            raise UserError(
+                f"The column {column!r} of {self.path} has no value for {missing} of "
+                f"the {len(numbers())} architectures; all are needed: take "
+                f"{' or '.join(full) or 'a table that has them'}."
+            )
+        return values.reshape((5,) * 6)
+
+    def _value(self, architecture: Genotype | str, column: str) -> float:
+        value = float(self.column(column)[self.row(architecture)])
+        if np.isnan(value):
+            raise UserError(
+                f"The column {column!r} of {self.path} has no value for this "
+                "architecture; ask for another column."
+            )
+        return value
+
+    def _is_full(self, name: str) -> bool:
+        accuracy = "_test_" in name or "_valid_" in name
+        cells = self._columns[name]
+        return accuracy and len(cells) == len(numbers()) and all(cells)

@@ -1,0 +1,134 @@
+"""Retraining a genotype from scratch with the recipe of DARTS' `train.py`.
+
+SGD with momentum and weight decay, cosine (on ImageNet: linear) learning rate to 0,
+gradients clipped, cutout, drop path ramped from 0 by epoch, auxiliary loss of weight 0.4,
+on ImageNet smoothed labels.
+
+`reweighting` is SANAS' third level with a genotype's networks: the first, trained as
+usual, finds the saliency of each image, a second one learns the reweighted images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from nasjax import saliency
+from nasjax.core.keys import derive, per_example
+from nasjax.engine import optim, parallel
+from nasjax.engine.optim import Hyper
+from nasjax.nets import Model
+from nasjax.saliency import Attack
+from nasjax.search.losses import accuracy, cross_entropy
+
+
+class TrainState(NamedTuple):
+    """step int32; key: typed key of the phase; w, batch_stats, opt: the network's."""
+
+    step: Array
+    key: Array
+    w: Any
+    batch_stats: Any
+    opt: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `Model.apply` takes."""
+        return {"params": self.w, "batch_stats": self.batch_stats}
+
+
+class Training(NamedTuple):
+    """init: key -> TrainState; step: (state, batch, hyper) -> (state, metrics). Pure."""
+
+    init: Any
+    step: Any
+
+
+def training(
+    model: Model,
+    image_shape: tuple[int, int, int],
+    settings,
+    steps_per_epoch: int,
+    axis: str | None = None,
+) -> Training:
+    """Ordinary training of a model.
+
+    settings: the config's part `retrain`; of its numbers those that a step is given count.
+    """
+
+    def optimizer(hyper: Hyper):
+        if settings.schedule == "linear":
+            warmup = settings.warmup_epochs
+            rate = optim.linear(hyper.rate, hyper.epochs, steps_per_epoch, warmup)
+        else:
+            rate = optim.cosine(
+                hyper.rate, hyper.rate_min, hyper.epochs, steps_per_epoch
+            )
+        return optim.sgd(rate, settings.momentum, hyper.weight_decay, settings.clip)
+
+    def init(key: Array) -> TrainState:
+        variables = model.init(derive(key, "weights"), jnp.zeros((1, *image_shape)))
+        w, stats = variables["params"], variables["batch_stats"]
+        opt = optimizer(Hyper.of(settings)).init(w)
+        return TrainState(jnp.zeros((), jnp.int32), key, w, stats, opt)
+
+    def with_aux(w, drop_path, batch):
+        variables = {"params": w, "batch_stats": batch["batch_stats"]}
+        images, label = batch["image"], batch["label"]
+        out, stats = model.apply(
+            variables, {}, images, train=True, key=batch["key"], drop_path=drop_path
+        )
+        smoothing = settings.label_smoothing
+        loss = cross_entropy(out.logits, label, smoothing)
+        if out.auxiliary is not None:
+            head = cross_entropy(out.auxiliary, label, smoothing)
+            loss = loss + settings.auxiliary * head
+        return loss, (stats, accuracy(out.logits, label))
+
+    averaged = parallel.averaged(with_aux, axis)
+
+    def step(state: TrainState, batch, hyper: Hyper):
+        epoch = state.step // steps_per_epoch
+        drop_path = settings.drop_path * epoch.astype(jnp.float32) / hyper.epochs
+        batch = {**batch, "batch_stats": state.batch_stats}
+        descend = jax.value_and_grad(averaged, has_aux=True)
+        (loss, (stats, hits)), grads = descend(state.w, drop_path, batch)
+        updates, opt = optimizer(hyper).update(grads, state.opt, state.w)
+        w = optax.apply_updates(state.w, updates)
+        state = state._replace(step=state.step + 1, w=w, batch_stats=stats, opt=opt)
+        return state, {"loss": loss, "accuracy": hits}
+
+    return Training(init, step)
+
+
+def reweighting(model: Model, attack: Attack, mode: str) -> tuple[Callable, Model]:
+    """Reweighted images, and inference on them (SANAS, appendix C).
+
+    Returns:
+      (first, images, keys) -> images, reweighted by the saliency that the network of
+      variables `first` finds, in evaluation mode and without labels;
+      a model whose variables have such a "first" too: saliency first, then prediction.
+      Without keys all attacks start from the same draws.
+    """
+
+    def images_of(first, images: Array, keys: Array) -> Array:
+        def logits(x):
+            return model.apply(first, {}, x, train=False, key=keys)[0].logits
+
+        delta = saliency.find(logits, images, keys, attack)
+        return saliency.reweighted(images, delta, mode, attack.eps)
+
+    def apply(variables, mix, images, *, train, key=None, drop_path=0.0):
+        second = {k: v for k, v in variables.items() if k != "first"}
+        keys = per_example(jax.random.key(0), len(images)) if key is None else key
+        images = images_of(variables["first"], images, keys)
+        return model.apply(
+            second, mix, images, train=train, key=key, drop_path=drop_path
+        )
+
+    return images_of, Model(model.init, apply, model.auxiliary)

@@ -1,0 +1,340 @@
+"""Sets of runs side by side, and whether they differ."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from scipy import stats
+
+from nasjax import cli
+from nasjax.analysis import anytime, compare, comparison, scores
+from nasjax.analysis.significance import t_test
+from nasjax.core.errors import UserError
+
+OURS, THEIRS = [0.91, 0.95, 0.93, 0.96], [0.90, 0.92, 0.91]
+
+
+def write(path, seed, accuracy, algorithm="darts_first", lines=(), arch=None, **more):
+    """The folder of a finished run; of one that is not where accuracy is None."""
+    path.mkdir(parents=True)
+    arch = {"rate": 0.1, "chunk": 0, **(arch or {})}
+    config = {"algorithm": algorithm, "seed": seed, "arch": arch}
+    (path / "config.json").write_text(json.dumps(config))
+    result = {"test_accuracy": accuracy, "params": 5, "dataset": "digits", **more}
+    if accuracy is not None or "true_accuracy" in more:
+        (path / "result.json").write_text(json.dumps(result))
+    text = "".join(json.dumps({"phase": "search", **line}) + "\n" for line in lines)
+    (path / "metrics.jsonl").write_text(text)
+    return str(path)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Folders of 4 + 3 runs that differ in one field, and of one more algorithm."""
+    found = [write(tmp_path / f"a_{s}", s, value) for s, value in enumerate(THEIRS)]
+    found += [
+        write(tmp_path / f"b_{seed}", seed, value, arch={"rate": 0.2, "chunk": seed})
+        for seed, value in enumerate(OURS)
+    ]
+    found.append(write(tmp_path / "c_0", 0, 0.5, "random_search"))
+    write(tmp_path / "d_9", 9, 0.5, dataset="cifar10")
+    return found
+
+
+def tabulated(folders, *options):
+    """The rows of all tables, as lists of cells."""
+    report = compare.measure(compare.sets(folders), *options)
+    lines = comparison.markdown(report).splitlines()
+    return [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
+
+
+def test_p_values_are_those_of_the_formulas():
+    """Welch's statistic and degrees of freedom, and the one-sample statistic."""
+    test = t_test(OURS, THEIRS)
+    a, b = np.array(OURS), np.array(THEIRS)
+    va, vb = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    t = (a.mean() - b.mean()) / np.sqrt(va + vb)
+    freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
+    assert test.p_value == pytest.approx(2 * stats.t.sf(abs(t), freedom))
+    one = (a.mean() - b.mean()) / np.sqrt(va)
+    assert test.p_one_sample == pytest.approx(2 * stats.t.sf(abs(one), len(a) - 1))
+    assert test.counts == (4, 3) and test.deviations[0] == pytest.approx(a.std(ddof=1))
+
+
+def test_what_does_not_vary():
+    assert t_test([0.5, 0.5], [0.5, 0.5]).p_value == 1
+    assert np.isnan(t_test([0.6, 0.6], [0.5, 0.5]).p_value)
+    with pytest.raises(UserError, match="two results or more, and the baseline has 1"):
+        t_test([0.6, 0.7], [0.5])
+
+
+def test_sets_are_configs_whatever_their_seeds(runs):
+    found = compare.sets(runs)
+    assert [*found] == [
+        "darts_first arch.rate=0.1",
+        "darts_first arch.rate=0.2",
+        "random_search",
+    ]
+    assert [*found["darts_first arch.rate=0.2"]] == [0, 1, 2, 3]
+
+
+def test_table(runs):
+    report = compare.measure(compare.sets(runs))
+    lines = comparison.markdown(report).splitlines()
+    test = t_test(OURS, THEIRS)
+    name = "darts_first arch.rate=0.1"
+    assert lines[2] == f"| {name} | 0, 1, 2 | 91.00 ± 1.00 % | 92.00 % | 2.00 | - | - |"
+    assert lines[3] == (
+        "| darts_first arch.rate=0.2 | 0, 1, 2, 3 | 93.75 ± 2.22 % | 96.00 % | 1.00 | "
+        f"{test.p_value:.3g} | {test.p_one_sample:.3g} |"
+    )
+    assert lines[4] == "| random_search | 0 | 50.00 % | 50.00 % | 3.00 | - | - |"
+    assert f"over seeds 0. p: Welch's t-test against {name}, two-s" in lines[6]
+    # They are of a version that logged nothing else.
+    assert lines[10] == f"| {name} | {' | '.join(['-'] * 9)} |"
+
+
+def test_the_baseline_is_chosen(runs):
+    rows = tabulated(runs, "darts_first arch.rate=0.2")
+    test = t_test(THEIRS, OURS)
+    assert rows[2][-2:] == [f"{test.p_value:.3g}", f"{test.p_one_sample:.3g}"]
+    assert rows[3][-2:] == ["-", "-"]
+
+
+def test_ranks_are_those_of_counting():
+    """One more than the better sets, and half of each that is as good."""
+    rng = np.random.default_rng(0)
+    values = {n: dict(enumerate(rng.integers(0, 4, 6) / 4)) for n in "abcde"}
+    seeds = [0, 2, 5]
+    ranks = scores.mean_ranks(values, seeds)
+    for name, own in values.items():
+        each = []
+        for seed in seeds:
+            others = [values[other][seed] for other in values if other != name]
+            better = sum(other > own[seed] for other in others)
+            each.append(1 + better + sum(other == own[seed] for other in others) / 2)
+        assert ranks[name] == pytest.approx(sum(each) / len(each))
+    assert any(rank % 1 for rank in ranks.values())
+    assert scores.mean_ranks(values, []) == {}
+
+
+def epoch(number, skips=(0.0, 0.0), **more):
+    kept = {"kept_skips_normal": skips[0], "kept_skips_reduce": skips[1]}
+    return {"epoch": number, "step": 10 * number, **kept, **more}
+
+
+def test_cost_and_collapse(tmp_path):
+    sides = {"width_normal": 3, "width_reduce": 4, "depth_normal": 2, "depth_reduce": 3}
+    signs = {"entropy_normal": 1.0, "entropy_reduce": 1.5, **sides}
+    log = [
+        epoch(1, (0.9, 0.9), eigenvalue=0.25, parameter_free_normal=1.0),
+        {"epoch": 2, "step": 15, "mix": {"normal": [[1]]}, "kept_skips_normal": 1.0},
+        epoch(2, (0.5, 0.25), parameter_free_normal=0.75, **signs),
+        {"epoch": 3, "step": 21, "loss": 1.0},  # a line within an epoch
+    ]
+    seconds = [{"search": 100.0, "compile": 30, "retrain": 9}]
+    seconds.append({"search": 107.0, "compile": 40, "retrain": 9})
+    first = write(
+        tmp_path / "0", 0, 0.5, lines=log, seconds=seconds[0], gradient_evaluations=1000
+    )
+    second = write(
+        tmp_path / "1", 1, 0.5, lines=[epoch(2, (0.5, 0.5))], seconds=seconds[1],
+        gradient_evaluations=3001.0,
+    )  # fmt: skip
+    own = compare.measure(compare.sets([first, second]))["sets"]["darts_first"]
+    assert own["cost"]["search_seconds"] == {
+        "values": {0: 100.0, 1: 107.0},
+        "mean": 103.5,
+        "deviation": pytest.approx(7 / 2**0.5),
+    }
+    assert own["signals"]["kept_skips"]["values"] == {0: 0.375, 1: 0.5}
+    assert own["signals"]["eigenvalue"]["values"] == {0: 0.25, 1: None}
+    rows = tabulated([first, second])
+    assert rows[-1] == [
+        "darts_first", "104", "35", "2,000", "0.44", "0.75", "3.50", "2.50", "1.250",
+        "0.25",
+    ]  # fmt: skip
+    assert rows[-3][-4:] == ["width, c", "depth", "entropy, nats", "eigenvalue"]
+
+
+def test_signals_are_of_the_epoch_that_early_stopping_returned(tmp_path):
+    log = [epoch(n, (n / 10, n / 10), eigenvalue=n) for n in range(1, 9)]
+    stop = {"epoch_detected": 7, "epoch_returned": 2}  # from 0
+    stopped = scores.Run("", {"stops": [stop]}, log)
+    assert scores.signals(stopped)["kept_skips"] == pytest.approx(0.3)
+    assert scores.signals(stopped)["eigenvalue"] == 3
+    went_on = scores.Run("", {"stops": [stop]}, [*log, epoch(9, (0.9, 0.9))])
+    assert scores.signals(went_on)["kept_skips"] == pytest.approx(0.9)
+
+
+def test_what_was_rolled_back_does_not_count(tmp_path):
+    log = [epoch(1), epoch(2, (1, 1)), {"phase": "search_1", **epoch(2, (0.5, 0.5))}]
+    folder = write(tmp_path / "0", 0, 0.5, lines=log)
+    run = compare.sets([folder])["darts_first"][0]
+    assert [line["kept_skips_normal"] for line in run.lines] == [0, 0.5]
+
+
+def test_metrics_that_are_meant_and_that_are_named(tmp_path):
+    true = [{"cifar10": 0.9, "cifar100": 0.7}, {"cifar10": 0.8, "cifar100": 0.6}]
+    more = {"supernet_valid_accuracy": 0.3}
+    folders = [
+        write(tmp_path / str(s), s, None, true_accuracy=own, **more)
+        for s, own in enumerate(true)
+    ]
+    found = compare.sets(folders)
+    own = compare.measure(found)["sets"]["darts_first"]["metrics"]
+    assert [*own] == ["true_cifar10"]
+    assert own["true_cifar10"]["mean"] == pytest.approx(0.85)
+    names = ["true_cifar100", "supernet_valid_accuracy", "true_cifar100"]
+    own = compare.measure(found, "", names)["sets"]["darts_first"]["metrics"]
+    assert [*own] == names[:2] and own["true_cifar100"]["best"] == 0.7
+    with pytest.raises(UserError, match="hold supernet_valid_accuracy, true_cifar10, "):
+        compare.measure(found, "", ["test_accuracy"])
+
+    # One with the supernet alone, then one that was retrained and nothing else.
+    folders.append(write(tmp_path / "2", 2, None, true_accuracy=None, **more))
+    own = compare.measure(compare.sets(folders))["sets"]["darts_first"]["metrics"]
+    assert [*own] == ["supernet_valid_accuracy"]
+    folders.append(write(tmp_path / "3", 3, 0.9))
+    with pytest.raises(UserError, match="none of test_accuracy, true_cifar10, "):
+        compare.measure(compare.sets(folders))
+
+
+def test_a_folder_stands_for_the_finished_runs_in_it(tmp_path):
+    one, other = (write(tmp_path / "study" / f"a-{s}", s, 0.5) for s in (0, 1))
+    left = write(tmp_path / "study" / "a-2", 2, None)
+    (tmp_path / "study" / "a-2.log").write_text("going on")
+    (tmp_path / "study" / "empty").mkdir()
+    alone = write(tmp_path / "b", 0, 0.6, "random_search")
+    found = compare.find([str(tmp_path / "study"), alone])
+    assert found == ([one, other, alone], [left])
+    assert comparison.study([str(tmp_path / "study")]).endswith(
+        f"Left out, not finished: {left}"
+    )
+    with pytest.raises(UserError, match="a-2 is not a finished run"):
+        comparison.study([left, one])
+    with pytest.raises(UserError, match="is not a run: it holds no config.json"):
+        comparison.study([str(tmp_path / "study" / "empty")])
+    for finished in (one, other):
+        (Path(finished) / "result.json").unlink()
+    with pytest.raises(UserError, match="None of the 3 runs in .*study is finished"):
+        comparison.study([str(tmp_path / "study")])
+
+
+@pytest.fixture
+def logged(tmp_path):
+    """Two seeds of one search, one of another that costs 50 times as much."""
+
+    def lines(values, cost):
+        return [
+            epoch(
+                n, valid_accuracy=v, gradient_evaluations=cost * n, true_cifar10=v / 2
+            )
+            for n, v in enumerate(values, 1)
+        ]
+
+    more = {"true_accuracy": {"cifar10": 0.5}}
+    return [
+        write(tmp_path / "a0", 0, 0.9, lines=lines([0.1, 0.2, 0.3], 20), **more),
+        write(tmp_path / "a1", 1, 0.8, lines=lines([0.3, 0.6], 20), **more),
+        write(tmp_path / "b0", 0, 0.7, "zarts_mgs", lines([0.5, 0.7], 1000), **more),
+    ]
+
+
+def test_curves_are_means_over_the_epochs_that_all_seeds_have(logged):
+    x, panels = anytime.panels(compare.sets(logged), ["test_accuracy", "true_cifar10"])
+    assert x == "gradient_evaluations"
+    assert [*panels] == ["valid_accuracy", "true_cifar10", "kept_skips"]
+    one = panels["valid_accuracy"]["darts_first"]
+    np.testing.assert_array_equal(one.x, [20, 40])
+    np.testing.assert_allclose(one.mean, [0.2, 0.4])
+    np.testing.assert_allclose(one.low, [0.1, 0.2])
+    np.testing.assert_allclose(one.high, [0.3, 0.6])
+    np.testing.assert_allclose(panels["true_cifar10"]["darts_first"].mean, [0.1, 0.2])
+    alone = panels["valid_accuracy"]["zarts_mgs"]
+    np.testing.assert_array_equal(alone.low, alone.high)
+    np.testing.assert_array_equal(alone.x, [1000, 2000])
+
+
+def test_older_logs_are_drawn_over_epochs(tmp_path, logged):
+    old = write(
+        tmp_path / "old", 0, 0.5, "darts_second", [epoch(1, valid_accuracy=0.5)]
+    )
+    x, panels = anytime.panels(compare.sets([*logged, old]), ["true_cifar10"])
+    assert x == "epoch"
+    assert [*panels["true_cifar10"]] == ["darts_first", "zarts_mgs"]
+    np.testing.assert_array_equal(panels["kept_skips"]["darts_second"].x, [1])
+    np.testing.assert_array_equal(panels["kept_skips"]["darts_first"].x, [1, 2])
+
+
+def test_the_picture_has_a_line_and_a_band_for_every_set(logged, monkeypatch):
+    kept = []
+    monkeypatch.setattr(anytime, "save", lambda figure, path: kept.append(figure))
+    assert anytime.draw(compare.sets(logged), ["test_accuracy"], "unused.png")
+    (figure,) = kept
+    accuracy, skips = figure.axes
+    assert len(accuracy.collections) == len(skips.collections) == 2
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["darts_first", "zarts_mgs"]
+    assert skips.get_xscale() == "log"
+    looks = {
+        (one.get_color(), one.get_linestyle()) for one in figure.legends[0].get_lines()
+    }
+    assert len(looks) == 2
+    assert not anytime.draw({"old": {0: scores.Run("", {}, [])}}, ["x"], "unused.png")
+
+
+def test_twenty_sets_look_different(monkeypatch):
+    kept = []
+    monkeypatch.setattr(anytime, "save", lambda figure, path: kept.append(figure))
+    lines = [epoch(1, valid_accuracy=0.5)]
+    many = {f"set {n}": {0: scores.Run("", {}, lines)} for n in range(20)}
+    anytime.draw(many, ["test_accuracy"], "unused.png")
+    looks = {
+        (one.get_color(), one.get_linestyle()) for one in kept[0].legends[0].get_lines()
+    }
+    assert len(looks) == 20
+
+
+def test_the_report_is_written_by_the_command(tmp_path, logged, capsys):
+    out = tmp_path / "report"
+    options = ["--metric", "test_accuracy", "true_cifar10", "-o", str(out)]
+    assert cli.main(["compare", *logged, *options]) == 0
+    said = capsys.readouterr().out
+    text = (out / "compare.md").read_text()
+    assert said.startswith(text.partition("\n\n![")[0]) and "written: " in said
+    assert imread(out / "compare.png").shape[1] > 1000
+    report = json.loads((out / "compare.json").read_text())
+    own = report["sets"]["darts_first"]
+    assert own["metrics"]["test_accuracy"]["values"] == {"0": 0.9, "1": 0.8}
+    assert own["metrics"]["test_accuracy"]["mean"] == pytest.approx(0.85)
+    assert own["metrics"]["true_cifar10"]["mean_rank"] == 1.5
+    assert own["folders"] == {"0": logged[0], "1": logged[1]}
+    assert report["baseline"] == "darts_first" and report["shared_seeds"] == [0]
+    assert report["sets"]["zarts_mgs"]["metrics"]["test_accuracy"]["deviation"] is None
+
+    assert cli.main(["compare", logged[0], "-o", f"{logged[0]}/result.json"]) == 2
+    assert "Cannot make the folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda runs: compare.sets([*runs, runs[0]]), "repeats seed 0 of darts_first"),
+        (lambda runs: compare.sets([*runs, "nowhere"]), "There is no folder .*nowhere"),
+        (lambda runs: compare.measure(compare.sets(runs), "x"), "There is no set 'x'"),
+        (
+            lambda runs: compare.sets([*runs, str(Path(runs[0]).parent / "d_9")]),
+            "The runs are on cifar10 and digits; give runs on the same data",
+        ),
+        (
+            lambda runs: compare.measure(compare.sets(runs), "", ["params"]),
+            "have 'params'; their results hold test_accuracy",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_said(runs, change, words):
+    with pytest.raises(UserError, match=words):
+        change(runs)

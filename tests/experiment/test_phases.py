@@ -1,0 +1,117 @@
+"""Batches as the phases draw them: what a step sees, no other step sees.
+
+All images are the same, so that only their crops tell them apart; a label is the index
+of its image. The steps return their batches as metrics and move nothing.
+"""
+
+import itertools
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasjax.data.augment import Augment
+from nasjax.data.splits import Part
+from nasjax.engine import optim
+from nasjax.experiment import phases
+from nasjax.experiment.defaults import settings
+from nasjax.search import Cadence, Problem, SearchState
+from nasjax.search.base import Direction, Search
+from nasjax.spaces import darts
+from nasjax.tasks.retrain import Training, TrainState
+
+N, BATCH, STEPS, LOOK_AHEADS = 32, 8, 6, 3
+IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 1), np.uint8)
+PART = Part(np.stack([IMAGE] * N), np.arange(N, dtype=np.int32))
+AUGMENT, HYPER = Augment(pad=4), optim.Hyper(2, 0.1, 0.0, 0.0)
+KEY, WHERE = jax.random.key(0), jax.devices()[:1]
+
+
+def seen(batch):
+    """Plain arrays, in the place of keys their data."""
+    return {**batch, "key": jax.random.key_data(batch["key"])}
+
+
+def search_phase():
+    """A search that looks ahead by three batches whenever it moves alpha: always."""
+
+    def weight_step(state, batch):
+        return state._replace(step=state.step + 1), {"weights": seen(batch)}
+
+    def arch_step(state, train, val):
+        return state, {"look-ahead": seen(train), "validation": seen(val)}
+
+    nothing = lambda *_: ()
+    direction = Direction("none", nothing, nothing, 1.0, inner_steps=LOOK_AHEADS)
+    search = Search(
+        lambda key: SearchState(jnp.int32(0), key, (), (), {}, (), ()),
+        weight_step, arch_step, Cadence(), nothing, direction,
+    )  # fmt: skip
+    model = SimpleNamespace(apply=None)  # evaluates, and nothing is evaluated here
+    problem = Problem(
+        darts(("skip_connect",)), model, IMAGE.shape, None, None, N // BATCH, 2, 0
+    )
+    config = settings()
+    config.search.batch = BATCH
+    return phases.search_phase(
+        "search", lambda hyper: (problem, search), HYPER, PART, PART, AUGMENT, config,
+        KEY, WHERE, SimpleNamespace(),
+    )  # fmt: skip
+
+
+def retrain_phase():
+    training = Training(
+        lambda key: TrainState(jnp.int32(0), key, (), (), ()),
+        lambda state, batch, hyper: (
+            state._replace(step=state.step + 1),
+            {"retraining": seen(batch)},
+        ),
+    )
+    return phases.retrain_phase(
+        "retrain", training, PART, AUGMENT, BATCH, HYPER, KEY, WHERE, "jit"
+    )
+
+
+def batches_of(phase):
+    """Kind -> all its batches in turn; those of a look-ahead one by one."""
+    state, found = phase.init(), {}
+    for index in range(STEPS):
+        state, metrics = phase.step(state, index)
+        for kind, batch in jax.device_get(metrics).items():
+            many = kind == "look-ahead"
+            rows = batch if many else jax.tree.map(lambda leaf: leaf[None], batch)
+            count = LOOK_AHEADS if many else 1
+            assert rows["label"].shape == (count, BATCH)
+            found.setdefault(kind, []).extend(
+                {name: leaf[row] for name, leaf in rows.items()} for row in range(count)
+            )
+    return found
+
+
+@pytest.fixture(scope="module")
+def found():
+    return batches_of(search_phase()) | batches_of(retrain_phase())
+
+
+def test_no_two_batches_are_alike(found):
+    """Neither in the order of their images, nor in their crops, nor in the network's
+    draws. Of 81 crops each, 8 images have the same ones by chance once in 10^15."""
+    counts = {kind: len(batches) for kind, batches in found.items()}
+    assert counts == {
+        "weights": STEPS, "look-ahead": STEPS * LOOK_AHEADS, "validation": STEPS,
+        "retraining": STEPS,
+    }  # fmt: skip
+    every = list(itertools.chain.from_iterable(found.values()))
+    for name in ("image", "key"):
+        assert len({batch[name].tobytes() for batch in every}) == len(every), name
+    for kind, batches in found.items():
+        orders = {batch["label"].tobytes() for batch in batches}
+        assert len(orders) == len(batches), kind
+
+
+@pytest.mark.parametrize("kind", ["weights", "retraining"])
+def test_an_epoch_sees_every_image_once(found, kind):
+    epoch = [batch["label"] for batch in found[kind][: N // BATCH]]
+    assert sorted(np.concatenate(epoch)) == list(range(N))

@@ -1,0 +1,149 @@
+"""A search judged by a table: its true accuracy as it goes, and nothing retrained."""
+
+import csv
+import json
+import runpy
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from support.tiny import shrink
+
+import nasjax
+from nasjax import cli
+from nasjax.core.errors import UserError
+from nasjax.data import sources
+from nasjax.data.files import Arrays
+from nasjax.engine.progress import Progress
+from nasjax.experiment import validate
+from nasjax.search.base import Cadence
+from nasjax.spaces import NASBENCH_201
+from nasjax.spaces.genotype import Genotype, load
+from nasjax.spaces.nasbench201 import architectures, from_string, to_string
+
+COLUMNS = ("cifar10_test_200ep", "cifar100_test_200ep", "imagenet16_test_200ep")
+
+
+def config_of(table=""):
+    path = ROOT / "configs" / "darts_first.py"
+    config = shrink(runpy.run_path(str(path))["get_config"]())
+    config.space.update(name="nasbench201", table=str(table))
+    config.retrain.epochs = 0
+    return config
+
+
+def percent(text):
+    """Made up: the place of every operation counts."""
+    ops = [op for op, _ in from_string(text).cells["cell"]]
+    return 10 + sum(NASBENCH_201.index(op) * (i + 1) for i, op in enumerate(ops)) / 2
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "table.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["arch", *COLUMNS])
+        for genotype in architectures():
+            text = to_string(genotype)
+            writer.writerow([text, *(percent(text) / k for k in (1, 2, 4))])
+    return path
+
+
+@pytest.mark.slow
+def test_the_log_and_the_result_carry_the_truth(table, tmp_path, capsys):
+    result = nasjax.run(config_of(table), tmp_path / "run", Progress(quiet=True))
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    mixes = {line["step"]: line["mix"]["cell"] for line in lines if "mix" in line}
+    judged = [line for line in lines if "true_cifar10" in line]
+    assert len(judged) == 2
+    for line in judged:
+        chosen = [NASBENCH_201[i] for i in np.argmax(mixes[line["step"]], 1)]
+        a, b, c, d, e, f = chosen
+        text = f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
+        assert line["true_cifar10"] == pytest.approx(percent(text) / 100)
+        assert line["true_imagenet16"] == pytest.approx(percent(text) / 400)
+    assert from_string(text) == Genotype.from_json(result["genotype"])
+    truth = {"cifar10": line["true_cifar10"], "cifar100": line["true_cifar100"]}
+    assert result["true_accuracy"].items() >= truth.items()
+    assert result["test_accuracy"] is result["random_test_accuracy"] is None
+    # 22 batches of 32 in an epoch; alpha moves in the second one: a gradient each.
+    assert result["gradient_evaluations"] == 22 + 22 * 2
+    assert [line["gradient_evaluations"] for line in judged] == [22, 66]
+    assert result["params"] == json.loads(_counted(text, capsys))["params"]
+    assert cli.main(["show", str(tmp_path / "run")]) == 0
+    assert "true accuracy  " in capsys.readouterr().out
+    assert not (tmp_path / "run" / "checkpoints" / "retrain").exists()
+
+
+def _counted(text, capsys):
+    sizes = [
+        "--channels",
+        "2",
+        "--cells",
+        "3",
+        "--image-size",
+        "8",
+        "--in-channels",
+        "1",
+    ]
+    assert cli.main(["count", text, *sizes]) == 0
+    return capsys.readouterr().out
+
+
+def test_strings_are_genotypes_of_the_command_line(capsys):
+    text = "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    assert to_string(load(text)) == text
+    assert cli.main(["count", "|nor_conv_7x7~0|+|none~0|none~1|+|none~0"]) == 2
+    assert "nor_conv_3x3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"space.name": "s1"}, "a table of NAS-Bench-201, but"),
+        ({"space.share": False}, "leave config.space.share True"),
+        ({"space.edges": "fixed"}, "keeps all of its edges"),
+        ({"space.table": "nowhere.csv"}, "Cannot read the table nowhere.csv"),
+        ({"retrain.reweighted": True}, "nothing is retrained"),
+        ({"data.shrink": 3}, "8x8 pixels cannot be made 3 times smaller"),
+        ({"data.shrink": 0}, "config.data.shrink is 0"),
+        ({"search.epochs": 0}, "config.search.epochs is 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(table, fields, words, tmp_path):
+    config = config_of(table)
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(UserError, match=words):
+        nasjax.run(config, tmp_path / "run", Progress(quiet=True))
+    assert not (tmp_path / "run").exists()
+
+
+def test_smaller_images_are_means_of_squares():
+    image = np.arange(2 * 4 * 6 * 1, dtype=np.uint8).reshape(2, 4, 6, 1)
+    small = sources.smaller(Arrays(image, np.zeros(2, np.int32), ("a",)), 2).image
+    assert small.shape == (2, 2, 3, 1) and small.dtype == np.uint8
+    for n, i, j in np.ndindex(2, 2, 3):
+        window = image[n, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+        assert abs(small[n, i, j, 0] - window.mean()) <= 0.5
+
+
+def test_how_often_a_step_is_due():
+    assert Cadence(4, 3).times(14) == len([6, 9, 12])
+    assert Cadence(0, 1).times(5) == 5 and Cadence(9, 1).times(5) == 0
+
+
+@pytest.mark.parametrize("variant", ["nasbench201", "nasbench201-small"])
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=str)
+def test_every_config_has_the_benchmark_as_a_variant(path, variant):
+    config = runpy.run_path(str(path))["get_config"](variant)
+    assert validate.config(config).is_locked
+    assert config.space.name == "nasbench201" and config.retrain.epochs == 0
+    assert (config.retrain.channels, config.retrain.cells) == (16, 15)
+    small = variant.endswith("small")
+    assert (config.search.channels, config.search.cells) == (
+        (8, 3) if small else (16, 15)
+    )

@@ -1,0 +1,103 @@
+"""Relaxations, and the uniform draw of an architecture, by counting."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasjax.search import relax
+from nasjax.spaces import DARTS_8, darts
+
+SPACE = darts()
+DRAWS = 6000
+
+
+def test_softmax_sums_to_one_over_the_operators():
+    arch = {"normal": jnp.log(jnp.array([[1.0, 3.0], [2.0, 2.0]]))}
+    np.testing.assert_allclose(
+        relax.softmax(arch)["normal"], [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6
+    )
+
+
+def test_identity_is_the_identity():
+    arch = {"normal": jnp.ones((2, 2))}
+    assert relax.identity(arch, jax.random.key(0)) is arch
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """type -> [DRAWS, E, O]."""
+    sample = relax.uniform_architecture(SPACE)
+    keys = jax.random.split(jax.random.key(0), DRAWS)
+    return jax.device_get(jax.jit(jax.vmap(lambda key: sample(None, key)))(keys))
+
+
+def uniform(counts):
+    """Pearson's statistic below its mean by 6 of its standard deviations."""
+    counts = np.asarray(counts, float)
+    expected, freedom = counts.mean(), counts.size - 1
+    statistic = np.square(counts - expected).sum() / expected
+    return statistic <= freedom + 6 * np.sqrt(2 * freedom)
+
+
+def test_every_draw_is_an_architecture(drawn):
+    assert set(drawn) == {"normal", "reduce"}
+    for mix in drawn.values():
+        assert mix.shape == (DRAWS, 14, 8)
+        assert mix.dtype == np.float32
+        assert set(np.unique(mix)) == {0.0, 1.0}
+        assert mix.sum(2).max() == 1, "one operator on an edge"
+        assert mix[:, :, DARTS_8.index("none")].max() == 0
+        for node in range(2, 6):
+            edges = [e for e, (_, target) in enumerate(SPACE.edges) if target == node]
+            assert (mix[:, edges].sum((1, 2)) == 2).all(), "two incoming edges"
+
+
+def test_pairs_of_edges_are_uniform(drawn):
+    for mix in drawn.values():
+        kept = mix.sum(2).astype(int)
+        for node in range(3, 6):
+            edges = [e for e, (_, target) in enumerate(SPACE.edges) if target == node]
+            counts = [
+                (kept[:, a] & kept[:, b]).sum()
+                for a, b in itertools.combinations(edges, 2)
+            ]
+            assert sum(counts) == DRAWS
+            assert uniform(counts)
+
+
+def test_operators_are_uniform_on_every_edge(drawn):
+    for mix in drawn.values():
+        assert all(uniform(counts[1:]) for counts in mix.sum(0))
+
+
+def test_draws_are_independent_between_edges_and_cell_types(drawn):
+    """Operators of the two certain edges, 0 and 1, and of the two cell types."""
+    one, two = drawn["normal"][:, 0, 1:], drawn["normal"][:, 1, 1:]
+    other = drawn["reduce"][:, 0, 1:]
+    assert uniform(one.T @ two)
+    assert uniform(one.T @ other)
+
+
+def test_operators_are_drawn_apart_from_edges(drawn):
+    """The operator of edge 0, which is kept in every draw, and the pair that a node
+    keeps."""
+    for mix in drawn.values():
+        operators, kept = mix[:, 0, 1:].astype(int), mix.sum(2).astype(int)
+        for node in range(3, 6):
+            edges = [e for e, (_, target) in enumerate(SPACE.edges) if target == node]
+            pairs = list(itertools.combinations(edges, 2))
+            both = np.stack([kept[:, a] * kept[:, b] for a, b in pairs], 1)
+            table = operators.T @ both
+            assert table.shape == (7, len(pairs)) and table.sum() == DRAWS
+            assert uniform(table)
+
+
+def test_another_key_is_another_architecture_and_the_same_key_the_same():
+    sample = relax.uniform_architecture(darts(("none", "skip_connect", "max_pool_3x3")))
+    first, again, other = (sample(None, jax.random.key(seed)) for seed in (0, 0, 1))
+    for kind in first:
+        np.testing.assert_array_equal(first[kind], again[kind])
+    assert any((first[kind] != other[kind]).any() for kind in first)
