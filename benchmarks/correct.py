@@ -20,15 +20,15 @@ import numpy as np
 from benchmarks import sizes
 from benchmarks.ours import Ours
 from benchmarks.record import Record
-from nasjax.engine import parallel
 from nasjax.engine.compiling import compiler_options, side_by_side
+from nasjax.engine.devices import Devices
 
 FOUND = {  # where each step leaves what it found; those first that compile first
     "weight_step": lambda state: state.weight_opt,
     "first_order": lambda state: state.arch_opt,
     "mgs": lambda state: state.arch,
     "second_order": lambda state: state.arch_opt,
-    "second_network": lambda state: state.second.opt,
+    "second_network": lambda state: state.levels["w2"].opt,
     "sanas": lambda state: state.arch_opt,
 }
 WAYS = (("conv", "jit"), ("shift", "jit"), ("conv", "pmap"), ("shift", "pmap"))
@@ -45,7 +45,7 @@ def correct(record: Record) -> None:
 
     def made(spelling: str, mode: str) -> Ours:
         own = SimpleNamespace(**settings | {"lowering": spelling})
-        return Ours(own, **net, axis=parallel.axis_name(mode))
+        return Ours(own, **net, mode=mode)
 
     sides = {way: made(*way) for way in WAYS}
     ours = sides["shift", "jit"]
@@ -69,10 +69,10 @@ def correct(record: Record) -> None:
 
 def reference(ours: Ours, name: str, given: tuple) -> Any:
     """What a step finds on the CPU in float64."""
-    where = jax.devices("cpu")[:1]
+    devices = Devices(tuple(jax.devices("cpu")[:1]))
     with jax.enable_x64(True), drawn_narrow():
-        wide = parallel.replicate(jax.tree.map(_wide, given), where)
-        lower = {name: functools.partial(_step(ours, name, where, "jit").lower, *wide)}
+        wide = devices.replicate(jax.tree.map(_wide, given))
+        lower = {name: functools.partial(_step(ours, name, devices).lower, *wide)}
         compiled = side_by_side(lower, compiler_options(platform="cpu"))
         return jax.device_get(FOUND[name](compiled[name](*wide)[0]))
 
@@ -82,15 +82,16 @@ def outcomes(sides: dict[tuple[str, str], Ours], name: str, given: tuple) -> dic
 
     given: (state, batches), left as they are.
     """
-    where = jax.devices()[:1]
+    devices = {way: Devices.of(1, way[1]) for way in sides}
     copies = {
-        way: parallel.replicate(jax.tree.map(jnp.copy, given), where) for way in sides
+        way: own.replicate(jax.tree.map(jnp.copy, given))
+        for way, own in devices.items()
     }
     with jax.default_matmul_precision("highest"):
         compiled = side_by_side(
             {
                 way: functools.partial(
-                    _step(ours, name, where, way[1]).lower, *copies[way]
+                    _step(ours, name, devices[way]).lower, *copies[way]
                 )
                 for way, ours in sides.items()
             }
@@ -101,10 +102,8 @@ def outcomes(sides: dict[tuple[str, str], Ours], name: str, given: tuple) -> dic
     }
 
 
-def _step(ours: Ours, name: str, where: list[jax.Device], mode: str) -> Callable:
-    return parallel.data_parallel(
-        ours.steps[name], lambda data, state: data, ours.axes[name], where, mode
-    )
+def _step(ours: Ours, name: str, devices: Devices) -> Callable:
+    return devices.step(ours.steps[name], lambda data, state: data, ours.axes[name])
 
 
 def start(ours: Ours, name: str) -> Any:
@@ -116,7 +115,7 @@ def error(found: Any, expected: Any) -> float:
     """The largest relative error of an array; of one that is next to nothing beside
     the others, relative to a thousandth of all.
 
-    >>> error([np.array([3.0, 4.0])], [np.array([3.0, 5.0])]) * 34**0.5
+    >>> round(error([np.array([3.0, 4.0])], [np.array([3.0, 5.0])]) * 34**0.5, 9)
     1.0
     """
     norm = lambda x: float(np.linalg.norm(np.asarray(x, np.float64)))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from nasjax.nets import count, count_supernet, supernet
 from nasjax.spaces import DARTS_8, CellSpace, Macro, darts
+from nasjax.spaces.mix import Weights
 
 # Passes over the net: forward, gradient by maps, gradient by weights.
 PASSES = {
@@ -56,7 +57,7 @@ def _pixels(space: CellSpace, net: tuple[int, int, int, int], batch: int) -> int
     images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     mix = {
-        kind: jax.ShapeDtypeStruct(space.alpha_shape(kind), jnp.float32)
+        kind: Weights(jax.ShapeDtypeStruct(space.alpha_shape(kind), jnp.float32))
         for kind in space.types
     }
     apply = lambda *args: model.apply(*args, train=True)

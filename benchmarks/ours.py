@@ -9,16 +9,19 @@ from typing import Any
 
 import jax
 
+from nasjax.data.augment import Augment
 from nasjax.engine import memory, optim
 from nasjax.engine.compiling import side_by_side
+from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
 from nasjax.experiment import defaults
 from nasjax.nets import count, genotype_network, supernet
-from nasjax.search import ALGORITHMS, Problem
+from nasjax.search import PARTS, Training, compose, parse, search
 from nasjax.spaces import DARTS_8, CellSpace, Macro, darts
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.published import PUBLISHED
-from nasjax.tasks.retrain import training
+from nasjax.tasks.images import images
+from nasjax.tasks.retrain import Recipe, training
 
 _STATES = {  # steps whose state is not that of the others
     "mgs": "mgs", "retrain": "retrain", "sanas": "four", "second_network": "four"
@@ -29,11 +32,11 @@ class Ours:
     """The steps as methods of one search state, which they donate and replace.
 
     Attributes:
-      problem: of all searches.
+      problem: of the search of first order.
       steps: name -> (state, *batches) -> (state, metrics), pure.
       inits: name -> key -> the state that this step takes.
       batches: name -> its batches.
-      axes: name -> the axis of each batch that devices split, see `data_parallel`.
+      axes: name -> the axis of each batch that devices split, see `Devices.step`.
       stated: name -> cost in evaluations of a batch's gradient, as searches state it.
       parameters: of the supernet.
     """
@@ -44,7 +47,7 @@ class Ours:
         space: CellSpace | None = None,
         macro: Macro | None = None,
         genotype: Genotype = PUBLISHED["darts_v2"],
-        axis: str | None = None,
+        mode: str = "jit",
     ):
         """Programs of one network.
 
@@ -53,74 +56,67 @@ class Ours:
           space: that of DARTS, where there is none.
           macro: as the settings say, where there is none.
           genotype: whose network is retrained.
-          axis: that pmap maps.
+          mode: how devices split a step, see `Devices`.
         """
         self._settings = settings
         shape = (settings.size, settings.size, 3)
         space = space or darts(DARTS_8)
         macro = macro or Macro.of(space, settings.channels, settings.cells, "cifar")
+        config, devices = defaults.settings("cifar10"), Devices.of(1, mode)
 
-        def net(axis: str | None):
+        def task(axis: str | None):
             options = (settings.lowering, axis, settings.remat, settings.precision)
-            return supernet(space, macro, settings.classes, *options)
+            model = supernet(space, macro, settings.classes, *options)
+            plain = Augment(mean=(0.0,) * 3, std=(1.0,) * 3)
+            return images(model, shape, plain, settings.batch, 100)
 
-        problem = Problem(
-            space=space,
-            model=net(axis),
-            image_shape=shape,
-            sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
-            rate=optim.cosine(0.025, 0.001, 50, 100),
-            steps_per_epoch=100,
-            epochs=50,
-            warmup_epochs=0,
-            axis=axis,
-        )
-        if axis:
-            problem = problem._replace(
-                whole=problem._replace(model=net(None), axis=None)
+        def begun(sentence: str, **changed):
+            parts = {
+                name: SimpleNamespace(
+                    **config.arch[name].to_dict() | changed,
+                    **{group: config[group] for group in PARTS[name].shares},
+                )
+                for name in parse(sentence)
+            }
+            training = Training(
+                lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
+                optim.cosine(0.025, 0.001, 50, 100),
+                epochs=50,
+                steps_per_epoch=100,
+                warmup_epochs=0,
             )
-        self.problem = problem
-        adam = {"every": 1, "rate": 3e-4, "b1": 0.5, "b2": 0.999, "weight_decay": 1e-3}
-        second = ALGORITHMS["darts_second"](
-            problem, SimpleNamespace(finite_difference=False, **adam)
-        )
-        mgs = ALGORITHMS["zarts_mgs"](
-            problem,
-            SimpleNamespace(
-                every=10, samples=settings.samples, chunk=settings.chunk,
-                inner_steps=settings.inner_steps, inner_rate=0.0, inner_part="weights",
-                split="candidates", spread=0.1, temperature=1.0, mixture=1e-3,
-                proposal="mixture", weights="likelihood",
-            ),
+            return search(compose(sentence, parts), space, task, training, devices)
+
+        first, second = begun("darts_first"), begun("darts_second")
+        sanas = begun("darts_second+sanas")
+        mgs = begun(
+            "zarts_mgs", samples=settings.samples, chunk=settings.chunk,
+            inner_steps=settings.inner_steps, spread=0.1, temperature=1.0,
         )  # fmt: skip
-        four = defaults.sanas("cifar10")
-        sanas = ALGORITHMS["sanas"](
-            problem._replace(base=four.base, saliency=four.saliency), four.arch
-        )
-        first = ALGORITHMS["darts_first"](problem, SimpleNamespace(**adam))
+        self.problem = first.problem
         network = genotype_network(
-            genotype, macro, settings.classes, True, settings.lowering, axis,
-            settings.remat, settings.precision,
+            genotype, macro, settings.classes, True, settings.lowering,
+            devices.axis, settings.remat, settings.precision,
         )  # fmt: skip
-        recipe = defaults.settings("cifar10").retrain
-        train = training(network, shape, recipe, 100, axis)
+        recipe = config.retrain
+        train = training(network, shape, Recipe.of(recipe), 100, devices)
         self.steps = {
-            "weight_step": first.weight_step,
-            "first_order": first.arch_step,
-            "second_order": second.arch_step,
-            "mgs": mgs.arch_step,
-            "sanas": sanas.arch_step,
-            "second_network": sanas.further[0].step,
+            "weight_step": first.program("weights").step,
+            "first_order": first.program("alpha").step,
+            "second_order": second.program("alpha").step,
+            "mgs": mgs.program("alpha").step,
+            "sanas": sanas.program("alpha").step,
+            "second_network": sanas.program("w2").step,
             "retrain": train.step,
         }
         self.inits = dict.fromkeys(self.steps, first.init)
         self.inits |= {"mgs": mgs.init, "retrain": train.init}
         self.inits |= dict.fromkeys(("sanas", "second_network"), sanas.init)
         self.stated = {
-            "weight_step": first.weight_cost,
-            "second_order": second.direction.cost,
-            "sanas": sanas.direction.cost,
-            "second_network": sanas.further[0].cost,
+            "weight_step": first.program("weights").cost,
+            "second_order": second.program("alpha").cost,
+            "sanas": sanas.program("alpha").cost,
+            "second_network": sanas.program("w2").cost,
         }
         batch = self._batch(jax.random.key(1))
         many = lambda m: jax.vmap(self._batch)(jax.random.split(jax.random.key(2), m))

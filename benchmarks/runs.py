@@ -18,7 +18,7 @@ TELLING = ("memory of a step", "compiled in", "test accuracy", "s compiling")
 SHRUNK = {  # of the default run, where it is dry
     "devices": 1, "space.primitives": ("skip_connect", "max_pool_3x3"), "search.cells": 1,
     "search.channels": 2, "search.epochs": 2, "search.warmup_epochs": 1,
-    "arch.samples": 2, "arch.inner_steps": 1, "retrain.epochs": 0,
+    "arch.zarts_mgs.samples": 2, "arch.zarts_mgs.inner_steps": 1, "retrain.epochs": 0,
 }  # fmt: skip
 SEARCHES = {"darts_first": {}, "zarts_mgs": {"search.warmup_epochs": 1}}
 NARROW = {"search.channels": 2, "search.cells": 3, "search.batch": 8}

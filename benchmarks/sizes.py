@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.supernet import NET
 from nasjax.spaces import SPACES, CellSpace, Macro, darts
-from nasjax.spaces.genotype import random_genotype
+from nasjax.spaces.rules import random_genotype
 
 FULL = NET | {"batch": 64}
 SMALL = NET | {

@@ -23,7 +23,6 @@ def get_config(arg=None):
     config.algorithm = "amended"
     config.space.primitives = DARTS_8
     config.search.alpha_spread = 0.0
-    config.arch = defaults.amended(arg)
     if arg is not None and not benchmark:
         config.search.update(batch=96, epochs=100)
         _space(config, space)

@@ -16,5 +16,4 @@ def get_config(arg=None):
     config = defaults.settings(arg)
     config.algorithm = "darts_first"
     config.space.primitives = DARTS_8
-    config.arch = defaults.adam(arg)
     return config

@@ -7,19 +7,12 @@ No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100
 `:svhn`, `:imagenet`: the paper's setting; give the data with --config.data.path.
 """
 
-from ml_collections import ConfigDict
-
 from nasjax.experiment import defaults
 
 
 def get_config(arg=None):
     config = defaults.settings(arg)
     config.algorithm = "random_search"
-    config.arch = arch = ConfigDict()
-    arch.every = 4  # weight steps between two rounds of the tournament
-    arch.samples = 16  # architectures drawn in a round
-    if arg == defaults.SMALL:
-        arch.samples = 47  # as many gradient evaluations as DARTS of second order
     if not defaults.short(arg):
         config.search.warmup_epochs = 10
     return config

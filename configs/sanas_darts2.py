@@ -2,7 +2,7 @@
 
     python -m nasjax.main --config=configs/sanas_darts2.py
     python -m nasjax.main --config=configs/sanas_darts2.py:cifar10 --config.data.path=F.npz
-    python -m nasjax.main --config=configs/sanas_darts2.py --config.base=darts_first
+    python -m nasjax.main --config=configs/sanas_darts2.py --config.algorithm=darts_first+sanas
 
 No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`,
 `:svhn`, `:imagenet`: DARTS' own setting with SANAS' frequencies; give the data with
@@ -19,8 +19,8 @@ from nasjax.spaces import DARTS_8
 def get_config(arg=None):
     name, _, source = (arg or "").partition("-")
     supplement = source.startswith("t")
-    config = defaults.sanas(name if supplement else arg)
-    config.algorithm = "sanas"
+    config = defaults.settings(name if supplement else arg)
+    config.algorithm = "darts_second+sanas"
     config.space.primitives = DARTS_8
     if supplement:
         _supplement(config, name, source)

@@ -2,13 +2,13 @@
 
     python -m nasjax.main --config=configs/sdarts_rs.py
     python -m nasjax.main --config=configs/sdarts_rs.py:cifar10 --config.data.path=F.npz
-    python -m nasjax.main --config=configs/sdarts_rs.py --config.base=zarts_mgs
+    python -m nasjax.main --config=configs/sdarts_rs.py --config.algorithm=zarts_mgs+sdarts_rs
 
-First-order DARTS, or with --config.base darts_second, amended or zarts_mgs; each has its
-settings under its name: --config.arch.zarts_mgs.samples=8. No argument: scikit-learn's
-digits, minutes on two cores. `:cifar10`, `:cifar100`, `:svhn`, `:imagenet`: the paper's
-setting (for zarts_mgs add --config.search.warmup_epochs=10); give the data with
---config.data.path.
+Alpha moves by first-order DARTS, or as another part of --config.algorithm says; each part
+has its settings under its name: --config.arch.zarts_mgs.samples=8. No argument:
+scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`, `:svhn`,
+`:imagenet`: the paper's setting (for zarts_mgs add --config.search.warmup_epochs=10); give
+the data with --config.data.path.
 `:cifar10-s1` to `:svhn-s4`: in the spaces S1 to S4.
 """
 
@@ -16,7 +16,6 @@ from nasjax.experiment import defaults
 
 
 def get_config(arg=None):
-    config = defaults.sdarts(arg)
+    config = defaults.settings(arg)
     config.algorithm = "sdarts_rs"
-    config.arch.noise = "uniform"  # or "normal", of the same variance
     return config

@@ -15,15 +15,10 @@ from nasjax.experiment import defaults
 
 
 def get_config(arg=None):
-    config = defaults.zarts(arg)
-    config.algorithm = "zarts_gld"
-    arch = config.arch
-    arch.budget = 8.5e5  # multiply-adds that cost nothing
-    arch.budget_weight = 1.0  # added to the loss for twice the budget
-    arch.max_radius = 1.0  # R, of the longest step, in each type of cell
-    arch.min_radius = 0.015625  # r, halved down to; log2(R / r) + 2 candidates
-    arch.distribution = "sphere"  # of the steps; or "ball"
-    if not defaults.short(arg):
-        arch.budget = 6e8 if arg == "imagenet" else 5e8
-        arch.max_radius, arch.min_radius = 0.13, 4.69e-6
+    config = defaults.settings(arg)
+    config.algorithm = "zarts_gld+budget"
+    if defaults.short(arg):
+        config.arch.zarts_gld.update(max_radius=1.0, min_radius=0.015625)
+    else:
+        config.search.warmup_epochs = 20 if arg == "imagenet" else 10
     return config

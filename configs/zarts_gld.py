@@ -12,12 +12,8 @@ from nasjax.experiment import defaults
 
 
 def get_config(arg=None):
-    config = defaults.zarts(arg)
+    config = defaults.settings(arg)
     config.algorithm = "zarts_gld"
-    arch = config.arch
-    arch.max_radius = 0.5  # R, of the longest step, in each type of cell
-    arch.min_radius = 0.125  # r, halved down to; log2(R / r) + 2 candidates
-    arch.distribution = "sphere"  # of the steps; or "ball"
     if not defaults.short(arg):
-        arch.max_radius, arch.min_radius = 0.13, 4.69e-6
+        config.search.warmup_epochs = 20 if arg == "imagenet" else 10
     return config

@@ -12,4 +12,8 @@ from nasjax.experiment import defaults
 
 
 def get_config(arg=None):
-    return defaults.zarts_mgs(arg)
+    config = defaults.settings(arg)
+    config.algorithm = "zarts_mgs"
+    if not defaults.short(arg):
+        config.search.warmup_epochs = 20 if arg == "imagenet" else 10
+    return config

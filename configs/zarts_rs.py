@@ -12,14 +12,8 @@ from nasjax.experiment import defaults
 
 
 def get_config(arg=None):
-    config = defaults.zarts(arg)
+    config = defaults.settings(arg)
     config.algorithm = "zarts_rs"
-    arch = config.arch
-    arch.samples = 2  # N, directions of one move; each takes two candidates
-    arch.radius = 0.1  # mu, how far a candidate is from alpha, in each type of cell
-    arch.rate = 0.2  # xi, learning rate of alpha
-    arch.distribution = "sphere"  # of the directions; or "normal"
-    arch.antithetic = True  # pairs alpha +- mu u; False: all against alpha itself
     if not defaults.short(arg):
-        arch.samples, arch.rate = 8, 1e-4
+        config.search.warmup_epochs = 20 if arg == "imagenet" else 10
     return config

@@ -153,12 +153,16 @@ def _list(_: argparse.Namespace) -> str:
     """List the algorithms, spaces, published cells and data sets."""
     from nasjax.data.sources import EXTERNAL, SOURCES
     from nasjax.experiment.show import table, wrap
-    from nasjax.search import ALGORITHMS
+    from nasjax.search.algorithms import PARTS, partners
     from nasjax.spaces import SPACES
     from nasjax.spaces.published import PUBLISHED
 
-    builders = {name: getattr(b, "func", b) for name, b in ALGORITHMS.items()}
-    algorithms = {n: sys.modules[b.__module__].__doc__ for n, b in builders.items()}
+    moves = {name: part.about for name, part in PARTS.items() if part.moves}
+    changes = {
+        name: f"{part.about} With: {', '.join(partners(name))}."
+        for name, part in PARTS.items()
+        if not part.moves
+    }
     spaces = {}
     for name, space in SPACES.items():
         own = f"{space.alpha_shape(space.types[0])[1]} of " if space.lists else ""
@@ -170,7 +174,8 @@ def _list(_: argparse.Namespace) -> str:
     cells = ", ".join(PUBLISHED)
     return "\n\n".join(
         (
-            table("Algorithms", algorithms),
+            table("Algorithms: how alpha moves (one of them)", moves),
+            table("and what else the search is, joined to one of them by +", changes),
             table("Spaces", spaces),
             "Published cells (in place of any GENOTYPE)\n" + wrap(cells, "  "),
             table("Data sets", data),
@@ -182,7 +187,7 @@ def _count(arguments: argparse.Namespace) -> str:
     """Count parameters and multiply-adds of a genotype's network or a supernet."""
     from nasjax.nets import count_genotype, count_supernet
     from nasjax.spaces import IMAGENET_PIXELS, SPACES
-    from nasjax.spaces.genotype import load
+    from nasjax.spaces.load import load
 
     a = arguments
     stem = a.stem or ("imagenet" if a.image_size >= IMAGENET_PIXELS else "cifar")
@@ -205,7 +210,7 @@ def _count(arguments: argparse.Namespace) -> str:
 def _draw(arguments: argparse.Namespace) -> str:
     """Draw the cells of a genotype to a PNG, SVG or PDF file."""
     from nasjax.plots import genotypes
-    from nasjax.spaces.genotype import load
+    from nasjax.spaces.load import load
 
     genotypes.draw(load(arguments.genotype), arguments.output)
     return f"Wrote {arguments.output}"

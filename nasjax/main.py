@@ -19,7 +19,8 @@ from ml_collections import ConfigDict, config_flags
 
 from nasjax.core.errors import UserError, unknown
 from nasjax.engine.beside import leave
-from nasjax.experiment.defaults import HOW
+from nasjax.experiment.defaults import HOW, pruned
+from nasjax.search.algorithms import PARTS, parse
 
 FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
@@ -64,7 +65,25 @@ def _parse(argv: list[str]) -> list[str]:
         raise UserError(
             f"Unexpected argument {rest[1]!r}; flags start with two dashes."
         )
+    _check_parts(argv)
     return rest
+
+
+def _check_parts(argv: list[str]) -> None:
+    """Refuses a setting of a part that the algorithm does not name."""
+    from nasjax.experiment import validate
+
+    validate.head(_CONFIG.value)
+    algorithm = _CONFIG.value.algorithm
+    names = parse(algorithm)
+    for flag in (arg.lstrip("-").partition("=")[0] for arg in argv[1:]):
+        part = (*flag.split("."), "", "")[2]
+        if flag.startswith("config.arch.") and part in PARTS and part not in names:
+            raise UserError(
+                f"--{flag} was given, but {part} is no part of the algorithm "
+                f"{algorithm!r}, which is {'+'.join(names)}; leave it out, or name "
+                f"{part} in --config.algorithm."
+            )
 
 
 def _mended(error: Exception, argv: list[str]) -> UserError:
@@ -126,9 +145,9 @@ def _fields(config: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
 
 def _run(argv: list[str]) -> None:
     del argv
-    from nasjax.engine.loop import Interrupted
     from nasjax.engine.programs import code
     from nasjax.engine.progress import Progress
+    from nasjax.engine.signals import Interrupted
     from nasjax.experiment.run import run
 
     config = _CONFIG.value
@@ -152,7 +171,7 @@ def _run(argv: list[str]) -> None:
 def default_workdir(config_file: str) -> str:
     """runs/<config>-<variant>-<8 hex digits of what the config computes>."""
     name, _, variant = os.path.basename(config_file).partition(":")
-    fields = _fields(_CONFIG.value.to_dict(), "")
+    fields = _fields(pruned(_CONFIG.value.to_dict()), "")
     identity = {name: value for name, value in fields.items() if name not in HOW}
     resolved = json.dumps(identity, sort_keys=True)
     digest = hashlib.sha256(resolved.encode()).hexdigest()[:8]

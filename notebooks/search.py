@@ -58,7 +58,7 @@ def settings():
         config.space.primitives = ("skip_connect", "max_pool_3x3")
         config.search.update(channels=4, cells=3, epochs=2, warmup_epochs=1)
         config.retrain.update(channels=4, cells=3, epochs=2, baseline=False)
-        config.arch.update(samples=2, inner_steps=1)
+        config.arch.zarts_mgs.update(samples=2, inner_steps=1)
     return config
 
 

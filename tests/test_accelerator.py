@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 
 from benchmarks import accelerator, fast, many, sizes
-from benchmarks.correct import TOLERANCE, WAYS
+from benchmarks.correct import FOUND, TOLERANCE, WAYS
 from benchmarks.ours import Ours
 from benchmarks.record import Plan, Record
 from benchmarks.worker import SideError
-from nasjax.data.augment import Augment
 from nasjax.spaces import darts
 from nasjax.spaces.nasbench201 import architectures, to_string
-from nasjax.tasks import metrics
+from nasjax.tasks.base import At
 
 SHORT = ("fast", "candidates", "seeds")
 
@@ -158,13 +157,12 @@ def test_programs_lower_for_cuda(spelling):
     for name, step in ours.steps.items():
         states[name] = shape(ours.inits[name], jax.random.key(0))
         lower(step, states[name], *ours.batches[name])
+    for name, found in FOUND.items():  # of which a dry run compares two
+        assert jax.tree.leaves(found(states[name])), name
     state = states["weight_step"]
-    augment = Augment(mean=(0.5,) * 3, std=(0.3,) * 3)
-    evaluate = metrics.evaluation(ours.problem.model, augment, 4)
-    variables = {"params": state.w, "batch_stats": state.batch_stats}
     part = {"image": np.zeros((8, 8, 8, 3), np.uint8), "label": np.zeros(8, np.int32)}
-    mix = shape(lambda arch: ours.problem.relaxation(arch, None), state.arch)
-    lower(evaluate, variables, mix, part)
+    mix = shape(lambda arch: ours.problem.relaxation.mix(arch, At()), state.arch)
+    lower(ours.problem.task.measure, state.w, state.batch_stats, mix, part)
 
 
 class Stub:

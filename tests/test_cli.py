@@ -6,9 +6,10 @@ import sys
 import pytest
 
 from nasjax.cli import main
-from nasjax.search import ALGORITHMS
+from nasjax.search import PARTS
+from nasjax.search.algorithms import partners
 from nasjax.spaces import SPACES
-from nasjax.spaces.genotype import load
+from nasjax.spaces.load import load
 from nasjax.spaces.published import PUBLISHED
 
 
@@ -52,9 +53,13 @@ def workdir(tmp_path):
 def test_list_names_everything(capsys):
     code, out, err = run(capsys, "list")
     assert code == 0 and err == ""
-    for name in (*ALGORITHMS, *SPACES, *PUBLISHED, "digits", "cifar10"):
+    for name in (*PARTS, *SPACES, *PUBLISHED, "digits", "cifar10"):
         assert name in out
     assert "DARTS, first order" in out
+    text = " ".join(out.split())
+    assert "With: darts_first, darts_second, " in text  # sanas
+    for name, part in PARTS.items():
+        assert (f"With: {', '.join(partners(name))}." in text) != part.moves
     assert max(map(len, out.splitlines())) <= 88
 
 

@@ -4,17 +4,21 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
+from absl import flags
 from conftest import ROOT
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 from PIL import Image
 from support.tiny import shrink
 
+from nasjax import main
 from nasjax.core.errors import UserError
 from nasjax.engine import progress
-from nasjax.experiment import build, run
+from nasjax.experiment import build, defaults, run
+from nasjax.search import PARTS
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.published import PUBLISHED
 
@@ -107,6 +111,8 @@ BAD = {
     ),
     "field": (lambda: {"search__epoch": 3}, "did you mean 'config.search.epochs'"),
     "group": (lambda: {"serch": ConfigDict()}, "did you mean 'config.search'"),
+    "arch as number": (lambda: {"arch": 3}, "config.arch is 3; expected a group of"),
+    "algorithm as number": (lambda: {"algorithm": 3}, "expected a string"),
     "group as number": (lambda: {"search": 3}, "expected a group of fields"),
     "float for integer": (lambda: {"search__epochs": 2.5}, "expected an integer"),
     "bool for integer": (lambda: {"search__epochs": True}, "expected an integer"),
@@ -119,17 +125,17 @@ BAD = {
     "negative": (lambda: {"search__rate": -0.1}, "expected a number from 0"),
     "no epochs": (lambda: {"search__epochs": 0}, "expected an integer from 1"),
     "drop path": (lambda: {"retrain__drop_path": 1.0}, "from 0 to below 1"),
-    "own integers": (lambda: {"arch__samples": 2.0}, "expected an integer"),
-    "temperature": (lambda: {"arch__temperature": 0.0}, "above 0"),
-    "mixture": (lambda: {"arch__mixture": 1.5}, "from 0 to 1"),
-    "weights": (lambda: {"arch__weights": "likely"}, "mean 'likelihood'"),
+    "own integers": (lambda: {"arch__zarts_mgs__samples": 2.0}, "expected an integer"),
+    "temperature": (lambda: {"arch__zarts_mgs__temperature": 0.0}, "above 0"),
+    "mixture": (lambda: {"arch__zarts_mgs__mixture": 1.5}, "from 0 to 1"),
+    "weights": (lambda: {"arch__zarts_mgs__weights": "likely"}, "mean 'likelihood'"),
     "parallel": (lambda: {"parallel": "pmapp"}, "did you mean 'pmap'"),
     "lowering": (lambda: {"lowering": "shifted"}, "did you mean 'shift'"),
     "precision": (lambda: {"precision": "float16"}, "did you mean 'bfloat16'"),
     "remat": (lambda: {"remat": "egde"}, "did you mean 'edge'"),
     "chunk": (
-        lambda: {"arch__chunk": -1},
-        "arch.chunk is -1; expected an integer from",
+        lambda: {"arch__zarts_mgs__chunk": -1},
+        "arch.zarts_mgs.chunk is -1; expected an integer from",
     ),
     "compile cache": (lambda: {"compile_cache": "none"}, "expected 'auto', 'off', or"),
     "no cache folder": (
@@ -139,8 +145,34 @@ BAD = {
     "devices": (lambda: {"devices": 64}, "devices"),
     "indivisible": (lambda: {"devices": 4, "search__batch": 30}, "multiple of 4"),
     "only warm-up": (lambda: {"search__warmup_epochs": 2}, "Alpha would never move"),
-    "never due": (lambda: {"arch__every": 500}, "Alpha would never move"),
-    "foreign settings": (lambda: {"algorithm": "darts_first"}, "lacks .*'rate'"),
+    "never due": (lambda: {"arch__zarts_mgs__every": 500}, "Alpha would never move"),
+    "two parts that move alpha": (
+        lambda: {"algorithm": "zarts_mgs+amended"},
+        "zarts_mgs and amended both say how alpha moves; take one",
+    ),
+    "a part twice": (lambda: {"algorithm": "sdarts_rs+sdarts_rs"}, "a part twice"),
+    "two perturbations": (
+        lambda: {"algorithm": "sdarts_rs+sdarts_adv"},
+        "both choose the perturbation of the weight step",
+    ),
+    "a price to descend": (
+        lambda: {"algorithm": "darts_first+budget"},
+        "budget has no derivative, and darts_first descends .*zarts_gld.budget",
+    ),
+    "levels on ZARTS": (
+        lambda: {"algorithm": "zarts_mgs+sanas"},
+        "sanas differentiates through its levels .*darts_second.sanas",
+    ),
+    "settings of nothing": (
+        lambda: {"arch__zarts_mg": ConfigDict()},
+        "Unknown part of config.arch 'zarts_mg'; did you mean 'zarts_mgs'",
+    ),
+    "a setting of another part": (
+        lambda: {"arch__zarts_mgs__eta": 0.1},
+        "Unknown config field 'config.arch.zarts_mgs.eta'",
+    ),
+    "a part as number": (lambda: {"arch__zarts_mgs": 3}, "expected a group of fields"),
+    "older config": (lambda: {"format": 1}, "one of an older version of nasjax"),
     "seed of 33 bits": (lambda: {"seed": 2**32}, "below 4294967296"),
     "odd channels": (lambda: {"search__channels": 3}, "even number of channels"),
     "seed": (lambda: {"seed": -1}, "config.seed"),
@@ -233,6 +265,32 @@ def test_a_field_that_is_lacking(tmp_path):
         run.run(given, tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["algorithm", "arch", "format"])
+def test_what_a_config_begins_with_is_lacking(name, tmp_path):
+    """Also where the program itself reads it, before the run begins."""
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from nasjax.experiment import defaults\n\n\ndef get_config():\n"
+        f"    config = defaults.settings()\n    del config.{name}\n    return config\n"
+    )
+    done = program(f"--config={file}", cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert_sentence(done.stderr.removesuffix("\n"))
+    assert "start from a " in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["own.py"]
+
+
+def test_a_part_that_is_lacking(tmp_path):
+    """Settings of a part are not made up; those of parts that are not named may lack."""
+    given = config()
+    del given.arch["amended"]
+    assert build.build(given)
+    del given.arch["zarts_mgs"]
+    with pytest.raises(UserError, match=r"lacks config\.arch\.zarts_mgs\."):
+        run.run(given, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_was_checked_is_a_locked_copy():
     given = config()
     checked = build.build(given).config
@@ -241,13 +299,29 @@ def test_what_was_checked_is_a_locked_copy():
 
 
 def test_another_config_in_the_folder_is_refused_and_kept(tmp_path):
-    stored = json.dumps({"seed": 5})
+    stored = json.dumps({"seed": 5, "format": defaults.FORMAT})
     (tmp_path / "config.json").write_text(stored)
     with pytest.raises(UserError, match="another config") as error:
         run.run(config(), tmp_path, progress.Progress(quiet=True))
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     assert (tmp_path / "config.json").read_text() == stored
+
+
+def test_a_run_of_an_older_version_is_refused_and_kept(tmp_path):
+    """Its config had `base`, and one algorithm's settings as `arch`."""
+    stored = json.dumps({"seed": 0, "base": "", "arch": {"samples": 4}})
+    manifest = json.dumps({"versions": {"nasjax": "0.1.0"}})
+    (tmp_path / "config.json").write_text(stored)
+    (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(
+        UserError, match=r"nasjax 0\.1\.0, is without a format"
+    ) as error:
+        run.run(config(), tmp_path, progress.Progress(quiet=True))
+    assert_sentence(str(error.value))
+    assert "--workdir=" in str(error.value)
+    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert kept == {"config.json": stored, "manifest.json": manifest}
 
 
 @pytest.mark.parametrize(
@@ -270,6 +344,35 @@ COMMANDS = {
     "missing config": (["--config=configs/zarts.py"], "configs/zarts_mgs.py"),
     "unknown variant": ([CONFIG + ":cifar"], "did you mean 'cifar10'"),
     "unknown flag": ([CONFIG, "--wordir=x"], "wordir"),
+    "settings of a part that is not named": (
+        [CONFIG, "--config.arch.sdarts_adv.attack_steps=2"],
+        "sdarts_adv is no part of the algorithm 'zarts_mgs', which is zarts_mgs; ",
+    ),
+    "settings of a part that another config had": (
+        [CONFIG, "--config.algorithm=sdarts_adv", "--config.arch.zarts_mgs.samples=2"],
+        "of the algorithm 'sdarts_adv', which is darts_first+sdarts_adv; leave it out, "
+        "or name zarts_mgs in --config.algorithm",
+    ),
+    "settings of an unknown part": (
+        [CONFIG, "--config.arch.zarts_mg.samples=2"],
+        "did you mean 'config.arch.zarts_mgs.samples'",
+    ),
+    "unknown part": (
+        [CONFIG, "--config.algorithm=zarts_mgs+sdarts"],
+        "Unknown algorithm 'sdarts'; did you mean 'sdarts_",
+    ),
+    "two moves of alpha": (
+        [CONFIG, "--config.algorithm=zarts_mgs+darts_first"],
+        "zarts_mgs and darts_first both say how alpha moves; take one of them.",
+    ),
+    "a price to descend": (
+        [CONFIG, "--config.algorithm=darts_first+budget"],
+        "budget has no derivative, and darts_first descends a gradient of alpha's loss",
+    ),
+    "levels on ZARTS": (
+        [CONFIG, "--config.algorithm=zarts_mgs+sanas"],
+        "the search under it moves alpha in another way; give darts_first+sanas or",
+    ),
 }
 
 
@@ -282,6 +385,59 @@ def test_the_program_exits_with_two_and_one_line(case, tmp_path):
     assert_sentence(done.stderr.removesuffix("\n"))
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+MINE = ["--config.algorithm=sdarts_adv", "--config.arch.sdarts_adv.attack_steps=2"]
+
+
+@pytest.fixture
+def parsed():
+    """The config that flags give, as `nasjax.main` parses them, and its folder."""
+
+    def parse(*arguments):
+        warnings.simplefilter("ignore", DeprecationWarning)  # of ml_collections
+        values = flags.FlagValues()
+        holder = config_flags.DEFINE_config_file("config", flag_values=values)
+        flags.DEFINE_string("workdir", None, "", flag_values=values)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(main, "FLAGS", values)
+            patch.setattr(main, "_CONFIG", holder)
+            patch.setattr(sys, "argv", ["main", *arguments])  # read by config_flags
+            main._parse(sys.argv)
+            return holder.value, main.default_workdir("configs/zarts_mgs.py")
+
+    with warnings.catch_warnings():
+        yield parse
+
+
+@pytest.mark.parametrize("arguments", [MINE, MINE[::-1]])
+def test_settings_of_a_part_that_flags_name_are_taken(parsed, arguments):
+    """In any order, whatever the config's own algorithm is."""
+    found, _ = parsed(CONFIG, *arguments)
+    checked = build.build(shrink(found)).config
+    assert checked.algorithm == "sdarts_adv"
+    assert {*checked.arch} == {"darts_first", "sdarts_adv"}
+    assert checked.arch.sdarts_adv.attack_steps == 2
+
+
+def test_a_base_that_is_not_spelt_out_may_be_set(parsed):
+    found, _ = parsed(CONFIG, *MINE, "--config.arch.darts_first.rate=0.5")
+    assert found.arch.darts_first.rate == 0.5
+
+
+def test_the_folder_is_named_by_what_the_named_parts_compute(parsed, monkeypatch):
+    _, plain = parsed(CONFIG)
+    _, chunked = parsed(CONFIG, "--config.arch.zarts_mgs.chunk=1")
+    assert plain == chunked, "how it is computed, not what"
+    _, other = parsed(CONFIG, "--config.arch.zarts_mgs.samples=2")
+    _, third = parsed(CONFIG, *MINE)
+    assert len({plain, other, third}) == 3
+    assert plain.startswith("runs/zarts_mgs-default-")
+    settings = PARTS["amended"].settings
+    more = PARTS["amended"]._replace(settings=lambda s: settings(s) | {"new": 1})
+    monkeypatch.setitem(PARTS, "amended", more)
+    assert parsed(CONFIG)[1] == plain, "amended is no part of it"
+    assert "new" in parsed(CONFIG)[0].arch.amended
 
 
 def test_without_a_config_it_says_what_to_type(tmp_path):

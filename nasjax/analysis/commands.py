@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optax
 
 from nasjax.analysis import runs
 from nasjax.core.errors import UserError
+from nasjax.core.files import read_json, write_text
 from nasjax.engine.compiling import compiled_programs
-from nasjax.engine.loop import Interrupted
-from nasjax.engine.workdir import read_json, write_text
+from nasjax.engine.signals import Interrupted
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -75,7 +76,7 @@ def inner_rate(run: runs.Run, arguments: argparse.Namespace) -> float:
 def described(run: runs.Run, arguments: argparse.Namespace) -> dict[str, Any]:
     """What a JSON file says of its run, and of the look-ahead."""
     config, manifest = run.experiment.config, run.folder.manifest
-    norms = {k: float(np.linalg.norm(v)) for k, v in run.state.arch.items()}
+    norms = {kind: float(optax.tree.norm(own)) for kind, own in run.state.arch.items()}
     return {
         "run": {
             "command": manifest.get("command"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nasjax.analysis import anytime, commands, compare
-from nasjax.engine.workdir import write_text
+from nasjax.core.files import write_text
 
 COST = {
     "search_seconds": ("search, s", "{:.0f}"),

@@ -16,21 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from nasjax import nets
 from nasjax.analysis import commands, runs
 from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
-from nasjax.engine.loop import signals
 from nasjax.engine.progress import Progress
+from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
-from nasjax.experiment import run as pipeline
+from nasjax.experiment import retrain
 from nasjax.experiment.defaults import HOW
 from nasjax.plots import studies
 from nasjax.spaces import CellSpace
-from nasjax.spaces.genotype import Genotype, discretise
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.mix import Weights
+from nasjax.spaces.rules import discretise
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,12 +62,14 @@ def architectures(
       space: of the search.
       steps_per_epoch: of the search.
       every: k; the last epoch is always there.
-      most_skips: see `genotype.discretise`.
+      most_skips: see `rules.discretise`.
     """
     seen = [line for line in verdict.followed(lines) if "mix" in line]
     mixes = {line["step"] // steps_per_epoch: line["mix"] for line in seen}
     return {
-        epoch: discretise({k: np.asarray(v) for k, v in mix.items()}, space, most_skips)
+        epoch: discretise(
+            {k: Weights(jnp.asarray(v)) for k, v in mix.items()}, space, most_skips
+        )
         for epoch, mix in mixes.items()
         if epoch % every == 0 or epoch == max(mixes)
     }
@@ -83,8 +87,9 @@ def _study(arguments: argparse.Namespace) -> str:
         line for line in run.folder.metrics()
         if line.get("step", 0) <= int(run.state.step)  # what was stopped went further
     ]  # fmt: skip
+    problem = run.search.problem
     found = architectures(
-        lines, run.problem.space, run.problem.steps_per_epoch, arguments.every,
+        lines, problem.space, problem.training.steps_per_epoch, arguments.every,
         config.collapse.most_skips,
     )  # fmt: skip
     if not found:
@@ -153,8 +158,8 @@ def _retrained(
         return known
     made = run.experiment
     key = derive(jax.random.key(made.config.seed), "retrain")  # the run's own
-    model, outcome = pipeline.retrain(made, name, cell, key, folder, progress)
-    accuracy = pipeline.tested(made, model, outcome.state.variables)
+    model, outcome = retrain.retrain(made, name, cell, key, folder, progress)
+    accuracy = retrain.tested(made, model, outcome.state.variables)
     macro = made.retrain_macro
     counted = nets.count_genotype(
         cell, macro.channels, macro.cells, len(made.data.classes),

@@ -17,6 +17,7 @@ import argparse
 import itertools
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,6 @@ from nasjax.analysis.measures import weight_report
 from nasjax.analysis.planes import evaluator
 from nasjax.core.keys import derive
 from nasjax.engine.compiling import compiler_options
-from nasjax.experiment.stages import arch_settings
 from nasjax.plots import studies
 from nasjax.zeroth import mgs
 
@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _study(arguments: argparse.Namespace) -> str:
     run = runs.load(arguments.run)
-    settings = arch_settings(run.experiment.config)
+    parts = run.experiment.config.arch.values()
+    settings: Any = next((own for own in parts if "temperature" in own), {})
     spread = arguments.spread or settings.get("spread", 0.0) or 0.025
     key = derive(jax.random.key(arguments.seed), "importance")
     train, val = runs.batches(run, key, arguments.steps, arguments.images)

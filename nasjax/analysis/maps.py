@@ -28,6 +28,7 @@ from nasjax.data.augment import prepare
 from nasjax.engine.compiling import compiler_options
 from nasjax.nets import Model
 from nasjax.saliency import Attack
+from nasjax.tasks.base import At
 from nasjax.tasks.retrain import reweighting
 
 METHODS = ("attack", "gradient", "integrated gradients")
@@ -51,13 +52,19 @@ class Net(NamedTuple):
 def networks(run: runs.Run) -> dict[str, Net]:
     """The supernet as the search left it, "search", and the retrained network, "final",
     if there is one."""
-    mix, model = run.search.mix(run.state.arch), run.problem.model
-    variables = {"params": run.state.w, "batch_stats": run.state.batch_stats}
-    found = {"search": Net(_still(model), (variables, mix), run.problem.attack)}
+    attack, task = run.experiment.attack, run.search.problem.task
+
+    def logits(weights, images, keys):
+        w, batch_stats, mix = weights
+        batch = {"image": images, "key": keys, "batch_stats": batch_stats, "at": At()}
+        return task.outputs(w, mix, batch, False)[0].logits
+
+    weights = run.state.w, run.state.batch_stats, run.search.mix(run.state)
+    found = {"search": Net(logits, weights, attack)}
     final = runs.retrained(run)
     if final is not None:
         model, variables = final
-        found["final"] = Net(_still(model), (variables, {}), run.problem.attack)
+        found["final"] = Net(_still(model), (variables, {}), attack)
     return found
 
 
@@ -190,7 +197,7 @@ def inference(run: runs.Run, repeats: int = 5) -> dict[str, Any] | None:
     config, test = run.experiment.config, run.experiment.data.test
     size = min(config.retrain.batch, len(test.label))
     images, keys, _ = prepared_images(run, np.arange(size))
-    _, both = reweighting(model, run.problem.attack, config.saliency.mode)
+    _, both = reweighting(model, run.experiment.attack, config.saliency.mode)
     found: dict[str, Any] = {"batch": size}
     for name, net, own in (
         ("plain_ms", model, variables),

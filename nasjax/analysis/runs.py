@@ -13,17 +13,16 @@ from ml_collections import ConfigDict
 
 from nasjax.collapse import rollback, verdict
 from nasjax.core.errors import UserError
+from nasjax.core.files import read_json
 from nasjax.core.keys import derive, per_example
 from nasjax.data.augment import prepare, random_indices
 from nasjax.engine.checkpoint import Checkpoints
 from nasjax.engine.optim import Hyper
-from nasjax.engine.workdir import RunFolder, read_json
-from nasjax.experiment import defaults, phases
+from nasjax.engine.workdir import RunFolder, check_format
+from nasjax.experiment import defaults
 from nasjax.experiment.build import Experiment, build
 from nasjax.nets import Model
-from nasjax.search import Problem, Search, SearchState
-from nasjax.search.base import with_state
-from nasjax.search.losses import losses
+from nasjax.search import Search, SearchState
 from nasjax.spaces.genotype import Genotype
 from nasjax.zeroth import lookahead
 
@@ -33,15 +32,13 @@ class Run(NamedTuple):
 
     Attributes:
       experiment: rebuilt from config.json, on one device.
-      problem: of the stage that `state` belongs to.
-      search: likewise.
+      search: of the stage that `state` belongs to.
       state: of the newest checkpoint; of a search that was stopped, its result.
       folder: for reading; it is not locked.
       stage: name of that stage; "search" for the last one.
     """
 
     experiment: Experiment
-    problem: Problem
     search: Search
     state: SearchState
     folder: RunFolder
@@ -63,14 +60,16 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
     folder = open_folder(workdir)
     experiment = _experiment(folder)
     previous, newest = None, None
-    for stage in experiment.stages:
-        own, decay = rollback.latest(folder, stage.name, experiment.config)
-        hyper = Hyper.of(experiment.config.search)._replace(weight_decay=decay)
-        problem, search = stage.begin(previous, hyper)
+    first = Hyper.of(experiment.config.search)
+    stages = experiment.algorithm.stages
+    for stage in stages:
+        own, decay = rollback.latest(folder, stage.name, first.weight_decay)
+        hyper = first._replace(weight_decay=decay)
+        search = experiment.begin(stage, previous, hyper)
         checkpoints = Checkpoints(folder.path / "checkpoints" / own)
         if checkpoints.latest() is None:
             break
-        newest = (problem, search, checkpoints, stage.name)
+        newest = (search, checkpoints, stage.name)
         previous = folder.read_outcome(stage.outcome)
         if previous is None:
             break
@@ -79,23 +78,21 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
             f"The search in {folder.path} has no checkpoint yet; let the command that "
             "started it go on."
         )
-    if (
-        finished
-        and not (folder.path / f"{experiment.stages[-1].outcome}.json").exists()
-    ):
+    if finished and not (folder.path / f"{stages[-1].outcome}.json").exists():
         raise UserError(
             f"The search in {folder.path} is not finished; the command that started it "
             f"goes on with it: {folder.manifest.get('command')}"
         )
-    problem, search, checkpoints, name = newest
+    search, checkpoints, name = newest
     abstract = jax.eval_shape(search.init, jax.random.key(0))
     step = None
     if experiment.config.collapse.remedy == "stop":
         seen = verdict.eigenvalues(verdict.followed(folder.metrics(), name))
-        stop = verdict.detected(seen, problem.epochs)
-        step = stop and (stop.epoch_returned + 1) * problem.steps_per_epoch
+        training = search.problem.training
+        stop = verdict.detected(seen, training.epochs)
+        step = stop and (stop.epoch_returned + 1) * training.steps_per_epoch
     _, state, _ = checkpoints.restore(abstract, step)
-    return Run(experiment, problem, search, state, folder, name)
+    return Run(experiment, search, state, folder, name)
 
 
 def retrained(run: Run, phase: str = "retrain") -> tuple[Model, dict[str, Any]] | None:
@@ -109,7 +106,7 @@ def retrained(run: Run, phase: str = "retrain") -> tuple[Model, dict[str, Any]] 
     checkpoints = Checkpoints(run.folder.path / "checkpoints" / phase)
     if found is None or checkpoints.latest() != made.retrain_steps:
         return None
-    model = made.network(Genotype.from_json(found, run.problem.space))
+    model = made.network(Genotype.from_json(found, run.search.problem.space))
     abstract = jax.eval_shape(made.training(model).init, jax.random.key(0))
     _, state, _ = checkpoints.restore(abstract)
     return model, state.variables
@@ -133,8 +130,13 @@ def open_folder(workdir: str | Path) -> RunFolder:
 
 
 def config_of(folder: RunFolder) -> ConfigDict:
-    """The config of a run; fields that its version did not have are as they are now."""
+    """The config of a run; fields that its version did not have are as they are now.
+
+    Raises:
+      UserError: it is of another format.
+    """
     given = read_json(folder.path / "config.json") or {}
+    check_format(folder.path, given, defaults.FORMAT)
     # A run of an older version lacks the fields that came later.
     return ConfigDict(_filled(given, defaults.settings().to_dict()))
 
@@ -168,8 +170,8 @@ def objective(run: Run, rate: float) -> Callable:
       (alpha, w, train_batches [M, ...], val_batch) -> scalar; see
       `nasjax.zeroth.lookahead`.
     """
-    supernet = losses(run.problem)
-    return lookahead(supernet.train, supernet.val, run.problem.sgd(rate))
+    problem = run.search.problem
+    return lookahead(problem.train, problem.val, problem.training.optimizer(rate))
 
 
 def batches(run: Run, key: Array, steps: int, images: int) -> tuple[Any, Any]:
@@ -184,23 +186,13 @@ def batches(run: Run, key: Array, steps: int, images: int) -> tuple[Any, Any]:
       steps: M.
       images: size of the validation batch, at most all there are.
     """
-    data, config = run.experiment.data, run.experiment.config
+    data, problem = run.experiment.data, run.search.problem
     weights = {"image": data.weights.image, "label": data.weights.label}
-    count, size = len(data.weights.label), config.search.batch
+    weights = jax.tree.map(jnp.asarray, weights)
 
     def train(own: Array):
-        index = random_indices(derive(own, "index"), size, count)
-        batch = phases.draw(
-            jax.tree.map(jnp.asarray, weights), index, own,
-            run.experiment.search_augment,
-            phases.cutout_probability(
-                config.search,
-                run.state.step,
-                run.problem.steps_per_epoch,
-                run.problem.epochs,
-            ),
-        )  # fmt: skip
-        return with_state(run.problem, batch, run.state, derive(own, "mix"))
+        batch = problem.task.draw(weights, own, run.state.step, None)
+        return problem.placed(batch, run.state, derive(own, "mix"))
 
     total = len(data.arch.label)
     index = random_indices(derive(key, "validation"), min(images, total), total)
@@ -212,5 +204,5 @@ def batches(run: Run, key: Array, steps: int, images: int) -> tuple[Any, Any]:
         "key": per_example(derive(key, "network"), len(index)),
     }
     keys = jax.random.split(derive(key, "look-ahead batches"), steps)
-    val = with_state(run.problem, val, run.state, derive(key, "val mix"))
+    val = problem.placed(val, run.state, derive(key, "val mix"))
     return jax.vmap(train)(keys), val

@@ -25,8 +25,8 @@ from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
 from nasjax.engine.compiling import compiler_options
 from nasjax.hypergrad import curvature
-from nasjax.search.losses import accuracy, cross_entropy
-from nasjax.search.relax import discretised
+from nasjax.tasks.base import At
+from nasjax.tasks.images import accuracy, cross_entropy
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,24 +77,27 @@ def _measured(arguments: argparse.Namespace) -> dict[str, float]:
     run = runs.load(arguments.run, finished=False)
     key = derive(jax.random.key(0), "stability")
     _, val = runs.batches(run, key, 0, arguments.images)
-    model, space = run.problem.model, run.problem.space
-    variables = {"params": run.state.w, "batch_stats": run.state.batch_stats}
+    problem = run.search.problem
+    relaxation, at = problem.relaxation, val["at"]._replace(key=None)
+    val = val | {"at": At()}  # without drop path
 
     def logits(mix):
-        out, _ = model.apply(variables, mix, val["image"], train=True, key=val["key"])
-        return out.logits
+        return problem.task.outputs(run.state.w, mix, val, True)[0].logits
 
     loss = lambda mix: cross_entropy(logits(mix), val["label"])
 
     def of_alpha(arch):
         spectrum = curvature.spectrum(
-            lambda arch: loss(run.search.mix(arch)), arch, key, chunk=arguments.chunk
+            lambda arch: loss(relaxation.mix(arch, at)),
+            arch,
+            key,
+            chunk=arguments.chunk,
         )
         return spectrum._asdict()
 
     def of_mix(arch):
-        mix = run.search.mix(arch)
-        chosen = discretised(space)(mix, None)
+        mix = relaxation.mix(arch, at)
+        chosen = relaxation.choose(mix, problem.space, None)
         ends = curvature.dominant(loss, mix, key)
         apart = optax.tree.norm(optax.tree.sub(chosen, mix), squared=True)
         return {

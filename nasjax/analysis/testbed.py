@@ -23,9 +23,9 @@ from nasjax.analysis import commands
 from nasjax.analysis.methods import METHODS, Search
 from nasjax.analysis.significance import t_test
 from nasjax.core.errors import UserError
+from nasjax.core.files import write_text
 from nasjax.core.keys import derive
 from nasjax.engine.compiling import compiled_programs, side_by_side
-from nasjax.engine.workdir import write_text
 from nasjax.plots import style
 from nasjax.spaces.table import DATASETS, Table
 

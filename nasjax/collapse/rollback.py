@@ -23,7 +23,7 @@ from nasjax.engine.loop import Outcome, Phase, run_phase
 from nasjax.engine.optim import Hyper
 from nasjax.engine.progress import Progress
 from nasjax.engine.workdir import RunFolder
-from nasjax.search import Problem, Search, SearchState
+from nasjax.search import Search, SearchState
 
 REMEDIES = ("none", "stop", "adapt")
 Series = dict[int, float]  # epoch from 0 -> eigenvalue
@@ -34,7 +34,6 @@ class Searched(NamedTuple):
 
     Attributes:
       search: the algorithm, with the last weight decay.
-      problem: likewise.
       state: whose alpha is the result.
       outcomes: of its phases.
       stops: what was detected, in turn.
@@ -43,7 +42,6 @@ class Searched(NamedTuple):
     """
 
     search: Search
-    problem: Problem
     state: SearchState
     outcomes: list[Outcome]
     stops: list[Stop]
@@ -51,11 +49,28 @@ class Searched(NamedTuple):
     gradients: float
 
 
+class Watch(NamedTuple):
+    """How a search is watched.
+
+    Attributes:
+      remedy: of `REMEDIES`.
+      interval: epochs between two measurements of the eigenvalue.
+      log_every: steps between lines of the log.
+      checkpoint_every: steps between checkpoints.
+    """
+
+    remedy: str
+    interval: int
+    log_every: int
+    checkpoint_every: int
+
+
 def run(
     name: str,
-    begin: Callable[[Hyper], tuple[Problem, Search]],
+    begin: Callable[[Hyper], Search],
     phase_of: Callable[[str, Hyper, float], Phase],
-    config,
+    hyper: Hyper,
+    watch: Watch,
     folder: RunFolder,
     progress: Progress,
 ) -> Searched:
@@ -63,43 +78,43 @@ def run(
 
     Args:
       name: of its first phase.
-      begin: numbers, among them the weight decay -> what to search on, and how.
+      begin: numbers, among them the weight decay -> the search.
       phase_of: (name, numbers, gradients evaluated before the first step, as if this
         phase had begun there) -> its phase.
-      config: the run's.
+      hyper: these numbers, as the run begins.
+      watch: how the search is watched.
       folder: of the run.
       progress: told of every step and every stop.
 
     Raises:
       UserError, Interrupted: as `run_phase`.
     """
-    remedy, hyper = config.collapse.remedy, Hyper.of(config.search)
     own, start = name, None
     earlier: Series = {}
     outcomes: list[Outcome] = []
     stops: list[Stop] = []
     gradients = 0.0
     while True:
-        problem, search = begin(hyper)
+        search = begin(hyper)
         begun = 0 if start is None else int(start.step)
         gradients -= search.gradients(begun)
         phase = phase_of(own, hyper, gradients)
         if start is not None:
             begin_there = functools.partial(lambda state: state, start)
             phase = phase._replace(start=int(start.step), init=begin_there)
-        heavier = adapt(hyper.weight_decay) if remedy == "adapt" else None
-        watched = remedy == "stop" or heavier is not None
+        heavier = adapt(hyper.weight_decay) if watch.remedy == "adapt" else None
+        watched = watch.remedy == "stop" or heavier is not None
         if watched:
-            phase = _watched(phase, folder, earlier, config.collapse)
+            phase = _watched(phase, folder, earlier, watch)
         outcome = run_phase(
-            phase, folder, progress, config.checkpoint_every, config.log_every
+            phase, folder, progress, watch.checkpoint_every, watch.log_every
         )
         outcomes.append(outcome)
         gradients += search.gradients(int(outcome.state.step))
         stop = _stop(phase, folder, earlier) if watched else None
         if stop is None:
             found = outcome.state, outcomes, stops, outcome.metrics, gradients
-            return Searched(search, problem, *found)
+            return Searched(search, *found)
         stops.append(stop)
         steps = (stop.epoch_returned + 1) * phase.steps_per_epoch
         start, evaluation = _kept(folder, name, len(stops), steps, phase)
@@ -110,16 +125,19 @@ def run(
         if heavier is None:
             progress.line(f"{words}, whose alpha is the result")
             found = start, outcomes, stops, evaluation, gradients
-            return Searched(search, problem, *found)
+            return Searched(search, *found)
         progress.line(f"{words}, from where it goes on with weight decay {heavier:g}")
         series = _series(folder, own, earlier)
         earlier = {e: value for e, value in series.items() if e <= stop.epoch_returned}
         hyper, own = hyper._replace(weight_decay=heavier), _nth(name, len(stops))
 
 
-def latest(folder: RunFolder, name: str, config) -> tuple[str, float]:
-    """(its name, weight decay) of the newest phase of a watched search."""
-    decay, count = config.search.weight_decay, 0
+def latest(folder: RunFolder, name: str, decay: float) -> tuple[str, float]:
+    """(its name, weight decay) of the newest phase of a watched search.
+
+    decay: of its first phase.
+    """
+    count = 0
     while (folder.path / "checkpoints" / _nth(name, count + 1)).is_dir():
         decay, count = adapt(decay) or decay, count + 1
     return _nth(name, count), decay
@@ -130,12 +148,12 @@ def _nth(name: str, count: int) -> str:
     return f"{name}_{count}" if count else name
 
 
-def _watched(phase: Phase, folder: RunFolder, earlier: Series, settings) -> Phase:
+def _watched(phase: Phase, folder: RunFolder, earlier: Series, watch: Watch) -> Phase:
     """The phase that ends where its eigenvalues call for it, and keeps the states that
     it may go back to: all, if a later roll-back may go further back than this one."""
-    interval = settings.interval
+    interval = watch.interval
     back = DARTS_ES.lookback(interval) * phase.steps_per_epoch
-    if settings.remedy == "adapt":
+    if watch.remedy == "adapt":
         back = phase.steps
 
     def keeps(step: int, newest: int) -> bool:

@@ -25,7 +25,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from nasjax.core.errors import UserError
-from nasjax.engine.workdir import PROBE_BYTES, reserve, writing
+from nasjax.core.files import writing
+from nasjax.engine.workdir import PROBE_BYTES, reserve
 
 
 class Checkpoints:

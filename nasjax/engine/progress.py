@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from nasjax.engine.workdir import writing
+from nasjax.core.files import writing
 
 REFRESH_SECONDS = 0.1
 

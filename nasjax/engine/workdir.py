@@ -11,28 +11,15 @@ import contextlib
 import json
 import os
 import weakref
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from nasjax.core.errors import UserError
+from nasjax.core.files import SCRATCH, read_json, write_json, write_text, writing
 
 PROBE_BYTES = 1 << 20  # a run is not started with less than this to write to
-SCRATCH = ".nasjax-"  # files of ours that a kill may leave behind
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns an `OSError` (full, read-only, no permission) into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"Cannot write to {path}: {reason}; make room or mend its permissions and "
-            "repeat the command, or give another folder with --workdir."
-        ) from error
 
 
 def reserve(directory: Path, size: int) -> None:
@@ -48,51 +35,6 @@ def reserve(directory: Path, size: int) -> None:
         finally:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replaces the file at `path` atomically and durably.
-
-    Raises:
-        UserError: the folder cannot be written to or is full; `path` is untouched.
-    """
-    scratch = path.with_name(f"{SCRATCH}{path.name}")
-    with writing(path.parent):
-        try:
-            with open(scratch, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(scratch, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                scratch.unlink(missing_ok=True)
-            raise
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """`write_text` of `value` as strict JSON (no NaN), indented."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in the JSON file at `path`, None if there is no such file.
-
-    Raises:
-        UserError: the file cannot be read or holds something else.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"Cannot read {path}: {error}; mend it, or give another folder with "
-            "--workdir."
-        ) from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} should hold one JSON object; give another --workdir.")
-    return value
 
 
 class RunFolder:
@@ -132,7 +74,8 @@ class RunFolder:
 
         Raises:
             UserError: the folder cannot be written to, is full, is used by another
-                process, holds files but no run, or holds a run of another config.
+                process, holds files but no run, or holds a run of another config or
+                of another version, see `check_format`.
         """
         try:
             new_config = json.loads(json.dumps(config, allow_nan=False))
@@ -278,6 +221,8 @@ def _is_run_of(config: dict[str, Any], path: Path, free: Collection[str]) -> boo
                 "with --workdir."
             )
         return False
+    if "format" in config:
+        check_format(path, stored, config["format"])
     old, new = flat(stored), flat(config)
     names = (old | new).keys() - set(free)
     differ = sorted(n for n in names if _show(old, n) != _show(new, n))
@@ -291,6 +236,32 @@ def _is_run_of(config: dict[str, Any], path: Path, free: Collection[str]) -> boo
             "folder with --workdir, or the config it was started with."
         )
     return True
+
+
+def check_format(path: Path, stored: Mapping[str, Any], wanted: int) -> None:
+    """Refuses a run whose config has fields of another version's meaning.
+
+    Args:
+        path: of the run.
+        stored: its config.
+        wanted: the "format" of configs of this version.
+
+    Raises:
+        UserError: that of the run is another one, or there is none.
+    """
+    if stored.get("format") == wanted:
+        return
+    manifest = read_json(path / "manifest.json") or {}
+    version = (manifest.get("versions") or {}).get("nasjax")
+    writer = f"nasjax {version}" if version else "nasjax of an unknown version"
+    found = (
+        f"of format {stored['format']}" if "format" in stored else "without a format"
+    )
+    raise UserError(
+        f"{path} holds a run of another version: its config.json, by {writer}, is "
+        f"{found}, and here it is of format {wanted}; start it again in a new folder, "
+        f"such as --workdir={path}-new, or use the version that wrote it."
+    )
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,19 +1,26 @@
 """The settings that all configs share, field by field.
 
-A config file picks an algorithm and its settings and takes the rest from `settings`:
-the embedded default (digits, minutes on two cores) or a paper's setting by data set.
+A config file picks an algorithm and takes the rest from `settings`: the embedded default
+(digits, minutes on two cores) or a paper's setting by data set. The settings of every part
+of an algorithm are explained in its file, `nasjax/search/algorithms/`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from nasjax.core.errors import unknown
+from nasjax.search.algorithms import PARTS, parse
+from nasjax.search.directions import SHORT
 from nasjax.spaces import DARTS_7
 
 PAPER = ("cifar10", "cifar100", "svhn", "imagenet")
 HARD = ("s1", "s2", "s3", "s4")  # spaces in which searches collapse
 SMALL = "nasbench201-small"
+FORMAT = 2  # of configs; 1 had `base`, and one algorithm's settings as `arch`
 VARIANTS = (
     *PAPER,
     *(f"{data}-{space}" for data in PAPER[:3] for space in HARD),
@@ -23,8 +30,7 @@ VARIANTS = (
 
 # How a run is computed, shown and kept, not what: it may go on with other values.
 HOW = (
-    "arch.chunk",
-    "arch.zarts_mgs.chunk",
+    *(f"arch.zarts_{name}.chunk" for name in ("gld", "mgs", "rs")),
     "checkpoint_every",
     "compile_cache",
     "log_every",
@@ -69,8 +75,8 @@ def settings(arg: str | None = None) -> ConfigDict:
     if arg is not None and arg not in VARIANTS:
         raise unknown("config variant", arg, VARIANTS)
     config = ConfigDict()
-    config.algorithm = ""  # a row of nasjax.search.ALGORITHMS; `nasjax list` shows them
-    config.base = ""  # the search that a wrapper such as SmoothDARTS wraps
+    config.format = FORMAT  # of this config
+    config.algorithm = "darts_first"  # parts joined by "+"; `nasjax list` shows them
     config.seed = 0  # governs initial values, data order, augmentation, proposals
     config.parallel = "jit"  # how steps are split over devices: "jit" or "pmap"
     config.devices = 0  # how many devices to use; 0 for all
@@ -126,6 +132,10 @@ def settings(arg: str | None = None) -> ConfigDict:
     collapse.penalty = 0.0  # weight of the Hessian's norm in alpha's loss
     collapse.most_skips = 8  # skip connections that a normal cell keeps; 8: any number
 
+    config.arch = arch = ConfigDict()  # the settings of every part of `algorithm`
+    for name, part in PARTS.items():
+        arch[name] = ConfigDict(part.settings(scale(arg)))
+
     config.saliency = saliency = ConfigDict()
     saliency.steps = 7  # of the attack that finds delta
     saliency.eps = 8 / 255  # largest |delta|, in pixels from 0 to 1
@@ -161,98 +171,35 @@ def settings(arg: str | None = None) -> ConfigDict:
     return config
 
 
+def scale(arg: str | None) -> str:
+    """The size of a variant, by which parts choose their default settings.
+
+    "embedded", "small" (both: minutes on a CPU), "paper" or "imagenet".
+    """
+    if arg is None or arg == SMALL:
+        return "small" if arg else "embedded"
+    return "imagenet" if arg.startswith("imagenet") else "paper"
+
+
 def short(arg: str | None) -> bool:
-    """Whether a search takes minutes on a CPU: alpha then moves in larger steps."""
-    return arg in (None, SMALL)
+    """Whether a search takes minutes on a CPU."""
+    return scale(arg) in SHORT
 
 
-def adam(arg: str | None = None) -> ConfigDict:
-    """The part `arch` of a config whose alpha descends a hypergradient by Adam."""
-    arch = ConfigDict()
-    arch.every = 1  # weight steps between two moves of alpha
-    arch.rate = 3e-2 if short(arg) else 3e-4  # Adam's learning rate
-    arch.b1 = 0.5  # Adam's first moment
-    arch.b2 = 0.999  # Adam's second moment
-    arch.weight_decay = 1e-3  # L2, inside Adam as in PyTorch
-    return arch
+def named(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The parts that a config's `algorithm` names.
+
+    Raises:
+      UserError: it names an unknown one, or two that cannot be together.
+    """
+    return parse(config["algorithm"])
 
 
-def darts_second(arg: str | None = None) -> ConfigDict:
-    """The part `arch` of DARTS of second order."""
-    arch = adam(arg)
-    arch.finite_difference = False  # True: eq. 8 in the place of the exact product
-    return arch
-
-
-def amended(arg: str | None = None) -> ConfigDict:
-    """The part `arch` of Amended-DARTS."""
-    arch = adam(arg)
-    arch.eta = 0.1  # amending coefficient: eta H stands for the inverse of H
-    arch.finite_difference = False  # True: eqs. 14, 15 in the place of exact products
-    return arch
-
-
-def sanas(arg: str | None = None) -> ConfigDict:
-    """The settings of a saliency-aware search."""
-    config = settings(arg)
-    config.base = "darts_second"  # or "darts_first", which does not look ahead
-    config.arch = arch = ConfigDict()
-    arch.gamma = 1.0  # weight of the first network's validation loss
-    arch.second_every = 3  # weight steps between two steps of the second network
-    arch.sum = False  # True: its loss is the sum over the batch, as eq. 3 is printed
-    arch.darts_first = adam(arg)  # settings of each base: of first-order DARTS,
-    arch.darts_second = darts_second(arg)  # and of second order
-    arch.darts_first.every = arch.darts_second.every = 5  # weight steps to a move
-    return config
-
-
-def sdarts(arg: str | None = None) -> ConfigDict:
-    """The settings of a search that is smoothed by perturbations."""
-    config = settings(arg)
-    config.base = "darts_first"  # what is smoothed, a part of `arch` below
-    config.arch = arch = ConfigDict()
-    arch.eps_start = 0.03  # size of the perturbation in the first epoch ...
-    arch.eps_end = 0.3  # ... and towards the end, linear by epoch
-    arch.darts_first = adam(arg)  # settings of each base: of first-order DARTS,
-    arch.darts_second = darts_second(arg)  # of second order,
-    arch.amended = amended(arg)  # of Amended-DARTS,
-    arch.zarts_mgs = zarts_mgs(arg).arch  # and of ZARTS-MGS
-    return config
-
-
-def zarts(arg: str | None = None) -> ConfigDict:
-    """The settings of a search whose alpha is moved by a zero-order method."""
-    config = settings(arg)
-    config.arch = arch = ConfigDict()
-    arch.every = 4  # weight steps between two moves of alpha
-    arch.inner_steps = 4  # M, weight steps each candidate trains for
-    arch.inner_rate = 0.0  # learning rate of those; 0: the weights' current one
-    arch.inner_part = "weights"  # part their batches come from; or "arch"
-    arch.chunk = 0  # candidates a device evaluates at once; 0: one on a CPU, else all
-    arch.split = "candidates"  # what several devices share out; or "batch"
-    arch.price = "macs"  # multiply-adds, or a JSON file {operation: cost of one use}
-    arch.budget = 0.0  # price that costs nothing; 0: no price is looked at
-    arch.budget_weight = 1.0  # added to the loss for twice the budget
-    if not short(arg):
-        arch.every = arch.inner_steps = 10
-        config.search.warmup_epochs = 20 if arg == "imagenet" else 10
-    return config
-
-
-def zarts_mgs(arg: str | None = None) -> ConfigDict:
-    """`zarts` by maximum-likelihood guided search."""
-    config = zarts(arg)
-    config.algorithm = "zarts_mgs"
-    arch = config.arch
-    arch.samples = 4  # N, candidates of one move
-    arch.spread = 0.025  # standard deviation of the proposal, cosine to 0
-    arch.temperature = 0.01  # tau, in units of the loss
-    arch.mixture = 1e-3  # share of candidates drawn around 0, not around -gradient
-    arch.proposal = "mixture"  # or "sum", as the released code draws
-    arch.weights = "likelihood"  # or "importance", the printed eq. 8
-    if arg == SMALL:
-        arch.spread, arch.temperature = 0.1, 1e-3
-    return config
+def pruned(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as nested dictionaries, with the settings of the named parts alone."""
+    names, fields = named(config), dict(config)
+    fields["arch"] = {name: fields["arch"].get(name, {}) for name in names}
+    return fields
 
 
 def _nasbench201(config: ConfigDict, small: bool) -> None:

@@ -18,11 +18,12 @@ import jax.numpy as jnp
 
 from nasjax.engine.compiling import compiled_programs, compiler_options
 from nasjax.nets import lowering
-from nasjax.nets.cells import MixedEdge
-from nasjax.nets.operations import Style
-from nasjax.search.algorithms.saliency_level import attack_cost
+from nasjax.nets.edges import Mixed
+from nasjax.nets.layers import Style
 from nasjax.search.directions import FORWARD
+from nasjax.search.saliency_level import attack_cost
 from nasjax.spaces import CellSpace, Macro
+from nasjax.spaces.mix import Weights
 
 if TYPE_CHECKING:
     from nasjax.experiment.build import Experiment
@@ -54,10 +55,10 @@ def measure(
     space: CellSpace, channels: int, size: tuple[int, int], batch: int, spelling: str
 ) -> Edge:
     """Compiles and runs an edge of the space on maps of this size."""
-    edge = MixedEdge(space.primitives, channels, 1, Style(True, spelling))
+    edge = Mixed(space.primitives, channels, 1, Style(True, spelling))
     batch = max(min(batch, LARGEST // (size[0] * channels * size[1])), 1)
     x = jnp.ones((size[0], channels, size[1], batch))
-    mix = jnp.ones(len(space.primitives))
+    mix = Weights(jnp.ones(len(space.primitives)))
     shapes = jax.eval_shape(lambda: edge.init(jax.random.key(0), x, mix, True))
     given = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), nn.meta.unbox(shapes))
 
@@ -82,7 +83,7 @@ def measure(
 
 def of(experiment: Experiment) -> Edge:
     """`measure` of an edge of the experiment's supernet."""
-    config, macro = experiment.config, experiment.search_macro
+    config, macro = experiment.config, experiment.macro(experiment.space)
     height, width = (macro.map_sizes(side)[0] for side in experiment.image_shape[:2])
     spelling, channels = lowering.resolve(config.lowering), macro.plan()[0].channels
     batch = config.search.batch
@@ -91,11 +92,12 @@ def of(experiment: Experiment) -> Edge:
 
 def seconds(experiment: Experiment, edge: Edge) -> tuple[float, float, float]:
     """To compile the search, to compile the rest, and to run it all."""
-    config, search = experiment.config, experiment.search
-    macro = experiment.search_macro
-    stages, sides = len(experiment.stages), experiment.image_shape[:2]
+    config, stages = experiment.config, len(experiment.algorithm.stages)
+    search = experiment.begin(experiment.algorithm.stages[-1], None)
+    training = search.problem.training
+    macro, sides = experiment.macro(experiment.space), experiment.image_shape[:2]
     images = len(experiment.data.weights.label), len(experiment.data.arch.label)
-    steps = experiment.problem.epochs * experiment.problem.steps_per_epoch
+    steps = training.epochs * training.steps_per_epoch
     kinds = [len(experiment.space.edges_of(kind)) for kind in experiment.space.types]
     edges = sum(kinds) / len(kinds)
 

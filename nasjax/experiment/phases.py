@@ -1,200 +1,175 @@
-"""Search and retraining as phases of the one loop: batches, programs, evaluation."""
+"""Search and retraining as phases of the one loop: batches, programs, measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from ml_collections import ConfigDict
 
-from nasjax.core.keys import derive, per_example
-from nasjax.data.augment import Augment, epoch_indices, prepare, random_indices
+from nasjax.core.keys import derive
+from nasjax.data.augment import Augment, epoch_indices
 from nasjax.data.splits import Part
-from nasjax.engine import memory, parallel
+from nasjax.engine import memory
 from nasjax.engine.compiling import compiler_options
+from nasjax.engine.devices import Devices
 from nasjax.engine.loop import Phase
 from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import NOTHING, Programs, Store
 from nasjax.engine.workdir import RunFolder
-from nasjax.monitors.instruments import instruments
+from nasjax.monitors.base import Monitor, Seen
 from nasjax.nets import Model
-from nasjax.search import Problem, Search
-from nasjax.spaces.genotype import Genotype, discretise
-from nasjax.tasks import metrics
+from nasjax.search import Search
+from nasjax.search.base import Program
+from nasjax.spaces.mix import strength
+from nasjax.tasks.images import draw, evaluation
 from nasjax.tasks.retrain import Training
 
+LOWER = (
+    "lower --config.search.batch, --config.search.channels, or of ZARTS "
+    "--config.arch.NAME.chunk (1), or set --config.remat=cell."
+)
 
-def on_devices(part: Part, where: Sequence[jax.Device]) -> dict[str, Array]:
-    """A part of the data, as it lives on the devices: uint8 images and labels."""
-    return parallel.replicate({"image": part.image, "label": part.label}, where)
+
+class Halves(NamedTuple):
+    """The data of a search: what the weights train on, and what alpha does."""
+
+    weights: Part
+    arch: Part
 
 
 def search_phase(
     name: str,
-    build: Callable[[Hyper], tuple[Problem, Search]],
+    begin: Callable[[Hyper], Search],
     hyper: Hyper,
-    weights: Part,
-    arch: Part,
-    augment: Augment,
-    config: ConfigDict,
+    halves: Halves,
     key: Array,
-    where: Sequence[jax.Device],
+    devices: Devices,
     folder: RunFolder,
+    monitors: Callable[[Search], Sequence[Monitor]],
     store: Store = NOTHING,
-    truth: Callable[[Genotype], dict[str, float]] = lambda genotype: {},
-    spent: float = 0.0,
+    most_skips: int | None = None,
 ) -> Phase:
-    """The search as a phase: alpha moves when it is due, then the weights.
+    """The search as a phase: programs run in their order, each when it is due.
 
-    build: what is searched on, and how, of numbers that may be traced.
-    store: of compiled programs of this code, config and data.
-    truth: accuracies that are known of a genotype; logged, used by nothing.
-    spent: gradients that were evaluated before the phase.
+    Args:
+      name: of the phase.
+      begin: the search, of numbers that may be traced.
+      hyper: these numbers.
+      halves: of the training data.
+      key: of the search.
+      devices: that steps are split over.
+      folder: of the run.
+      monitors: search -> what is measured at the end of epochs.
+      store: of compiled programs of this code, config and data.
+      most_skips: skip connections that an architecture keeps; None: any number.
     """
-    problem, search = build(hyper)
-    key = parallel.replicate(key, where)
-    batch, mode = config.search.batch, config.parallel
-    parts = {"weights": on_devices(weights, where), "arch": on_devices(arch, where)}
-    data = {**parts, "hyper": parallel.replicate(hyper.arrays(), where)}
-    sizes = {half: part["label"].shape[0] for half, part in parts.items()}
-    space, direction = problem.space, search.direction
-
-    def cut(data, state):
-        epochs = data["hyper"].epochs
-        return cutout_probability(
-            config.search, state.step, problem.steps_per_epoch, epochs
-        )
-
-    def weight_batch(data, state):
-        order = derive(state.key, "order")
-        index = epoch_indices(order, state.step, batch, sizes["weights"])
-        draw_key = derive(state.key, "weight batch", state.step)
-        drawn = draw(data["weights"], index, draw_key, augment, cut(data, state))
-        return drawn, data["hyper"]
-
-    def arch_batches(data, state):
-        def one(half: str, key: Array):
-            index = random_indices(derive(key, "index"), batch, sizes[half])
-            return draw(data[half], index, key, augment, cut(data, state))
-
-        train_key = derive(state.key, "look-ahead batches", state.step)
-        train_keys = jax.random.split(train_key, direction.inner_steps)
-        val_key = derive(state.key, "validation batch", state.step)
-        train = jax.vmap(lambda key: one(direction.inner_part, key))(train_keys)
-        return train, one("arch", val_key), data["hyper"]
-
-    def last_weight_batch(data, state):
-        return weight_batch(data, state._replace(step=state.step - 1))
-
-    def program(step_of: Callable, batches: Callable, *axes: int | None):
-        """A step of the search that `build` makes of the traced numbers."""
-
-        def step(state, *made):
-            *batches, traced = made
-            return step_of(build(traced)[1])(state, *batches)
-
-        return parallel.data_parallel(step, batches, (*axes, None), where, mode)
-
-    measure = metrics.evaluation(problem.model, augment, batch)
-    interval = config.collapse.interval
-    further = {each.name: index for index, each in enumerate(search.further)}
+    search = begin(hyper)
+    problem, training = search.problem, search.problem.training
+    space, epochs = problem.space, int(hyper.epochs)
+    key = devices.replicate(key)
+    parts = {half: on_devices(part, devices) for half, part in halves._asdict().items()}
+    data = {**parts, "hyper": devices.replicate(hyper.arrays())}
+    watched = monitors(search)
+    measured = {own.name: own.program for own in watched if own.program}
     programs = Programs(
-        store.of("search", space, _shapes(data)),
-        where,
+        store.of("search", space, shapes(data)),
+        list(devices.where),
         init=jax.jit(search.init),
-        weight=program(lambda search: search.weight_step, weight_batch, 0),
-        arch=program(
-            lambda search: search.arch_step,
-            arch_batches,
-            *((None, None) if direction.whole_batches else (1, 0)),
-        ),
-        evaluate=jax.jit(
-            lambda state, part: measure(
-                {"params": state.w, "batch_stats": state.batch_stats},
-                search.mix(state.arch),
-                part,
-            )
-        ),
-        instruments=jax.jit(instruments(problem, search, augment, config.collapse)),
-        **{
-            each: program(
-                lambda search, index=index: search.further[index].step,
-                last_weight_batch,
-                0,
-            )
-            for each, index in further.items()
-        },
+        **{own.name: _program(own, begin, devices) for own in search.programs},
+        **{name: jax.jit(program) for name, program in measured.items()},
     )
     # Of this start's last step that is not due every time, for the log alone.
     seen: dict[str, Array] = {}
 
     def compile(state) -> str:
-        # The largest first: the others compile beside it.
-        needed = {"arch": data, **dict.fromkeys(further, data), "weight": data}
-        needed["evaluate"] = data["arch"]
-        if interval:
-            needed["instruments"] = data["arch"]
-        arguments = {name: (state, part) for name, part in needed.items()}
-        soon = "arch" if search.cadence.due(int(state.step)) else "weight"
-        planned = programs.compile(arguments, soon, compiler_options())
-        lower = (
-            "lower --config.search.batch, --config.search.channels, or where there is "
-            "one --config.arch.chunk (1), or set --config.remat=cell."
+        order = {"alpha": 0, "weights": 2}  # the largest first
+        needed = sorted(search.programs, key=lambda own: order.get(own.name, 1))
+        arguments = {own.name: (state, data) for own in needed}
+        arguments |= dict.fromkeys(measured, (state, data["arch"]))
+        soon = next(
+            own.name for own in search.programs if own.cadence.due(int(state.step))
         )
-        return memory.report(name, planned, where, lower)
+        planned = programs.compile(arguments, soon, compiler_options())
+        return memory.report(name, planned, devices.where, LOWER)
 
     def step(state, index: int):
-        if search.cadence.due(index):
-            state, moved = programs["arch"](state, data)
-            seen.update(moved)
-        state, trained = programs["weight"](state, data)
-        for each in search.further:
-            if each.cadence.due(index):
-                state, moved = programs[each.name](state, data)
-                seen.update(moved)
+        for own in search.programs:
+            if own.cadence.due(index):
+                state, metrics = programs[own.name](state, data)
+                if own.name == "weights":
+                    trained = metrics
+                else:
+                    seen.update(metrics)
         return state, {**seen, **trained}
 
     def evaluate(state):
-        measured = programs["evaluate"](state, data["arch"])
-        mix = jax.device_get(jax.jit(search.mix)(state.arch))
-        genotype = discretise(mix, space, config.collapse.most_skips)
-        line = {
-            "phase": name,
-            "estimator": direction.name,
-            "step": int(state.step),
-            "edges": {kind: space.edges_of(kind) for kind in space.types},
-            "mix": {k: np.round(v, 5).tolist() for k, v in mix.items()},
-        }
-        folder.log(line)
-        price = {} if problem.price is None else {"price": problem.price.of(state.arch)}
-        epoch = int(state.step) // problem.steps_per_epoch - 1
-        due = interval and (epoch % interval == 0 or epoch == problem.epochs - 1)
-        return {
-            "valid_loss": float(measured["loss"]),
-            "valid_accuracy": float(measured["accuracy"]),
-            "gradient_evaluations": spent + search.gradients(int(state.step)),
-            **metrics.mixing(mix, genotype, space),
-            **{f"true_{name}": known for name, known in truth(genotype).items()},
-            **price,
-            **(programs["instruments"](state, data["arch"]) if due else {}),
-        }
+        mix = jax.device_get(jax.jit(search.mix)(state))
+        now = Seen(state, int(state.step), mix, search.genotype(mix, most_skips))
+        folder.log(_mix_line(name, search, now))
+        epoch = now.step // training.steps_per_epoch - 1
+        found: dict[str, float] = {}
+        for monitor in watched:
+            if not monitor.due(epoch, epochs):
+                continue
+            if monitor.program:
+                values = programs[monitor.name](state, data["arch"])
+                found |= {key: float(value) for key, value in values.items()}
+            if monitor.report:
+                found |= monitor.report(now)
+        return found
 
     return Phase(
         name,
-        problem.epochs * problem.steps_per_epoch,
-        problem.steps_per_epoch,
+        epochs * training.steps_per_epoch,
+        training.steps_per_epoch,
         lambda: programs.initial(key),
         step,
         compile,
         evaluate,
-        direction.name,
+        search.name,
         shapes=lambda: programs.shapes("init", key),
-        place=lambda state: parallel.replicate(state, where),
+        place=devices.replicate,
     )
+
+
+def _program(own: Program, begin: Callable[[Hyper], Search], devices: Devices):
+    """A program of the search that `begin` makes of the traced numbers."""
+
+    def batches(data, state):
+        task = begin(data["hyper"]).problem.task
+        return *own.batches.draw(task, data, state), data["hyper"]
+
+    def step(state, *made):
+        *batches, traced = made
+        return begin(traced).program(own.name).step(state, *batches)
+
+    return devices.step(step, batches, (*own.batches.axes, None))
+
+
+def _mix_line(name: str, search: Search, seen: Seen) -> dict[str, Any]:
+    """The line of the log that holds mixing weights."""
+    space = search.problem.space
+    shares = {kind: strength(own) for kind, own in seen.mix.items()}
+    return {
+        "phase": name,
+        "estimator": search.name,
+        "step": seen.step,
+        "edges": {kind: space.edges_of(kind) for kind in space.types},
+        "mix": {kind: np.round(own, 5).tolist() for kind, own in shares.items()},
+    }
+
+
+def on_devices(part: Part, devices: Devices) -> dict[str, Array]:
+    """A part of the data, as it lives on the devices: uint8 images and labels."""
+    return devices.replicate({"image": part.image, "label": part.label})
+
+
+def shapes(tree: Any) -> Any:
+    """The shapes of a tree's leaves."""
+    return jax.tree.map(lambda leaf: leaf.shape, tree)
 
 
 def retrain_phase(
@@ -205,25 +180,24 @@ def retrain_phase(
     batch: int,
     hyper: Hyper,
     key: Array,
-    where: Sequence[jax.Device],
-    mode: str,
+    devices: Devices,
     store: Store = NOTHING,
     first: Any = None,
     reweight: Callable | None = None,
-    place: Callable = parallel.replicate,
+    abstract: bool = False,
 ) -> Phase:
     """Training of a genotype's network. Test data are not seen here.
 
     Args:
       store: of compiled programs of this code, config, data and network.
       first: variables of another network that finds saliency.
-      reweight: (first, images, keys) -> images, in the place of which it trains.
-      place: puts arrays on the devices; `parallel.abstract` for a phase that is compiled
-        and not run.
+      reweight: (first, images, keys) -> images, on which it trains instead.
+      abstract: the phase is compiled and not run; its data take no memory of devices.
     """
-    key = parallel.replicate(key, where)
+    place = devices.abstract if abstract else devices.replicate
+    key = devices.replicate(key)
     images = {"image": part.image, "label": part.label}
-    data = place({**images, "first": first, "hyper": hyper.arrays()}, where)
+    data = place({**images, "first": first, "hyper": hyper.arrays()})
     n = len(part.label)
 
     def train_batch(data, state):
@@ -238,10 +212,10 @@ def retrain_phase(
         return training.step(state, batch, traced)
 
     programs = Programs(
-        store.of("retrain", reweight is not None, _shapes(data)),
-        where,
+        store.of("retrain", reweight is not None, shapes(data)),
+        list(devices.where),
         init=jax.jit(training.init),
-        step=parallel.data_parallel(step, train_batch, (0, None, None), where, mode),
+        step=devices.step(step, train_batch, (0, None, None)),
     )
 
     def compile(state) -> str:
@@ -251,7 +225,7 @@ def retrain_phase(
             "lower --config.retrain.batch or --config.retrain.channels, or set "
             "--config.remat=cell."
         )
-        return memory.report(name, planned, where, lower)
+        return memory.report(name, planned, devices.where, lower)
 
     return Phase(
         name,
@@ -262,7 +236,7 @@ def retrain_phase(
         compile,
         lambda state: {},
         shapes=lambda: programs.shapes("init", key),
-        place=lambda state: place(state, where),
+        place=place,
     )
 
 
@@ -272,45 +246,15 @@ def test_accuracy(
     part: Part,
     augment: Augment,
     batch: int,
-    where: Sequence[jax.Device],
+    devices: Devices,
     store: Store = NOTHING,
 ) -> float:
     """Accuracy of a retrained network on the test part, which is read only here."""
-    arguments: tuple = (
-        parallel.replicate(variables, where),
-        {},
-        on_devices(part, where),
-    )
+    given: tuple = (devices.replicate(variables), {}, on_devices(part, devices))
     programs = Programs(
-        store.of("test", _shapes(arguments)),
-        where,
-        test=jax.jit(metrics.evaluation(model, augment, batch)),
+        store.of("test", shapes(given)),
+        list(devices.where),
+        test=jax.jit(evaluation(model, augment, batch)),
     )
-    programs.compile({"test": arguments}, "test", compiler_options(level=1))
-    return float(programs["test"](*arguments)["accuracy"])
-
-
-def _shapes(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.shape, tree)
-
-
-def cutout_probability(
-    settings, step: Array, steps_per_epoch: int, epochs: int | Array
-) -> Any:
-    """1, or with `search.cutout_ramp` from 0 in the first epoch to 1 in the last
-    (R-DARTS, arXiv 1909.09656)."""
-    last = jnp.maximum(epochs - 1, 1)
-    return step // steps_per_epoch / last if settings.cutout_ramp else 1.0
-
-
-def draw(
-    part, index: Array, key: Array, augment: Augment, cutout_prob: Any = 1.0
-) -> dict[str, Array]:
-    """A batch: images as the network takes them, labels, and a key per example."""
-    size = index.shape[0]
-    keys = per_example(derive(key, "augment"), size)
-    return {
-        "image": prepare(part["image"][index], keys, augment, cutout_prob),
-        "label": part["label"][index],
-        "key": per_example(derive(key, "network"), size),
-    }
+    programs.compile({"test": given}, "test", compiler_options(level=1))
+    return float(programs["test"](*given)["accuracy"])

@@ -13,7 +13,8 @@ from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import estimate
 from nasjax.plots import curves, genotypes
 from nasjax.spaces import CellSpace
-from nasjax.spaces.genotype import Genotype, known_space
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.known import known_space
 
 if TYPE_CHECKING:
     from nasjax.experiment.build import Experiment
@@ -27,17 +28,19 @@ def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
       path: its folder.
       store: of compiled programs; what was measured for the estimate is kept there, too.
     """
-    config, data, problem = experiment.config, experiment.data, experiment.problem
+    config, data = experiment.config, experiment.data
+    last = experiment.begin(experiment.algorithm.stages[-1], None)
+    space, where = last.problem.space, experiment.devices.where
     height, width, channels = experiment.image_shape
     parts = " / ".join(str(len(part.label)) for part in data[:3])
-    operations = problem.space.alpha_shape(problem.space.types[0])[1]
+    operations = space.alpha_shape(space.types[0])[1]
     lines = [
-        f"{config.algorithm} ({experiment.search.direction.name}) on {experiment.data_name}: "
+        f"{config.algorithm} ({last.name}) on {experiment.data_name}: "
         f"{height}x{width}x{channels} images, {len(data.classes)} classes, "
         f"{parts} for weights / architecture / test",
         f"supernet: {config.search.cells} cells, C = {config.search.channels}, "
-        f"{operations} operations on an edge; {len(experiment.where)} "
-        f"{experiment.where[0].platform} device(s); seed {config.seed}",
+        f"{operations} operations on an edge; {len(where)} "
+        f"{where[0].platform} device(s); seed {config.seed}",
         _estimate(experiment, store),
         f"writing to {path}; stop it at any time, the same command goes on",
     ]

@@ -14,28 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 import nasjax
 from nasjax import nets
 from nasjax.collapse import rollback
 from nasjax.core.keys import derive
-from nasjax.data import splits
-from nasjax.engine import parallel
 from nasjax.engine.beside import beside
 from nasjax.engine.compiling import compiled_programs
-from nasjax.engine.loop import run_phase, signals
 from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import NOTHING, Store, environment
 from nasjax.engine.progress import Progress
+from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import report
 from nasjax.experiment.build import Experiment, build
 from nasjax.experiment.defaults import HOW, TRACED
-from nasjax.experiment.phases import retrain_phase, search_phase, test_accuracy
-from nasjax.nets import Model
-from nasjax.spaces.genotype import Genotype, random_genotype
+from nasjax.experiment.phases import search_phase
+from nasjax.experiment.retrain import retrain, retraining, tested
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.rules import random_genotype
 from nasjax.tasks.retrain import reweighting
 
 
@@ -66,7 +64,7 @@ def run(
 
     Raises:
       UserError: bad input; nothing has been written or lost.
-      nasjax.engine.loop.Interrupted: a signal came; the checkpoint is written.
+      nasjax.engine.signals.Interrupted: a signal came; the checkpoint is written.
     """
     return _run(build(config), workdir, progress or Progress(), command, code)
 
@@ -106,7 +104,7 @@ def _run(
 
             def compile():
                 _, phase = retraining(
-                    experiment, "", random, retrain_key, store, place=parallel.abstract
+                    experiment, "", random, retrain_key, store, abstract=True
                 )
                 return phase.compile(phase.place(phase.init()))
 
@@ -159,7 +157,7 @@ def _run(
         )  # fmt: skip
         result = {
             "algorithm": config.algorithm,
-            "estimator": experiment.search.direction.name,
+            "estimator": searched[-1].search.name,
             "seed": config.seed,
             "dataset": experiment.data_name,
             "genotype": genotype.to_json(),
@@ -192,8 +190,8 @@ def manifest(experiment: Experiment, command: str | None) -> dict[str, Any]:
         "command": command,
         "seed": config.seed,
         "split_seed": config.data.split_seed,
-        "device": experiment.where[0].device_kind,
-        "devices": len(experiment.where),
+        "device": experiment.devices.where[0].device_kind,
+        "devices": len(experiment.devices.where),
         "python": platform.python_version(),
         # Not from its metadata: a checkout on PYTHONPATH has none.
         "versions": {"nasjax": nasjax.__version__, **packages},
@@ -210,27 +208,32 @@ def _search(
 ):
     """The genotype, and what all stages came to; `meanwhile` is called when the last
     stage has its programs."""
-    data, previous = experiment.data, None
+    config, previous = experiment.config, None
     searched: list[rollback.Searched] = []
-    for stage in experiment.stages:
+    watch = rollback.Watch(
+        config.collapse.remedy,
+        config.collapse.interval,
+        config.log_every,
+        config.checkpoint_every,
+    )
+    for stage in experiment.algorithm.stages:
         before = sum(each.gradients for each in searched)
-
-        begin = functools.partial(stage.begin, previous)
+        begin = functools.partial(experiment.begin, stage, previous)
 
         def phase_of(
             name: str, hyper: Hyper, spent: float,
             stage=stage, begin=begin, before=before,
         ):  # fmt: skip
             phase = search_phase(
-                name, begin, hyper, data.weights, data.arch,
-                experiment.search_augment, experiment.config,
-                derive(key, stage.name), experiment.where, folder,
-                store.of(stage.name), experiment.truth, before + spent,
+                name, begin, hyper, experiment.halves, derive(key, stage.name),
+                experiment.devices, folder,
+                functools.partial(experiment.monitors, before + spent),
+                store.of(stage.name), config.collapse.most_skips,
             )  # fmt: skip
 
             def compile(state):
                 remark = phase.compile(state)
-                if stage is experiment.stages[-1]:
+                if stage is experiment.algorithm.stages[-1]:
                     store.value("search", lambda: True)
                     meanwhile()
                 return remark
@@ -238,71 +241,18 @@ def _search(
             return phase._replace(compile=compile)
 
         found = rollback.run(
-            stage.name, begin, phase_of, experiment.config, folder, progress
+            stage.name,
+            begin,
+            phase_of,
+            Hyper.of(config.search),
+            watch,
+            folder,
+            progress,
         )
-        arch = jax.device_get(found.state.arch)
-        previous = stage.finish(found.search, found.problem.space, arch)
+        previous = experiment.outcome(stage, found.search, found.state)
         folder.write_outcome(stage.outcome, previous)
         searched.append(found)
-    return Genotype.from_json(previous, found.problem.space), searched
-
-
-def tested(
-    experiment: Experiment, model: Model, variables, store: Store = NOTHING
-) -> float:
-    """Accuracy of a retrained network on the test part."""
-    batch = experiment.config.retrain.batch
-    return test_accuracy(
-        model, variables, experiment.data.test, experiment.retrain_augment, batch,
-        experiment.where, store,
-    )  # fmt: skip
-
-
-def retrain(
-    experiment: Experiment,
-    name: str,
-    genotype: Genotype,
-    key,
-    folder: RunFolder,
-    progress: Progress,
-    store: Store = NOTHING,
-    first: Any = None,
-):
-    """The network and the outcome of its training."""
-    config = experiment.config
-    model, phase = retraining(experiment, name, genotype, key, store, first)
-    outcome = run_phase(
-        phase, folder, progress, config.checkpoint_every, config.log_every
-    )
-    return model, outcome
-
-
-def retraining(
-    experiment: Experiment,
-    name: str,
-    genotype: Genotype,
-    key,
-    store: Store = NOTHING,
-    first: Any = None,
-    place: Callable = parallel.replicate,
-):
-    """The network of a genotype and its training as a phase; with the variables `first`,
-    on what the network of those reweights. `place`: see `retrain_phase`."""
-    config, data = experiment.config, experiment.data
-    part = splits.Part(
-        np.concatenate([data.weights.image, data.arch.image]),
-        np.concatenate([data.weights.label, data.arch.label]),
-    )
-    settings, model = config.retrain, experiment.network(genotype)
-    reweight = None
-    if first is not None:
-        reweight, _ = reweighting(model, experiment.attack, config.saliency.mode)
-    phase = retrain_phase(
-        name, experiment.training(model), part, experiment.retrain_augment,
-        settings.batch, Hyper.of(settings), key, experiment.where, config.parallel,
-        store.of(genotype.to_json()), first, reweight, place,
-    )  # fmt: skip
-    return model, phase
+    return Genotype.from_json(previous, found.search.problem.space), searched
 
 
 def _store(experiment: Experiment, folder: Path) -> Store:
@@ -310,13 +260,14 @@ def _store(experiment: Experiment, folder: Path) -> Store:
 
     Fields that no program depends on, or that programs take as arguments, are left out.
     """
-    config, price = experiment.config.to_dict(), experiment.problem.price
+    config = experiment.config.to_dict()
     for part, field in (name.rpartition(".")[::2] for name in TRACED):
         (config[part] if part else config).pop(field)
-    return Store(folder, environment(experiment.where)).of(
+    last = experiment.begin(experiment.algorithm.stages[-1], None)
+    return Store(folder, environment(list(experiment.devices.where))).of(
         config,
         len(experiment.data.classes),
         experiment.search_augment,
         experiment.retrain_augment,
-        price and jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), price.costs),
+        [penalty.depends for penalty in last.problem.penalties],
     )

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nasjax.core.errors import UserError
-from nasjax.engine.workdir import RunFolder, read_json
+from nasjax.core.files import read_json
+from nasjax.engine.workdir import RunFolder
 from nasjax.plots.genotypes import text
-from nasjax.spaces.genotype import load
+from nasjax.spaces.load import load
 
 
 def show(workdir: str) -> str:

@@ -11,13 +11,14 @@ from nasjax.collapse.early_stopping import adapt
 from nasjax.collapse.rollback import REMEDIES
 from nasjax.core.errors import UserError, unknown
 from nasjax.data.splits import Splits
-from nasjax.engine.parallel import MODES, check_batch
-from nasjax.experiment.stages import EDGES
+from nasjax.engine.devices import MODES, SPLITS, Devices
+from nasjax.experiment import defaults
+from nasjax.nets.layers import DTYPES, REMATS
 from nasjax.nets.lowering import SPELLINGS
-from nasjax.nets.operations import DTYPES, OPERATIONS, REMATS
-from nasjax.search import ALGORITHMS, BASES
-from nasjax.search.algorithms.saliency_level import ASCENTS
-from nasjax.search.directions import SPLITS
+from nasjax.nets.operations import OPERATIONS
+from nasjax.search import PARTS
+from nasjax.search.saliency_level import ASCENTS
+from nasjax.search.stages import EDGES
 from nasjax.spaces import SPACES, CellSpace, Macro, darts
 
 # Smallest value of a number, by its name anywhere in the config or by its own place. A
@@ -29,8 +30,6 @@ AT_LEAST: dict[str, int | float] = {
     "b1": 0.0,
     "b2": 0.0,
     "batch": 1,
-    "budget": 0.0,
-    "budget_weight": 0.0,
     "cells": 1,
     "channels": 2,
     "checkpoint_every": 1,
@@ -60,6 +59,7 @@ AT_LEAST: dict[str, int | float] = {
     "mixture": 0.0,
     "most_skips": 0,
     "momentum": 0.0,
+    "most": 0.0,
     "neumann_rate": 0.0,
     "pad": 0,
     "penalty": 0.0,
@@ -80,6 +80,7 @@ AT_LEAST: dict[str, int | float] = {
     "terms": 1,
     "tolerance": 0.0,
     "warmup_epochs": 0,
+    "weight": 0.0,
     "weight_decay": 0.0,
 }
 
@@ -87,7 +88,7 @@ AT_LEAST: dict[str, int | float] = {
 BELOW_ONE = ("b1", "b2", "drop_path", "label_smoothing", "momentum")
 AT_MOST_ONE = ("mixture",)
 ABOVE_LEAST = (
-    "eps", "max_radius", "min_radius", "neumann_rate", "radius", "step", "temperature",
+    "eps", "max_radius", "min_radius", "most", "neumann_rate", "radius", "step", "temperature",
 )  # fmt: skip
 
 CHOICES = {
@@ -112,20 +113,34 @@ CHOICES = {
 }
 
 
-def config(given: ConfigDict) -> ConfigDict:
-    """A locked copy of a config whose names are known and whose numbers make sense."""
-    from nasjax.experiment import defaults
-
+def head(given: ConfigDict) -> None:
+    """Refuses a config that is none of this version, or names no parts."""
     if not isinstance(given, ConfigDict):
         raise UserError(
             f"The config is a {type(given).__name__}, expected the ConfigDict that a "
             "get_config() returns, such as that of configs/zarts_mgs.py."
         )
-    if given.get("algorithm") not in ALGORITHMS:
-        raise unknown("algorithm", given.get("algorithm", ""), ALGORITHMS)
-    _base(given)
+    if given.get("format") != defaults.FORMAT:
+        raise UserError(
+            "The config is one of an older version of nasjax, in which config.base and "
+            "config.arch meant something else; start from a config of configs/."
+        )
     known = defaults.settings()
-    known.arch = given.get("arch")  # its fields are the algorithm's own
+    for name in ("algorithm", "arch"):
+        _has(given, name, "config")
+        _of_kind(given[name], known[name], f"config.{name}")
+    for name in given.arch:
+        if name not in PARTS:
+            raise unknown("part of config.arch", name, PARTS)
+
+
+def config(given: ConfigDict) -> ConfigDict:
+    """A locked copy of a config whose names are known and whose numbers make sense."""
+    head(given)
+    given = ConfigDict(defaults.pruned(given.to_dict()))
+    known = ConfigDict(
+        defaults.pruned({**defaults.settings(), "algorithm": given.algorithm})
+    )
     _same_fields(given, known, "config")
     _values(given, "config")
     if given.seed >= 2**32:
@@ -150,22 +165,8 @@ def config(given: ConfigDict) -> ConfigDict:
             f"0.03, but config.search.weight_decay is {decay:g}; set "
             "--config.search.weight_decay=3e-4."
         )
-    copy = ConfigDict(given.to_dict())
-    copy.lock()
-    return copy
-
-
-def _base(given: ConfigDict) -> None:
-    base = given.get("base", "")
-    if given.algorithm not in BASES:
-        offered = [name for name in BASES if name in given.get("arch", {})]
-        if base not in offered:
-            raise unknown("config.base", base, offered)
-    elif base:
-        raise UserError(
-            f"config.base is {base!r}, but {given.algorithm} wraps no other search; "
-            "leave it empty."
-        )
+    given.lock()
+    return given
 
 
 def space(given: ConfigDict) -> CellSpace:
@@ -203,7 +204,7 @@ def space(given: ConfigDict) -> CellSpace:
     return darts(names)
 
 
-def sizes(config: ConfigDict, space: CellSpace, data: Splits, devices: int) -> None:
+def sizes(config: ConfigDict, space: CellSpace, data: Splits, devices: Devices) -> None:
     """Batches fit their parts and the devices; images survive the reductions."""
     parts = {"weight": data.weights.label, "architecture": data.arch.label}
     smallest = min(parts, key=lambda name: len(parts[name]))
@@ -217,7 +218,7 @@ def sizes(config: ConfigDict, space: CellSpace, data: Splits, devices: int) -> N
                 f"A batch of {batch} is larger than {where}, which has {size} images; "
                 f"set --config.{name}.batch to at most {size}."
             )
-        check_batch(batch, devices)
+        devices.check_batch(batch)
     if not config.space.share and config.retrain.cells != config.search.cells:
         raise UserError(
             f"With --config.space.share=False every cell is found for its place, but "
@@ -234,10 +235,7 @@ def sizes(config: ConfigDict, space: CellSpace, data: Splits, devices: int) -> N
 def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:
     """The same names, and values of the same kinds."""
     for name in known:
-        if name not in given:
-            raise UserError(
-                f"The config lacks {path}.{name}; start from a get_config()."
-            )
+        _has(given, name, path)
     for name, value in given.items():
         if name not in known:
             raise unknown(
@@ -246,10 +244,18 @@ def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:
         example = known[name]
         if isinstance(example, ConfigDict) and isinstance(value, ConfigDict):
             _same_fields(value, example, f"{path}.{name}")
-        elif not _alike(value, example):
-            raise UserError(
-                f"{path}.{name} is {value!r}; expected {_KINDS[type(example)]}."
-            )
+        else:
+            _of_kind(value, example, f"{path}.{name}")
+
+
+def _has(given: ConfigDict, name: str, path: str) -> None:
+    if name not in given:
+        raise UserError(f"The config lacks {path}.{name}; start from a get_config().")
+
+
+def _of_kind(value: object, example: object, where: str) -> None:
+    if not _alike(value, example):
+        raise UserError(f"{where} is {value!r}; expected {_KINDS[type(example)]}.")
 
 
 _KINDS = {

@@ -25,8 +25,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from nasjax.core.arguments import count
+from nasjax.core.trees import ravel
 from nasjax.hypergrad import hvp
-from nasjax.zeroth.base import ravel
 
 DENSE = 400  # entries up to which `spectrum` takes the whole Hessian
 

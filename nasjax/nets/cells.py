@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,56 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nasjax.nets.edges import along
-from nasjax.nets.operations import (
-    NO_DRAWS,
-    OPERATIONS,
-    FactorizedReduce,
-    ReLUConvBN,
-    Style,
-    dropped,
-    output,
-)
+from nasjax.nets.edges import EdgeFactory, Mixed, edge_function
+from nasjax.nets.layers import FactorizedReduce, ReLUConvBN, Style
+from nasjax.nets.operations import NO_DRAWS, OPERATIONS, dropped, output
+from nasjax.nets.scan_edges import along
 from nasjax.spaces import CellPlan, CellSpace
-
-
-class MixedEdge(nn.Module):
-    """Sum over primitives o of weights[o] * o(x) (DARTS eq. 2, after the softmax)."""
-
-    primitives: tuple[str, ...]
-    channels: int
-    stride: int
-    style: Style
-
-    @nn.compact
-    def __call__(self, x: Array, weights: Array, train: bool, draws=NO_DRAWS) -> Array:
-        total = jnp.zeros((), x.dtype)
-        weights = weights.astype(x.dtype)
-        for index, name in enumerate(self.primitives):
-            if name != "none":
-                op = OPERATIONS[name](self.channels, self.stride, self.style)
-                y = output(op, x, train, draws)
-                total = total + weights[index] * y.astype(x.dtype)
-        if total.ndim == 0:  # `none` is all there is
-            total = jnp.zeros_like(x[:: self.stride, :, :: self.stride])
-        return total
-
-
-def edge_function(edge: MixedEdge, train: bool) -> Callable:
-    """An edge as a pure function that is traced once for each shape."""
-
-    @jax.jit
-    def apply(params, stats, x, weights, draws):
-        variables = {"params": params, "batch_stats": stats}
-        run = functools.partial(edge.apply, variables, x, weights, train, draws)
-        if train:
-            y, updated = run(mutable="batch_stats")
-            stats = updated.get("batch_stats", stats)
-        else:
-            y = run()
-        return dropped(y, draws), stats
-
-    return apply
 
 
 class Run(NamedTuple):
@@ -132,10 +86,11 @@ class MixedCell(nn.Module):
     runs: tuple[Run, ...]
     style: Style
     function: Callable = edge_function  # a cached one lets cells share what is traced
+    edge: EdgeFactory = Mixed
 
     @nn.compact
     def __call__(self, s0: Array, s1: Array, weights, edges, draws, train: bool):
-        """weights [E, O]; edges [E, 2]; draws [E, B]."""
+        """weights: `Weights`, leaves [E, ...]; edges [E, 2]; draws [E, B]."""
         inputs = jnp.stack(_preprocess(self.plan, self.style, s0, s1, train))
         if self.plan.type == "reduce":
             _, height, channels, width, batch = inputs.shape
@@ -156,14 +111,15 @@ class MixedCell(nn.Module):
 
     def _along(self, run: Run, nodes, inputs, weights, edges, draws, train: bool):
         """Add what a run of edges brings to their targets in nodes [V, H, C, W, B]."""
-        edge = MixedEdge(
-            run.operations, self.plan.channels, run.stride, self.style, parent=None
-        )
+        edge = self.edge(run.operations, self.plan.channels, run.stride, self.style)
+        edge = edge.clone(parent=None, name=None)  # by itself: equal ones are the same
         name = run.name
         if self.is_initializing():
             x = (nodes if inputs is None else inputs)[0]
-            keys = jax.random.split(self.make_rng("params"), len(weights))
-            fresh = jax.vmap(lambda key: edge.init(key, x, weights[0], True))(keys)
+            keys = jax.random.split(self.make_rng("params"), len(run.rows))
+            first = jax.tree.map(lambda leaf: leaf[0], weights)
+            init = lambda key: edge.init(key, x, first, True, NO_DRAWS)
+            fresh = jax.vmap(init)(keys)
             for collection, values in fresh.items():
                 self.put_variable(collection, name, values)
             return nodes

@@ -5,7 +5,8 @@ Multiply-adds are those of the convolutions and matrix products that one image t
 in evaluation mode, read off the traced program in its "conv" spelling.
 
 Tracing is all that a count costs. So a network is traced with `none` for every
-operation, once for all genotypes, and an operation once for each of its sizes.
+operation, once for all genotypes, and an operation or an edge once for each of its
+sizes.
 """
 
 from __future__ import annotations
@@ -16,15 +17,22 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nasjax.core.errors import UserError
+from nasjax.nets.edges import EdgeFactory, Mixed
+from nasjax.nets.layers import Style
 from nasjax.nets.network import Model, genotype_network, supernet
-from nasjax.nets.operations import OPERATIONS, Style
+from nasjax.nets.operations import NO_DRAWS, OPERATIONS
 from nasjax.spaces import CellSpace, Macro
-from nasjax.spaces.genotype import Genotype, space_of
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.load import space_of
+from nasjax.spaces.mix import Weights
+
+_FIXED = Style(False, "conv")
 
 
 def parameters(params) -> int:
@@ -75,7 +83,7 @@ def count_genotype(
     own_types = space._replace(types=tuple(genotype.cells))
     for kind, place in _places(own_types, macro, size):
         for name, source in genotype.cells[kind]:
-            _add(found, place(name, source, False))
+            _add(found, _operation(OPERATIONS[name], *place(source), _FIXED))
     return found
 
 
@@ -87,18 +95,25 @@ def count_supernet(
     image_size: int | tuple[int, int],
     in_channels: int = 3,
     stem: str = "cifar",
+    edge: EdgeFactory = Mixed,
 ) -> dict[str, int]:
-    """{"params", "macs"} of a supernet; on ImageNet its stem is 3 C wide (PC-DARTS)."""
+    """{"params", "macs"} of a supernet with edges made by `edge`.
+
+    On ImageNet its stem is 3 C wide (PC-DARTS).
+    """
     macro = Macro.of(space, channels, cells, stem, search=True)
     size = _pair(image_size)
     bare = space._replace(primitives=("none",), lists=None)
     found = dict(_rest(bare, None, macro, classes, False, size, in_channels))
+    style = Style(True, "conv", pool_norm=space.pool_norm)
     for kind, place in _places(space, macro, size):
         for (source, _), names in zip(
             space.edges_of(kind), space.choices(kind), strict=True
         ):
-            for name in names:
-                _add(found, place(name, source, True))
+            channels, stride, sides = place(source)
+            made = edge(names, channels, stride, style)
+            operations = tuple(OPERATIONS[name] for name in names)
+            _add(found, _edge(made, operations, channels, sides))
     return found
 
 
@@ -114,7 +129,9 @@ def choice_macs(
     for kind, place in _places(space, macro, image_size):
         choices = space.choices(kind)
         for e, (source, _) in enumerate(space.edges_of(kind)):
-            total[kind][e] += [place(op, source, False)["macs"] for op in choices[e]]
+            made = [OPERATIONS[name] for name in choices[e]]
+            counts = [_operation(make, *place(source), _FIXED) for make in made]
+            total[kind][e] += [count["macs"] for count in counts]
     return total
 
 
@@ -144,7 +161,7 @@ def _rest(
 ) -> dict[str, int]:
     """`traced` of a genotype of the space, or of its supernet."""
     if genotype is None:
-        mix = {kind: jnp.zeros(space.alpha_shape(kind)) for kind in space.types}
+        mix = {k: Weights(jnp.zeros(space.alpha_shape(k))) for k in space.types}
         model = supernet(space, macro, classes, "conv")
     else:
         mix = {}
@@ -154,31 +171,47 @@ def _rest(
 
 def _places(
     space: CellSpace, macro: Macro, image_size: tuple[int, int]
-) -> Iterator[tuple[str, Callable[[str, int, bool], dict[str, int]]]]:
-    """Of every cell its type and (operation, source, search) -> {"params", "macs"}."""
+) -> Iterator[tuple[str, Callable[[int], tuple[int, int, tuple[int, int]]]]]:
+    """Of every cell its type, and of an edge that leaves `source` the channels, the
+    stride, and height and width of the map that comes in."""
     shrunk = 1 if macro.stem == "cifar" else 8
     sides = [[-(-n // shrunk), *macro.map_sizes(n)] for n in image_size]
     for index, plan in enumerate(macro.plan()):
         before, after = ((sides[0][i], sides[1][i]) for i in (index, index + 1))
 
-        def place(name, source, search, plan=plan, before=before, after=after):
+        def place(source, plan=plan, before=before, after=after):
             strided = plan.type == "reduce" and source < space.inputs
             stride, size = (2, before) if strided else (1, after)
-            style = Style(search, "conv", pool_norm=search and space.pool_norm)
-            return _operation(OPERATIONS[name], plan.channels, stride, style, size)
+            return plan.channels, stride, size
 
         yield space.kind(index, plan.type), place
 
 
 @functools.cache
 def _operation(
-    make: Callable, channels: int, stride: int, style: Style, size: tuple[int, int]
+    make: Callable, channels: int, stride: int, size: tuple[int, int], style: Style
 ) -> dict[str, int]:
     """{"params", "macs"} of an operation on one image's map of height and width `size`."""
-    run = make(channels, stride, style).init_with_output
+    return _alone(make(channels, stride, style), channels, size, False)
+
+
+@functools.cache
+def _edge(
+    edge: nn.Module, operations: tuple, channels: int, size: tuple[int, int]
+) -> dict[str, int]:
+    """{"params", "macs"} of an edge; `operations` are what its primitives stand for."""
+    weights = Weights(jnp.ones(len(operations)))
+    return _alone(edge, channels, size, weights, False, NO_DRAWS)
+
+
+def _alone(
+    module: nn.Module, channels: int, size: tuple[int, int], *inputs: Any
+) -> dict[str, int]:
+    """{"params", "macs"} of a module called with a map and the inputs."""
+    run = functools.partial(module.init_with_output, jax.random.key(0))
     x = jax.ShapeDtypeStruct((size[0], channels, size[1], 1), jnp.float32)
     program, (_, variables) = jax.make_jaxpr(
-        lambda x: run(jax.random.key(0), x, False), return_shape=True
+        lambda x: run(x, *inputs), return_shape=True
     )(x)
     params = parameters(variables.get("params", {}))
     return {"params": params, "macs": multiply_adds(program.jaxpr)}

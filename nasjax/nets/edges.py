@@ -1,107 +1,67 @@
-"""The edges of a cell, one after the other, by one compiled body."""
+"""What an edge of a supernet computes. Any flax module can take the place of `Mixed`.
+
+An edge is built by a factory (primitives, channels, stride, style) and called with
+(x [H, C, W, B], weights, train, draws): `weights` are those of this edge, ops [O], edges
+scalar or None; `draws` as in `nasjax.nets.operations.output`. With stride 2 it makes a
+map of side n one of ceil(n / 2). Edges whose modules are equal share what is traced.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jax.custom_derivatives import SymbolicZero
+from jax import Array
 
-from nasjax.nets import nodes as buffer
+from nasjax.nets.layers import Style
+from nasjax.nets.operations import NO_DRAWS, OPERATIONS, Draws, dropped, output
+from nasjax.spaces.mix import Weights
 
-
-def along(edge: Callable, keep: bool) -> Callable:
-    """A function that lets every edge add its output to its target.
-
-    Args:
-      edge: (params, stats, x, weights [O], draws) -> (y, stats), what all of them
-        compute, each with its own params, stats, weights and draws.
-      keep: keep what the gradient needs. Otherwise an edge is computed again for its
-        gradient, from its source as the last edge leaves it: nothing is stored.
-
-    Returns:
-      (nodes [V, ...], inputs, params, weights [E, O], stats, draws, edges [E, 2]) ->
-      (nodes, stats), where the leaves of params, stats and draws lead with [E]. edges:
-      source and target; every source is complete before it is read. It is a row of
-      `inputs`, or of `nodes` where that is None. Differentiable in the first
-      four; stats and draws count as constants unless `keep`.
-    """
-
-    def add_all(nodes, inputs, params, weights, stats, draws, edges):
-        def body(states, each):
-            params, weights, stats, draws, (source, target) = each
-            states, x = _read(states, source)
-            y, stats = edge(params, stats, x, weights, draws)
-            return (buffer.add(states[0], target, y), states[1]), stats
-
-        each = params, weights, stats, draws, (edges[:, 0], edges[:, 1])
-        (nodes, _), stats = lax.scan(body, (nodes, inputs), each)
-        return nodes, stats
-
-    if keep:
-        return add_all
-    recomputed = jax.custom_jvp(add_all)
-
-    def jvp(primals, tangents):
-        out, still = recomputed(*primals)
-        nodes, inputs, params, weights, stats, draws, edges = primals
-        seen = out if inputs is None else inputs
-        moved = zip(("params", "weights"), primals[2:4], tangents[2:4], strict=True)
-        d_each = {name: _dense(*pair) for name, *pair in moved if not _zero(pair[1])}
-
-        @functools.partial(jax.checkpoint, prevent_cse=False)
-        def product(seen, dx, each, d_each):
-            params, weights, stats, draws, (source, _) = each
-            given = {"x": seen[source], "params": params, "weights": weights}
-            moving = {"x": dx, **d_each}
-
-            def at(moving):
-                now = given | moving
-                return edge(now["params"], stats, now["x"], now["weights"], draws)[0]
-
-            return jax.jvp(at, ({k: given[k] for k in moving},), (moving,))[1]
-
-        def body(states, both):
-            each, d_each = both
-            *_, (source, target) = each
-            states, dx = _read(states, source)
-            dy = product(seen, dx, each, d_each)
-            return (buffer.add(states[0], target, dy), states[1]), None
-
-        start = tuple(
-            _dense(*pair) for pair in zip(primals, tangents[:2], strict=False)
-        )
-        each = params, weights, stats, draws, (edges[:, 0], edges[:, 1])
-        (d_nodes, _), _ = lax.scan(body, start, (each, d_each))
-        return (out, still), (d_nodes, jax.tree.map(jnp.zeros_like, still))
-
-    recomputed.defjvp(jvp, symbolic_zeros=True)
-    return recomputed
+EdgeFactory = Callable[[tuple[str, ...], int, int, Style], nn.Module]
 
 
-def _read(states, source):
-    """The row `source` of the inputs if there are any, else of the nodes."""
-    nodes, inputs = states
-    if inputs is None:
-        nodes, x = buffer.read(nodes, source)
-    else:
-        inputs, x = buffer.read(inputs, source)
-    return (nodes, inputs), x
+class Mixed(nn.Module):
+    """Sum over primitives o of ops[o] * o(x) (DARTS eq. 2, after the softmax), times
+    the weight of the edge if it has one."""
+
+    primitives: tuple[str, ...]
+    channels: int
+    stride: int
+    style: Style
+
+    @nn.compact
+    def __call__(
+        self, x: Array, weights: Weights, train: bool, draws: Draws = NO_DRAWS
+    ) -> Array:
+        total = jnp.zeros((), x.dtype)
+        ops = weights.ops.astype(x.dtype)
+        for index, name in enumerate(self.primitives):
+            if name != "none":
+                op = OPERATIONS[name](self.channels, self.stride, self.style)
+                y = output(op, x, train, draws)
+                total = total + ops[index] * y.astype(x.dtype)
+        if total.ndim == 0:  # `none` is all there is
+            total = jnp.zeros_like(x[:: self.stride, :, :: self.stride])
+        if weights.edges is not None:
+            total = total * weights.edges.astype(x.dtype)
+        return total
 
 
-def _dense(primal, tangent):
-    """A tangent with arrays for its symbolic zeros."""
-    fill = lambda t, p: jnp.zeros_like(p) if _is_zero(t) else t
-    return jax.tree.map(fill, tangent, primal, is_leaf=_is_zero)
+def edge_function(edge: nn.Module, train: bool) -> Callable:
+    """An edge as a pure function that is traced once for each shape."""
 
+    @jax.jit
+    def apply(params, stats, x, weights, draws):
+        variables = {"params": params, "batch_stats": stats}
+        run = functools.partial(edge.apply, variables, x, weights, train, draws)
+        if train:
+            y, updated = run(mutable="batch_stats")
+            stats = updated.get("batch_stats", stats)
+        else:
+            y = run()
+        return dropped(y, draws), stats
 
-def _zero(tangent) -> bool:
-    """Whether a tangent is nothing but symbolic zeros."""
-    return all(map(_is_zero, jax.tree.leaves(tangent, is_leaf=_is_zero)))
-
-
-def _is_zero(leaf) -> bool:
-    return isinstance(leaf, SymbolicZero)
+    return apply

@@ -12,32 +12,33 @@ import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nasjax.core.errors import UserError, unknown
+from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
 from nasjax.nets import lowering
-from nasjax.nets.cells import FixedCell, MixedCell, edge_function, runs
-from nasjax.nets.operations import (
-    DTYPES,
-    NO_DRAWS,
-    REMATS,
+from nasjax.nets.cells import FixedCell, MixedCell, runs
+from nasjax.nets.edges import EdgeFactory, Mixed, edge_function
+from nasjax.nets.heads import AuxiliaryHead
+from nasjax.nets.layers import (
     BatchNorm,
     Conv,
-    Draws,
+    Linear,
     ResidualBlock,
     Style,
     drawn,
-    uniform_fan_in,
     wide,
 )
+from nasjax.nets.operations import NO_DRAWS, Draws
 from nasjax.spaces import CellPlan, CellSpace, Edge, Macro
-from nasjax.spaces.genotype import Genotype, space_of
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.load import space_of
+from nasjax.spaces.mix import Mix, Weights
 
-Mix = dict[str, Array]
 CellFactory = Callable[..., nn.Module]  # (Cell, style, name)
 
 
@@ -54,11 +55,12 @@ class Model(NamedTuple):
     Attributes:
       init: (key, images [B, H, W, C]) -> variables {"params", "batch_stats"}.
       apply: (variables, mix, images, *, train, key=None, drop_path=0.) -> (Output,
-        batch_stats). mix: cell type -> mixing weights [E, O] (a genotype's network
+        batch_stats). mix: cell type -> mixing weights, `Weights` (a genotype's network
         ignores it: pass {}). key: typed keys [B], one per example, of drop path and of
         noise operations; without it both do nothing, noise being 0. drop_path:
         probability in training, may be traced. Batch statistics that come back are the
-        given ones where train is False.
+        given ones where train is False. An AssertionError says which shape of images
+        or of mix is wrong.
       auxiliary: whether the training output has a second head.
     """
 
@@ -76,6 +78,7 @@ def supernet(
     remat: str = "auto",
     dtype: str | None = None,
     auxiliary: bool = False,
+    edge: EdgeFactory = Mixed,
 ) -> Model:
     """The supernet of a space: every edge holds every primitive.
 
@@ -90,21 +93,23 @@ def supernet(
         fastest as well: a map is sooner computed than read back; else "none".
       dtype: of maps, see `Style`.
       auxiliary: whether the training output has a second head.
+      edge: makes the edges, see `nasjax.nets.edges`. They are initialised with mixing
+        weights that have `ops` only.
     """
 
     function = functools.cache(edge_function)
 
     def cell(made: Cell, style: Style, name: str | None) -> nn.Module:
         layer = _layer(MixedCell, style)
-        return layer(space, made.plan, made.body, style, function, name=name)
+        return layer(space, made.plan, made.body, style, function, edge, name=name)
 
     cells = []
     for index, plan in enumerate(macro.plan()):
         kind = space.kind(index, plan.type)
         body = runs(space, kind, plan.type == "reduce")
         cells.append(Cell(plan, kind, body, space.edges_of(kind)))
-    style = _style(True, spelling, axis_name, remat, dtype, space.pool_norm)
-    mix = {k: jnp.zeros(space.alpha_shape(k)) for k in space.types}
+    style = Style.of(True, spelling, axis_name, remat, dtype, space.pool_norm)
+    mix = {k: Weights(jnp.zeros(space.alpha_shape(k))) for k in space.types}
     network = Network(macro, classes, tuple(cells), cell, style, auxiliary)
     most = max(len(each.edges or ()) for each in cells)
     return _model(network, most, "noise" in space.primitives, mix)
@@ -144,24 +149,11 @@ def genotype_network(
     for index, plan in enumerate(macro.plan()):
         kind = space.kind(index, plan.type)
         cells.append(Cell(plan, kind, tuple(genotype.cells[kind]), None))
-    style = _style(False, spelling, axis_name, remat, dtype)
+    style = Style.of(False, spelling, axis_name, remat, dtype)
     network = Network(macro, classes, tuple(cells), cell, style, auxiliary)
     pairs = [pair for own in genotype.cells.values() for pair in own]
     most = max(map(len, genotype.cells.values()))
     return _model(network, most, "noise" in dict(pairs), {})
-
-
-def _style(
-    search: bool, spelling: str, axis_name, remat: str, dtype, pool_norm: bool = False
-) -> Style:
-    spelling = lowering.resolve(spelling)
-    if remat not in REMATS:
-        raise unknown("remat", remat, REMATS)
-    if dtype not in (None, *DTYPES):
-        raise unknown("dtype", dtype, DTYPES)
-    if remat == "auto":
-        remat = "edge" if spelling == "shift" else "none"
-    return Style(search, spelling, axis_name, remat, dtype, pool_norm)
 
 
 def _layer(cell: Any, style: Style) -> Any:
@@ -175,6 +167,9 @@ def _model(network: Network, edges: int, noise: bool, any_mix: Mix) -> Model:
         return drawn(network.init(own, any_mix, images, NO_DRAWS, True), drawing)
 
     def apply(variables, mix: Mix, images, *, train, key=None, drop_path=0.0):
+        chex.assert_rank(images, 4)
+        for kind, own in any_mix.items():
+            chex.assert_shape(mix[kind].ops, own.ops.shape)
         shape = (network.macro.cells, edges)
         keep = seeds = None
         if train and key is not None and not _is_zero(drop_path):
@@ -256,7 +251,8 @@ class Network(nn.Module):
         cell = self.cell(group[0], self.style, name)
         weights = edges = None
         if group[0].edges is not None:
-            weights = jnp.stack([mix[each.kind] for each in group])
+            stack = lambda *each: jnp.stack(each)
+            weights = jax.tree.map(stack, *(mix[each.kind] for each in group))
             edges = jnp.array([each.edges for each in group], jnp.int32)
         own = weights, edges, draws  # of every cell in turn
         if len(group) == 1:
@@ -287,52 +283,3 @@ class Network(nn.Module):
         x = nn.relu(conv(x, width // 2, 2, "stem0_a"))
         s0 = conv(x, width, 2, "stem0_b")
         return s0, conv(nn.relu(s0), width, 2, "stem1")
-
-
-class Linear(nn.Module):
-    """Linear layer with PyTorch's initial values."""
-
-    features: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        init = uniform_fan_in(x.shape[-1])
-        kernel = self.param("kernel", init, (x.shape[-1], self.features))
-        return x @ kernel + self.param("bias", init, (self.features,))[None]
-
-
-def auxiliary_bins(side: int) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """The two windows, along one axis, of the auxiliary head's average pool to 2x2.
-
-    k5 s3 on 8x8 and k5 s2 on 7x7 as in DARTS, adaptive bins elsewhere, None (no head)
-    below 2x2.
-
-    >>> auxiliary_bins(8), auxiliary_bins(7), auxiliary_bins(5), auxiliary_bins(1)
-    (((0, 5), (3, 8)), ((0, 5), (2, 7)), ((0, 3), (2, 5)), None)
-    """
-    if side < 2:
-        return None
-    if side in (7, 8):
-        return (0, 5), (side - 5, side)
-    return (0, -(-side // 2)), (side // 2, side)
-
-
-class AuxiliaryHead(nn.Module):
-    """Second classifier after two thirds of the cells, for training only."""
-
-    classes: int
-    stem: str
-    style: Style
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        x = nn.relu(x)
-        rows, columns = auxiliary_bins(x.shape[0]), auxiliary_bins(x.shape[2])
-        assert rows and columns, "checked before: maps below 2x2 have no head"
-        pooled = [[x[a:b, :, c:d].mean((0, 2)) for c, d in columns] for a, b in rows]
-        x = jnp.stack([jnp.stack(row, 1) for row in pooled])  # [2, C, 2, B]
-        x = BatchNorm(self.style)(Conv(128, self.style)(x), train)
-        x = Conv(768, self.style, kernel=2)(nn.relu(x))
-        if self.stem == "cifar":  # DARTS leaves it out on ImageNet; counts depend on it
-            x = BatchNorm(self.style)(x, train)
-        return Linear(self.classes)(wide(nn.relu(x))[0, :, 0].T)

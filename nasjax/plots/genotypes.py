@@ -10,7 +10,8 @@ import numpy as np
 
 from nasjax.plots.style import TITLES, colour_of, new_figure, node_name, pretty, save
 from nasjax.spaces import CellSpace
-from nasjax.spaces.genotype import Genotype, space_of
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.load import space_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ _RADIUS = 0.18  # of a node, in units of the distance between nodes
 def text(genotype: Genotype) -> str:
     """The cells as a terminal drawing, two side by side, 70 columns for DARTS.
 
-    >>> from nasjax.spaces.genotype import load
+    >>> from nasjax.spaces.load import load
     >>> print(text(load("darts_v2")).splitlines()[1])
       c(k-2) ── sep_conv_3x3 ─┬─ 2         c(k-2) ── max_pool_3x3 ─┬─ 2
     """

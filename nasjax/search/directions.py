@@ -1,62 +1,96 @@
-"""Directions of alpha that algorithms share."""
+"""Directions of alpha that algorithms share. Both are functions of a `Bilevel`."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from nasjax.engine import parallel
+from nasjax.engine import optim
 from nasjax.hypergrad import Estimator
-from nasjax.search.base import Direction, Problem, SearchState
+from nasjax.search.base import Direction, SearchState
+from nasjax.search.bilevel import Bilevel
 from nasjax.zeroth import ZerothOrder
 
 FORWARD = 1 / 3  # cost of a loss in evaluations of its gradient
-SPLITS = ("candidates", "batch")
+SHORT = ("embedded", "small")  # scales of searches that take minutes on a CPU
 
 
-def _weights(state: SearchState, train_batch):
+def _weights(problem: Bilevel, state: SearchState, train_batch):
+    del problem, train_batch
     return state.w, state.weight_opt
 
 
-def gradient(
-    estimator: Estimator,
-    optimizer: optax.GradientTransformation,
-    solution: Callable = _weights,
-) -> Direction:
-    """Descend a hypergradient, estimated on one training and one validation batch.
+@dataclasses.dataclass(frozen=True)
+class Descent:
+    """Descends a hypergradient, estimated on one training and one validation batch.
 
-    Args:
-      estimator: of the hypergradient.
+    Attributes:
+      estimator: `Bilevel` -> `Estimator`.
       optimizer: of alpha.
-      solution: (state, train_batch) -> w and opt_state, as the estimator takes them.
+      order: 1 or 2 where the hypergradient is DARTS' of first or second order, on which
+        further levels can be built; 0: another one.
+      differences: whether its products are finite differences.
+      solution: (problem, state, train_batch) -> w and opt_state, as the estimator takes
+        them.
     """
 
-    def init(arch, key):
-        del key
-        return optimizer.init(arch)
+    estimator: Callable[[Bilevel], Estimator]
+    optimizer: optax.GradientTransformation
+    order: int = 0
+    differences: bool = False
+    solution: Callable = _weights
 
-    def step(state: SearchState, train_batches, val_batch, key):
-        del key
-        train_batch = jax.tree.map(lambda leaf: leaf[0], train_batches)
-        w, weight_opt = solution(state, train_batch)
-        found = estimator(w, state.arch, train_batch, val_batch, weight_opt)
-        updates, opt = optimizer.update(found.grad, state.arch_opt, state.arch)
-        arch = optax.apply_updates(state.arch, updates)
-        report = {k: jnp.asarray(v, jnp.float32) for k, v in found.report.items()}
-        metrics = {
-            "val_loss": found.value,
-            "hypergrad_norm": optax.tree.norm(found.grad),
-        }
-        return arch, opt, {**metrics, **report}
+    def __call__(self, problem: Bilevel) -> Direction:
+        """The direction on a problem."""
+        estimator = self.estimator(problem)
 
-    return Direction(estimator.name, init, step, estimator.cost)
+        def init(arch, key):
+            del key
+            return self.optimizer.init(arch)
+
+        def step(state: SearchState, train_batches, val_batch, key):
+            del key
+            train_batch = jax.tree.map(lambda leaf: leaf[0], train_batches)
+            w, weight_opt = self.solution(problem, state, train_batch)
+            found = estimator(w, state.arch, train_batch, val_batch, weight_opt)
+            updates, opt = self.optimizer.update(found.grad, state.arch_opt, state.arch)
+            arch = optax.apply_updates(state.arch, updates)
+            report = {k: jnp.asarray(v, jnp.float32) for k, v in found.report.items()}
+            metrics = {
+                "val_loss": found.value,
+                "hypergrad_norm": optax.tree.norm(found.grad),
+            }
+            return arch, opt, {**metrics, **report}
+
+        return Direction(estimator.name, init, step, estimator.cost)
+
+
+def adam(settings: Any) -> optax.GradientTransformation:
+    """The optimiser of alpha that `adam_settings` describe."""
+    return optim.adam(settings.rate, settings.b1, settings.b2, settings.weight_decay)
+
+
+def adam_settings(scale: str) -> dict[str, Any]:
+    """Settings of a search whose alpha descends by Adam.
+
+    scale: "embedded", "small", "paper" or "imagenet", see `experiment.defaults`.
+    """
+    return {
+        "every": 1,  # weight steps between two moves of alpha
+        "rate": 3e-2 if scale in SHORT else 3e-4,  # Adam's learning rate
+        "b1": 0.5,  # Adam's first moment
+        "b2": 0.999,  # Adam's second moment
+        "weight_decay": 1e-3,  # L2, inside Adam as in PyTorch
+    }
 
 
 def zero_order(
-    problem: Problem,
+    problem: Bilevel,
     name: str,
     method: ZerothOrder,
     objective: Callable,
@@ -64,32 +98,30 @@ def zero_order(
     inner_part: str = "weights",
     guide: Estimator | None = None,
     chunk: int = 0,
-    split: str = "candidates",
 ) -> Direction:
-    """Move alpha by a zero-order method; its candidates are evaluated under one vmap.
+    """Moves alpha by a zero-order method; its candidates are evaluated under one vmap.
 
     Args:
-      problem: of the losses below; `problem.split(split)` of the search's.
+      problem: `Bilevel.split` of the search's. Its devices share out candidates and take
+        whole batches; or share out batches, which can employ more devices than there
+        are candidates.
       name: of the estimator.
       method: proposes and weighs candidates.
       objective: (state, arch, train_batches, val_batch) -> scalar, minimised.
       inner_steps: M, training batches that the objective takes.
-      inner_part: the part of the data that these are drawn from.
+      inner_part: the half of the data that these are drawn from.
       guide: its gradient is handed to the method.
-      chunk: how many candidates a device evaluates at once, see `parallel.in_chunks`.
-      split: "candidates", each device takes some of them and whole batches; "batch",
-        each takes all of them and a part of every batch, which can employ more devices
-        than there are candidates.
+      chunk: how many candidates a device evaluates at once, see `devices.in_chunks`.
     """
-    each = problem.candidates if split == "candidates" else parallel.in_chunks
 
     def step(state: SearchState, train_batches, val_batch, key):
-        metrics, direction = {}, None
+        metrics: dict[str, Any] = {}
+        direction = None
         if guide is not None:
             value, direction = guide(state.w, state.arch, None, val_batch)
             metrics = {"val_loss": value, "guide_norm": optax.tree.norm(direction)}
         proposal = method.propose(state.arch_opt, state.arch, key, direction)
-        losses = each(
+        losses = problem.devices.candidates(
             lambda arch, at: objective(at[0], arch, *at[1:]),
             proposal.candidates,
             (state, train_batches, val_batch),
@@ -101,7 +133,7 @@ def zero_order(
     guided = guide.cost if guide else 0
     cost = method.samples * (inner_steps + FORWARD) + guided
     held = bool(inner_steps) + FORWARD + guided
-    whole = split == "candidates"
+    split = problem.devices.split
     return Direction(
-        name, method.init, step, cost, inner_steps, inner_part, whole, held
+        name, method.init, step, cost, inner_steps, inner_part, split, held
     )

@@ -36,7 +36,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from nasjax.core import arguments
-from nasjax.zeroth.base import ravel
+from nasjax.core.trees import ravel
 
 Perturbation = Callable[[Callable, Any, Array, Any], Any]
 
@@ -158,24 +158,22 @@ def project_simplex(mix: Any) -> Any:
     return jax.tree.map(rows, mix)
 
 
-def ramp(start: float, end: float, epochs: int | Array) -> Callable:
-    """epoch -> eps = start + (end - start) epoch / epochs, as in the released code.
+def ramp(start: float, end: float) -> Callable:
+    """progress -> eps = start + (end - start) progress, as in the released code.
 
-    The paper: from 0.03 linearly to 0.3. With epochs counted from 0 the last one stays
-    a step below `end`.
+    The paper: from 0.03 linearly to 0.3. progress is epoch / epochs with epochs counted
+    from 0, so the last one stays a step below `end`.
 
     Raises:
-      ValueError: start or end is negative or not finite; epochs is no count.
+      ValueError: start or end is negative or not finite.
 
-    >>> [round(ramp(0.03, 0.3, 50)(epoch), 4) for epoch in (0, 25, 49)]
+    >>> [round(ramp(0.03, 0.3)(epoch / 50), 4) for epoch in (0, 25, 49)]
     [0.03, 0.165, 0.2946]
     """
-    if not isinstance(epochs, jax.Array):
-        arguments.count(epochs, "epochs")
     for value, name in ((start, "start"), (end, "end")):
         if not 0 <= value < float("inf"):
             raise ValueError(f"{name} is {value!r}; expected a finite eps, at least 0.")
-    return lambda epoch: start + (end - start) * epoch / epochs
+    return lambda progress: start + (end - start) * progress
 
 
 def _noise(draw: Callable, project: bool) -> Perturbation:

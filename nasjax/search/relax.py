@@ -1,14 +1,10 @@
-"""Relaxations: from raw architecture parameters to mixing weights.
-
-A relaxation is a function (arch, key) -> mix. Both are dictionaries by cell type; the
-mixing weights of a type have shape [E, O] and multiply the primitives of every edge.
-"""
+"""Relaxations: from architecture parameters to mixing weights, and back to choices."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,29 +12,52 @@ import numpy as np
 from jax import Array
 
 from nasjax.spaces import CellSpace, Edge
+from nasjax.spaces.mix import Mix, Weights
+from nasjax.spaces.rules import choose, draw
+from nasjax.tasks.base import At
 
 Arch = dict[str, Array]
-Mix = dict[str, Array]
-Relaxation = Callable[[Any, Any], Mix]  # (arch, key) -> mix
 
 
-def softmax(arch: Arch, key: Array | None = None) -> Mix:
-    """Softmax over the operator axis (DARTS eq. 2). No randomness: the key is unused.
+class Relaxation(NamedTuple):
+    """How architecture parameters mix operations, on one space.
 
-    >>> softmax({"normal": jnp.zeros((1, 4))})["normal"].tolist()
-    [[0.25, 0.25, 0.25, 0.25]]
+    Attributes:
+      init: key -> arch, any pytree of arrays.
+      mix: (arch, `At`) -> `Mix`.
+      choose: (`Mix`, space, most_skips) -> one-hot `Mix`: how an architecture is read
+        off, see `rules.choose`.
+      simplex: whether the operator weights of an edge sum to 1. Perturbations are then
+        projected onto the simplex.
     """
-    del key
-    return jax.tree.map(lambda a: jax.nn.softmax(a, axis=-1), arch)
+
+    init: Callable[[Array], Any]
+    mix: Callable[[Any, At], Mix]
+    choose: Callable[[Mix, CellSpace, int | None], Mix] = choose
+    simplex: bool = True
 
 
-def identity(arch: Arch, key: Array | None = None) -> Mix:
-    """The architecture parameters are the mixing weights."""
-    del key
-    return arch
+def softmax(space: CellSpace, spread: float = 1e-3) -> Relaxation:
+    """Softmax over the operators of every edge (DARTS eq. 2).
+
+    Args:
+      space: the cells.
+      spread: of the initial alpha, spread * N(0, 1).
+
+    >>> from nasjax.spaces import SPACES
+    >>> mix = softmax(SPACES["nasbench201"]).mix({"cell": jnp.zeros((6, 5))}, At())
+    >>> mix["cell"].ops[0].round(3).tolist() == [jnp.float32(0.2)] * 5
+    True
+    """
+
+    def mix(arch: Arch, at: At) -> Mix:
+        del at
+        return {kind: Weights(jax.nn.softmax(arch[kind])) for kind in space.types}
+
+    return Relaxation(normal(space, spread), mix)
 
 
-def initial_alpha(space: CellSpace, spread: float) -> Callable[[Array], Arch]:
+def normal(space: CellSpace, spread: float) -> Callable[[Array], Arch]:
     """key -> alpha of spread * N(0, 1), [E, O] for every cell type (DARTS: 1e-3)."""
 
     def init(key: Array) -> Arch:
@@ -51,21 +70,8 @@ def initial_alpha(space: CellSpace, spread: float) -> Callable[[Array], Arch]:
     return init
 
 
-def initial_pairs(space: CellSpace, spread: float) -> Callable[[Array], Arch]:
-    """key -> alpha and beta of spread * N(0, 1), for `paired_edges`."""
-    count = sum(len(group) for group in pairs(space))
-
-    def init(key: Array) -> Arch:
-        own, rest = jax.random.split(key)
-        beta = spread * jax.random.normal(rest, (len(space.types), count))
-        named = {f"{kind}_pairs": b for kind, b in zip(space.types, beta, strict=True)}
-        return initial_alpha(space, spread)(own) | named
-
-    return init
-
-
-def paired_edges(space: CellSpace) -> Relaxation:
-    """Edge search of Amended-DARTS: softmax over operators times that over input pairs.
+def paired(space: CellSpace, spread: float = 1e-3) -> Relaxation:
+    """Edge search of Amended-DARTS: operators by softmax, edges by input pairs.
 
         y_j = sum over pairs i1 < i2 < j of softmax(beta)_{i1, i2} (y_i1 + y_i2)
 
@@ -73,24 +79,35 @@ def paired_edges(space: CellSpace) -> Relaxation:
     edge is that of all pairs that hold it. beta of a cell type is
     arch[type + "_pairs"], [P] in the order of `pairs`.
     """
+    groups = pairs(space)
+    count = sum(map(len, groups))
+    plain = softmax(space, spread)
 
-    def relaxation(arch: Arch, key: Array | None = None) -> Mix:
-        del key
-        mix = {}
-        for kind in space.types:
-            weight = [jnp.zeros(())] * len(space.edges)
-            start = 0
-            for group in pairs(space):
-                beta = arch[f"{kind}_pairs"][start : start + len(group)]
-                start += len(group)
-                for pair, share in zip(group, jax.nn.softmax(beta), strict=True):
-                    for edge in pair:
-                        index = space.edges.index(edge)
-                        weight[index] = weight[index] + share
-            mix[kind] = jax.nn.softmax(arch[kind], axis=-1) * jnp.stack(weight)[:, None]
-        return mix
+    def init(key: Array) -> Arch:
+        own, rest = jax.random.split(key)
+        beta = spread * jax.random.normal(rest, (len(space.types), count))
+        named = {f"{kind}_pairs": b for kind, b in zip(space.types, beta, strict=True)}
+        return plain.init(own) | named
 
-    return relaxation
+    def edges(beta: Array) -> Array:
+        weight, start = [jnp.zeros(())] * len(space.edges), 0
+        for group in groups:
+            shares = jax.nn.softmax(beta[start : start + len(group)])
+            start += len(group)
+            for pair, share in zip(group, shares, strict=True):
+                for edge in pair:
+                    index = space.edges.index(edge)
+                    weight[index] = weight[index] + share
+        return jnp.stack(weight)
+
+    def mix(arch: Arch, at: At) -> Mix:
+        found = plain.mix(arch, at)
+        return {
+            kind: own._replace(edges=edges(arch[f"{kind}_pairs"]))
+            for kind, own in found.items()
+        }
+
+    return plain._replace(init=init, mix=mix)
 
 
 def pairs(space: CellSpace) -> tuple[tuple[tuple[Edge, Edge], ...], ...]:
@@ -121,62 +138,14 @@ def strongest_pairs(
     return kept
 
 
-def discretised(space: CellSpace) -> Relaxation:
-    """The genotype of mixing weights, as one-hot mixing weights: `genotype.discretise`
-    for programs. No derivative passes through it.
+def uniform(space: CellSpace, spread: float = 0.0) -> Relaxation:
+    """Architectures as their own mixing weights: arch is a one-hot `Mix`.
 
-    >>> from nasjax.spaces import darts
-    >>> space = darts(("none", "skip_connect"))._replace(nodes=1, picks=1, types=("a",))
-    >>> discretised(space)({"a": jnp.array([[0.9, 0.1], [0.5, 0.5]])})["a"].tolist()
-    [[0.0, 0.0], [0.0, 1.0]]
+    With a key every pass draws an architecture uniformly; without one it takes arch.
     """
+    del spread
 
-    def relaxation(mix: Mix, key: Array | None = None) -> Mix:
-        del key
-        chosen = {}
-        for kind in space.types:
-            weights = jnp.where(np.array(space.real(kind)), mix[kind], -jnp.inf)
-            kept = _strongest(weights.max(1), space, kind)
-            best = jax.nn.one_hot(weights.argmax(1), weights.shape[1])
-            chosen[kind] = kept[:, None] * best
-        return chosen
+    def mix(arch: Mix, at: At) -> Mix:
+        return arch if at.key is None else draw(at.key, space)
 
-    return relaxation
-
-
-def uniform_architecture(space: CellSpace) -> Relaxation:
-    """One-hot mixing weights of an architecture drawn uniformly; arch is not read.
-
-    Every node keeps `picks` distinct incoming edges, every kept edge one primitive that
-    a genotype may hold: in the DARTS space any but `none`.
-    """
-
-    def sample(kind: str, key: Array) -> Array:
-        edge_key, op_key = jax.random.split(key)
-        allowed = np.array(space.real(kind))
-        edges, operations = allowed.shape
-        kept = _strongest(jax.random.uniform(edge_key, (edges,)), space, kind)
-        logits = jnp.where(allowed, 0.0, -jnp.inf)
-        ops = jax.random.categorical(op_key, logits)
-        return kept[:, None] * jax.nn.one_hot(ops, operations)
-
-    def relaxation(arch: Arch | None, key: Array) -> Mix:
-        del arch
-        keys = jax.random.split(key, len(space.types))
-        return {
-            kind: sample(kind, k) for kind, k in zip(space.types, keys, strict=True)
-        }
-
-    return relaxation
-
-
-def _strongest(strength: Array, space: CellSpace, kind: str) -> Array:
-    """Which edges [E] a genotype keeps: `picks` of each node, of equals the first."""
-    order = np.arange(len(strength))
-    targets = np.array([target for _, target in space.edges_of(kind)])
-    rivals = targets[None, :] == targets[:, None]
-    equal = strength[None, :] == strength[:, None]
-    ahead = (strength[None, :] > strength[:, None]) | (
-        equal & (order[None, :] < order[:, None])
-    )
-    return (ahead & rivals).sum(1) < space.picks
+    return Relaxation(lambda key: draw(key, space), mix)

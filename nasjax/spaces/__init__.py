@@ -1,17 +1,17 @@
 """What may be chosen: cells, edges, primitives and the macro around them, as data."""
 
-from nasjax.spaces.cells import (
+from nasjax.spaces.cells import CellSpace, Edge
+from nasjax.spaces.known import (
     AMENDED_S2,
     AMENDED_S3,
     DARTS_7,
     DARTS_8,
     NASBENCH_201,
     SPACES,
-    CellSpace,
-    Edge,
     darts,
 )
 from nasjax.spaces.macro import IMAGENET_PIXELS, CellPlan, Macro
+from nasjax.spaces.mix import Mix, Weights
 
 __all__ = [
     "AMENDED_S2",
@@ -25,5 +25,7 @@ __all__ = [
     "CellSpace",
     "Edge",
     "Macro",
+    "Mix",
+    "Weights",
     "darts",
 ]

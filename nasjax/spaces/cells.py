@@ -15,30 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from nasjax.spaces.macro import Macro
-
-DARTS_8 = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
-DARTS_7 = DARTS_8[1:]  # without `none`: the search space of ZARTS and SmoothDARTS
-NASBENCH_201 = (
-    "none",
-    "skip_connect",
-    "nor_conv_1x1",
-    "nor_conv_3x3",
-    "avg_pool_3x3",
-)
-AMENDED_S2 = ("skip_connect", "sep_conv_3x3")  # there with an alpha for every cell
-AMENDED_S3 = ("none", "skip_connect", "sep_conv_3x3")  # also S3 of R-DARTS
-
-
 Edge = tuple[int, int]  # (source, target)
 
 
@@ -84,6 +60,7 @@ class CellSpace(NamedTuple):
     def edges(self) -> tuple[Edge, ...]:
         """All edges that a cell can have, ordered by target, then by source.
 
+        >>> from nasjax.spaces import darts
         >>> darts().edges[:5], len(darts().edges)
         (((0, 2), (1, 2), (0, 3), (1, 3), (2, 3)), 14)
         """
@@ -97,6 +74,7 @@ class CellSpace(NamedTuple):
     def operations(self, kind: str, edge: Edge) -> tuple[str, ...]:
         """What an edge of a cell type may hold, in the order of alpha's columns.
 
+        >>> from nasjax.spaces import SPACES
         >>> SPACES["s1"].operations("normal", (0, 4))
         ('max_pool_3x3', 'skip_connect')
         """
@@ -132,6 +110,7 @@ class CellSpace(NamedTuple):
     def targets(self) -> tuple[int, ...]:
         """The node that each pair of a genotype's cell enters.
 
+        >>> from nasjax.spaces import SPACES, darts
         >>> darts().targets, SPACES["nasbench201"].targets
         ((2, 2, 3, 3, 4, 4, 5, 5), (1, 2, 2, 3, 3, 3))
         """
@@ -151,11 +130,12 @@ class CellSpace(NamedTuple):
     def role(self, kind: str) -> str:
         """What the cells of a type are: "normal" or "reduce".
 
+        >>> from nasjax.spaces import darts
         >>> own = darts().separate(8)
         >>> [kind for kind in own.types if own.role(kind) == "reduce"]
         ['cell_2', 'cell_5']
         """
-        reductions = {f"cell_{i}" for i in Macro(2, len(self.types)).reductions}
+        reductions = {f"cell_{i}" for i in places(len(self.types))}
         reduces = self.reduction == "cell" and kind in reductions
         return "reduce" if kind == "reduce" or reduces else "normal"
 
@@ -180,6 +160,7 @@ class CellSpace(NamedTuple):
 
         The "fixed edges" of Amended-DARTS (section 3.1.2).
 
+        >>> from nasjax.spaces import darts
         >>> darts().fixed().edges_of("normal")[:4]
         ((0, 2), (1, 2), (0, 3), (2, 3))
         """
@@ -187,52 +168,10 @@ class CellSpace(NamedTuple):
         return self.keep(dict.fromkeys(self.types, chain))
 
 
-def darts(primitives: tuple[str, ...] = DARTS_8) -> CellSpace:
-    """The DARTS space over any list of primitives."""
-    return CellSpace("darts", tuple(primitives))
+def places(cells: int) -> tuple[int, ...]:
+    """Which of a stack of cells reduce: those at a third and at two thirds.
 
-
-def _s1() -> CellSpace:
-    """S1 of R-DARTS: two operations on each edge, the best ones of a search in stages."""
-    short = {
-        "skip": "skip_connect", "max": "max_pool_3x3", "avg": "avg_pool_3x3",
-        "sep3": "sep_conv_3x3", "dil3": "dil_conv_3x3", "dil5": "dil_conv_5x5",
-    }  # fmt: skip
-    cells = (
-        "skip dil3, skip dil5, skip dil5, skip sep3, skip dil3, max skip, skip sep3, "
-        "skip sep3, skip dil3, skip sep3, max skip, skip dil3, dil3 dil5, dil3 dil5",
-        "max avg, max dil3, max avg, max avg, skip dil5, max avg, max sep3, "
-        "skip dil3, skip dil5, max avg, max avg, skip dil5, skip dil5, skip dil5",
-    )
-    lists = tuple(
-        tuple(tuple(short[op] for op in edge.split()) for edge in cell.split(", "))
-        for cell in cells
-    )
-    union = tuple(op for op in DARTS_8 if op in {*sum(lists[0] + lists[1], ())})
-    return CellSpace("darts", union, lists=lists)
-
-
-# s1 to s4: Zela et al., "Understanding and Robustifying Differentiable Architecture
-# Search", ICLR 2020, arXiv 1909.09656, in whose code searches collapse.
-SPACES = {
-    "darts": darts(),
-    "darts7": darts(DARTS_7),
-    "amended_s2": darts(AMENDED_S2),
-    "amended_s3": darts(AMENDED_S3),
-    "s1": _s1(),
-    "s2": darts(("skip_connect", "sep_conv_3x3")),
-    "s3": darts(("none", "skip_connect", "sep_conv_3x3")),
-    "s4": darts(("noise", "sep_conv_3x3")),
-    "nasbench201": CellSpace(
-        "nasbench201",
-        NASBENCH_201,
-        nodes=3,
-        types=("cell",),
-        inputs=1,
-        picks=3,
-        output=(3,),
-        none=True,
-        reduction="block",
-        pool_norm=False,
-    ),
-}
+    >>> places(8), places(20)
+    ((2, 5), (6, 13))
+    """
+    return tuple(sorted({cells // 3, 2 * cells // 3}))

@@ -2,8 +2,7 @@
 
 A genotype names, for every intermediate node of every cell type, the operations
 that feed the node and where each one reads from. It is a value: frozen, hashable,
-written as JSON. Rules of Liu, Simonyan, Yang, "DARTS: Differentiable Architecture
-Search", ICLR 2019, arXiv 1806.09055, section 2.4.
+written as JSON. `nasjax.spaces.rules` reads one off mixing weights.
 """
 
 from __future__ import annotations
@@ -16,14 +15,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from nasjax.core.errors import UserError, unknown
-from nasjax.engine.workdir import read_json, write_text
-from nasjax.spaces.cells import SPACES, CellSpace, darts
+from nasjax.core.files import write_text
+from nasjax.spaces.cells import CellSpace
+from nasjax.spaces.known import known_space
 
 _FIELDS = ("format", "space", "concat")
-_EXAMPLE = (
+EXAMPLE = (
     '{"format": 1, "space": "darts", "normal": [["sep_conv_3x3", 0], ...], '
     '"reduce": [...], "concat": [2, 3, 4, 5]}'
 )
@@ -79,12 +77,12 @@ class Genotype:
         """
         if not isinstance(data, Mapping):
             raise UserError(
-                f"A genotype is a JSON object like {_EXAMPLE}, not {_kind(data)}."
+                f"A genotype is a JSON object like {EXAMPLE}, not {_kind(data)}."
             )
         for field in _FIELDS:
             if field not in data:
                 raise UserError(
-                    f"The genotype has no {field!r}; it should look like {_EXAMPLE}."
+                    f"The genotype has no {field!r}; it should look like {EXAMPLE}."
                 )
         if data["format"] != 1:
             raise UserError(
@@ -177,211 +175,6 @@ def check(genotype: Genotype, space: CellSpace) -> None:
             f'{space.name!r} concatenates {list(space.concat)}; write "concat": '
             f"{list(space.concat)}."
         )
-
-
-def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genotype:
-    """A genotype by published name, JSON file, run folder, or NAS-Bench-201's string.
-
-    Args:
-      name: a key of `nasjax.spaces.published.PUBLISHED` (case does not matter), a file, a
-        folder that holds `genotype.json`, or "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|".
-      space: the space it must belong to; None: the known space that it names.
-
-    Raises:
-      UserError: there is no such genotype, or it is malformed or of another space.
-    """
-    from nasjax.spaces.published import (
-        PUBLISHED,  # it is built of this module's Genotype
-    )
-
-    known = PUBLISHED.get(str(name).lower())
-    if str(name).startswith("|"):  # built of this module's Genotype, too
-        from nasjax.spaces.nasbench201 import from_string
-
-        known = from_string(str(name))
-    if known is not None:
-        if space is not None:
-            check(known, space)
-        return known
-    path = Path(name)
-    if path.is_dir():
-        path = path / "genotype.json"
-        if not path.exists():
-            raise UserError(
-                f"There is no {path}: the run has not found an architecture yet; "
-                "repeat its command to go on with it."
-            )
-    if not path.exists():
-        hint = str(unknown("genotype", str(name), PUBLISHED))
-        raise UserError(f"{hint.rstrip('.')}; or give a JSON file or a run folder.")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"Cannot read the genotype {path}: {error.strerror}; give a JSON file."
-        ) from None
-    except (ValueError, RecursionError) as error:  # also covers undecodable bytes
-        raise UserError(
-            f"{path} is not a JSON file ({error}); a genotype looks like {_EXAMPLE}."
-        ) from None
-    config = read_json(path.with_name("config.json")) if space is None else None
-    own = (config or {}).get("space", {})
-    if own.get("primitives") and not own.get("name"):
-        space = darts(tuple(own["primitives"]))  # maybe operations of the user's
-    try:
-        return Genotype.from_json(data, space)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def discretise(
-    mix: Mapping[str, np.ndarray], space: CellSpace, most_skips: int | None = None
-) -> Genotype:
-    """The DARTS rule: per node the `picks` strongest edges, on each its best operation.
-
-    `none` never counts: neither for an edge's strength nor as its operation. Ties
-    between edges go to the lower source, between operations to the lower index. A
-    node's pairs are listed from the strongest edge down; by source where no edge is ever
-    taken away. In a space whose genotypes hold `none` it is an operation like others.
-
-    Args:
-      mix: cell type -> mixing weights [E, O] (alpha AFTER the softmax), none negative.
-      space: the space whose edges and primitives index them.
-      most_skips: skip connections that a normal cell keeps at most. While it has more,
-        the weakest of them is taken away and the rule applied again (P-DARTS,
-        arXiv 1904.12760, section 3.3). Where nothing else is left a skip stays.
-
-    Raises:
-      UserError: weights are missing, of another shape or not finite.
-    """
-    cells = {}
-    for name in space.types:
-        shape = space.alpha_shape(name)
-        real = _real(space, name)
-        if name not in mix:
-            raise unknown("cell type in the mixing weights", name, mix)
-        weights = np.asarray(mix[name])
-        if weights.shape != shape:
-            raise UserError(
-                f"The mixing weights of cell {name!r} have shape {weights.shape}, but "
-                f"space {space.name!r} needs {shape}: [edges, primitives]."
-            )
-        if not np.isfinite(weights).all():
-            raise UserError(
-                f"The mixing weights of cell {name!r} are not finite, so they give no "
-                "architecture; lower the architecture learning rate and search again."
-            )
-        weights = np.where(real, weights, -np.inf)
-        kept = _strongest(weights, space, name)
-        while most_skips is not None and space.role(name) == "normal":
-            skips = [(row, op) for row, op, each in kept if each == "skip_connect"]
-            weakest = min(skips, key=lambda at: weights[at], default=None)
-            if len(skips) <= most_skips or weakest is None or weights[weakest] < 0:
-                break
-            weights[weakest] = -1.0
-            kept = _strongest(weights, space, name)
-        edges = space.edges_of(name)
-        cells[name] = tuple((op, edges[row][0]) for row, _, op in kept)
-    return Genotype(space.name, cells, space.concat)
-
-
-def _strongest(weights: np.ndarray, space: CellSpace, kind: str) -> list:
-    """(edge's row, operation's column, operation) of the pairs of a cell, in turn."""
-    edges, kept = space.edges_of(kind), []
-    for node in space.intermediate:
-        rows = np.array([e for e, (_, t) in enumerate(edges) if t == node])
-        if space.prunes:
-            strength = weights[rows].max(axis=1)
-            rows = rows[np.argsort(-strength, kind="stable")[: space.picks]]
-        for row in rows:
-            column = int(weights[row].argmax())
-            kept.append((row, column, space.operations(kind, edges[row])[column]))
-    return kept
-
-
-def random_genotype(seed: int, space: CellSpace) -> Genotype:
-    """A uniform draw: distinct sources for each node, operations that may be held.
-
-    The same seed gives the same genotype. Li, Talwalkar, "Random Search and
-    Reproducibility for Neural Architecture Search", UAI 2019, arXiv 1902.07638.
-    """
-    random = np.random.default_rng(seed)
-    cells = {}
-    for name in space.types:
-        pairs, edges, real = [], space.edges_of(name), _real(space, name)
-        for node in space.intermediate:
-            into = [row for row, (_, target) in enumerate(edges) if target == node]
-            picks = space.targets.count(node)
-            for row in np.sort(random.choice(into, picks, replace=False)):
-                op = random.choice(np.flatnonzero(real[row]))
-                pairs.append((space.operations(name, edges[row])[op], edges[row][0]))
-        cells[name] = tuple(pairs)
-    return Genotype(space.name, cells, space.concat)
-
-
-def one_hot(genotype: Genotype, space: CellSpace) -> dict[str, np.ndarray]:
-    """The mixing weights that make a supernet compute the genotype's cells.
-
-    Returns:
-      cell type -> float32 [E, O]: 1 at every chosen (edge, operation), else 0. Two
-      operations from one source to one node are two ones in that row; the same
-      pair twice is a 2.
-
-    Raises:
-      UserError: the genotype is not in the space.
-    """
-    check(genotype, space)
-    mix = {}
-    for name in space.types:
-        weights = np.zeros(space.alpha_shape(name), np.float32)
-        for (op, source), node in zip(genotype.cells[name], space.targets, strict=True):
-            edge = space.edges_of(name).index((source, node))
-            weights[edge, space.operations(name, (source, node)).index(op)] += 1
-        mix[name] = weights
-    return mix
-
-
-def _real(space: CellSpace, kind: str) -> np.ndarray:
-    """Which choices [E, O] a genotype may hold."""
-    real = np.array(space.real(kind))
-    if not real.any(1).all():
-        raise UserError(
-            f"Space {space.name!r} has an edge with no primitive besides 'none' (it "
-            f"lists {_list(space.primitives)}); give at least one, such as "
-            "'skip_connect'."
-        )
-    return real
-
-
-def known_space(name: object) -> CellSpace:
-    """The space of that name, with all operations that it has anywhere.
-
-    Raises:
-      UserError: `nasjax.spaces.SPACES` has none.
-    """
-    own = [space for space in SPACES.values() if space.name == name]
-    if not own:
-        raise unknown("space", name, {space.name for space in SPACES.values()})
-    union = tuple(dict.fromkeys(op for space in own for op in space.primitives))
-    return own[0]._replace(primitives=union, lists=None)
-
-
-def space_of(genotype: Genotype) -> CellSpace:
-    """The known space of a genotype, whose operations may be others.
-
-    Raises:
-      UserError: there is none of that name, or its cells are of another shape.
-    """
-    space = known_space(genotype.space)
-    pairs = len(space.targets)
-    fits = all(len(own) == pairs for own in genotype.cells.values())
-    if not fits or genotype.concat != space.concat:
-        raise UserError(
-            f"The genotype's cells are not those of space {genotype.space!r}; give a "
-            "space of your own a name of its own and make it known: "
-            "nasjax.spaces.SPACES[space.name] = space."
-        )
-    return space
 
 
 def _check_pairs(name: str, pairs: object) -> None:

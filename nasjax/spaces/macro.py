@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from nasjax.core.errors import UserError
-
-if TYPE_CHECKING:
-    from nasjax.spaces.cells import CellSpace
+from nasjax.spaces.cells import CellSpace, places
 
 IMAGENET_PIXELS = 128  # side from which images get the stem of ImageNet's networks
 
@@ -92,7 +90,7 @@ class Macro(NamedTuple):
         >>> Macro(16, 8).reductions, Macro(36, 20).reductions
         ((2, 5), (6, 13))
         """
-        return tuple(sorted({self.cells // 3, 2 * self.cells // 3}))
+        return places(self.cells)
 
     @property
     def stem_width(self) -> int:

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from nasjax.core.errors import UserError, unknown
-from nasjax.spaces import NASBENCH_201, SPACES
 from nasjax.spaces.genotype import Genotype, check
+from nasjax.spaces.known import NASBENCH_201, SPACES
 
 SPACE = SPACES["nasbench201"]
 _FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"

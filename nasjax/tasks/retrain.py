@@ -20,11 +20,41 @@ from jax import Array
 
 from nasjax import saliency
 from nasjax.core.keys import derive, per_example
-from nasjax.engine import optim, parallel
+from nasjax.engine import optim
+from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
 from nasjax.nets import Model
 from nasjax.saliency import Attack
-from nasjax.search.losses import accuracy, cross_entropy
+from nasjax.tasks.images import accuracy, cross_entropy
+
+
+class Recipe(NamedTuple):
+    """How a genotype's network is trained, beside the numbers of `Hyper`.
+
+    Attributes:
+      batch: images in a batch.
+      schedule: "cosine" or "linear".
+      warmup_epochs: of "linear".
+      label_smoothing: share of the target that is spread evenly over all classes.
+      momentum: of SGD.
+      clip: largest global norm of the gradient; 0 does not clip.
+      drop_path: the last epoch's probability, ramped up from 0.
+      auxiliary: weight of the auxiliary head's loss.
+    """
+
+    batch: int
+    schedule: str
+    warmup_epochs: int
+    label_smoothing: float
+    momentum: float
+    clip: float
+    drop_path: float
+    auxiliary: float
+
+    @classmethod
+    def of(cls, settings) -> Recipe:
+        """That of the config's part `retrain`."""
+        return cls(*(settings[name] for name in cls._fields))
 
 
 class TrainState(NamedTuple):
@@ -52,29 +82,26 @@ class Training(NamedTuple):
 def training(
     model: Model,
     image_shape: tuple[int, int, int],
-    settings,
+    recipe: Recipe,
     steps_per_epoch: int,
-    axis: str | None = None,
+    devices: Devices,
 ) -> Training:
-    """Ordinary training of a model.
-
-    settings: the config's part `retrain`; of its numbers those that a step is given count.
-    """
+    """Ordinary training of a model."""
 
     def optimizer(hyper: Hyper):
-        if settings.schedule == "linear":
-            warmup = settings.warmup_epochs
+        if recipe.schedule == "linear":
+            warmup = recipe.warmup_epochs
             rate = optim.linear(hyper.rate, hyper.epochs, steps_per_epoch, warmup)
         else:
             rate = optim.cosine(
                 hyper.rate, hyper.rate_min, hyper.epochs, steps_per_epoch
             )
-        return optim.sgd(rate, settings.momentum, hyper.weight_decay, settings.clip)
+        return optim.sgd(rate, recipe.momentum, hyper.weight_decay, recipe.clip)
 
     def init(key: Array) -> TrainState:
         variables = model.init(derive(key, "weights"), jnp.zeros((1, *image_shape)))
         w, stats = variables["params"], variables["batch_stats"]
-        opt = optimizer(Hyper.of(settings)).init(w)
+        opt = optimizer(Hyper(1, 0.0, 0.0, 0.0)).init(w)
         return TrainState(jnp.zeros((), jnp.int32), key, w, stats, opt)
 
     def with_aux(w, drop_path, batch):
@@ -83,18 +110,18 @@ def training(
         out, stats = model.apply(
             variables, {}, images, train=True, key=batch["key"], drop_path=drop_path
         )
-        smoothing = settings.label_smoothing
+        smoothing = recipe.label_smoothing
         loss = cross_entropy(out.logits, label, smoothing)
         if out.auxiliary is not None:
             head = cross_entropy(out.auxiliary, label, smoothing)
-            loss = loss + settings.auxiliary * head
+            loss = loss + recipe.auxiliary * head
         return loss, (stats, accuracy(out.logits, label))
 
-    averaged = parallel.averaged(with_aux, axis)
+    averaged = devices.averaged(with_aux)
 
     def step(state: TrainState, batch, hyper: Hyper):
         epoch = state.step // steps_per_epoch
-        drop_path = settings.drop_path * epoch.astype(jnp.float32) / hyper.epochs
+        drop_path = recipe.drop_path * epoch.astype(jnp.float32) / hyper.epochs
         batch = {**batch, "batch_stats": state.batch_stats}
         descend = jax.value_and_grad(averaged, has_aux=True)
         (loss, (stats, hits)), grads = descend(state.w, drop_path, batch)

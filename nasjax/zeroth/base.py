@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.flatten_util import ravel_pytree
 
 from nasjax.core import arguments
+from nasjax.core.trees import widest
 
 Schedule = float | Callable[[Array], Array]  # a number, or updates so far -> number
 
@@ -63,23 +62,6 @@ def scheduled(value: Schedule, state: State, dtype) -> Array:
     return jnp.asarray(value(state.updates) if callable(value) else value, dtype)
 
 
-def ravel(x, name: str = "x") -> tuple[Array, Callable]:
-    """x as one vector [d], and the way back into the structure and dtypes of x.
-
-    The vector is float64 if a leaf is, else float32: directions and densities of
-    half-precision leaves are computed in single precision.
-
-    >>> flat, unravel = ravel({"a": jnp.ones(2, jnp.bfloat16), "b": jnp.zeros(1)})
-    >>> flat.dtype.name, unravel(flat)["a"].dtype.name
-    ('float32', 'bfloat16')
-    """
-    arguments.floating(x, name)
-    dtype = _widest(*map(jnp.result_type, jax.tree.leaves(x)))
-    flat, unravel = ravel_pytree(jax.tree.map(lambda a: jnp.asarray(a, dtype), x))
-    cast = lambda a, like: a.astype(jnp.result_type(like))
-    return flat, lambda vector: jax.tree.map(cast, unravel(vector), x)
-
-
 def measured(losses: Array, samples: int, dtype) -> Array:
     """The losses [N] in the wider of their dtype and `dtype`.
 
@@ -92,7 +74,7 @@ def measured(losses: Array, samples: int, dtype) -> Array:
             f"losses has shape {losses.shape}; expected ({samples},), one scalar for "
             "each candidate."
         )
-    return losses.astype(_widest(losses.dtype, dtype))
+    return losses.astype(widest(losses.dtype, dtype))
 
 
 def summary(losses: Array, kept: Array, step: Array, **more: Array) -> dict[str, Array]:
@@ -127,7 +109,3 @@ def summary(losses: Array, kept: Array, step: Array, **more: Array) -> dict[str,
         "moved": (norm > 0).astype(jnp.int32),
         **more,
     }
-
-
-def _widest(*dtypes):
-    return jnp.float64 if jnp.float64 in dtypes else jnp.float32

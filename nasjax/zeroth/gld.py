@@ -33,13 +33,13 @@ import numpy as np
 from jax import Array
 
 from nasjax.core import arguments
+from nasjax.core.trees import ravel
 from nasjax.zeroth import sampling
 from nasjax.zeroth.base import (
     Proposal,
     State,
     ZerothOrder,
     measured,
-    ravel,
     start,
     summary,
 )

@@ -37,13 +37,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from nasjax.core import arguments
+from nasjax.core.trees import ravel
 from nasjax.zeroth.base import (
     Proposal,
     Schedule,
     State,
     ZerothOrder,
     measured,
-    ravel,
     scheduled,
     start,
     summary,

@@ -33,6 +33,7 @@ import numpy as np
 from jax import Array
 
 from nasjax.core import arguments
+from nasjax.core.trees import ravel
 from nasjax.zeroth import sampling
 from nasjax.zeroth.base import (
     Proposal,
@@ -40,7 +41,6 @@ from nasjax.zeroth.base import (
     State,
     ZerothOrder,
     measured,
-    ravel,
     scheduled,
     start,
     summary,

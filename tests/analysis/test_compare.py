@@ -1,5 +1,6 @@
 """Sets of runs side by side, and whether they differ."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -19,8 +20,8 @@ OURS, THEIRS = [0.91, 0.95, 0.93, 0.96], [0.90, 0.92, 0.91]
 def write(path, seed, accuracy, algorithm="darts_first", lines=(), arch=None, **more):
     """The folder of a finished run; of one that is not where accuracy is None."""
     path.mkdir(parents=True)
-    arch = {"rate": 0.1, "chunk": 0, **(arch or {})}
-    config = {"algorithm": algorithm, "seed": seed, "arch": arch}
+    own = {"rate": 0.1, "chunk": 0, **(arch or {})}
+    config = {"algorithm": algorithm, "seed": seed, "arch": {algorithm: own}}
     (path / "config.json").write_text(json.dumps(config))
     result = {"test_accuracy": accuracy, "params": 5, "dataset": "digits", **more}
     if accuracy is not None or "true_accuracy" in more:
@@ -33,9 +34,10 @@ def write(path, seed, accuracy, algorithm="darts_first", lines=(), arch=None, **
 @pytest.fixture
 def runs(tmp_path):
     """Folders of 4 + 3 runs that differ in one field, and of one more algorithm."""
-    found = [write(tmp_path / f"a_{s}", s, value) for s, value in enumerate(THEIRS)]
+    own = functools.partial(write, algorithm="zarts_rs")
+    found = [own(tmp_path / f"a_{s}", s, value) for s, value in enumerate(THEIRS)]
     found += [
-        write(tmp_path / f"b_{seed}", seed, value, arch={"rate": 0.2, "chunk": seed})
+        own(tmp_path / f"b_{seed}", seed, value, arch={"rate": 0.2, "chunk": seed})
         for seed, value in enumerate(OURS)
     ]
     found.append(write(tmp_path / "c_0", 0, 0.5, "random_search"))
@@ -73,21 +75,21 @@ def test_what_does_not_vary():
 def test_sets_are_configs_whatever_their_seeds(runs):
     found = compare.sets(runs)
     assert [*found] == [
-        "darts_first arch.rate=0.1",
-        "darts_first arch.rate=0.2",
+        "zarts_rs arch.zarts_rs.rate=0.1",
+        "zarts_rs arch.zarts_rs.rate=0.2",
         "random_search",
     ]
-    assert [*found["darts_first arch.rate=0.2"]] == [0, 1, 2, 3]
+    assert [*found["zarts_rs arch.zarts_rs.rate=0.2"]] == [0, 1, 2, 3]
 
 
 def test_table(runs):
     report = compare.measure(compare.sets(runs))
     lines = comparison.markdown(report).splitlines()
     test = t_test(OURS, THEIRS)
-    name = "darts_first arch.rate=0.1"
+    name = "zarts_rs arch.zarts_rs.rate=0.1"
     assert lines[2] == f"| {name} | 0, 1, 2 | 91.00 ± 1.00 % | 92.00 % | 2.00 | - | - |"
     assert lines[3] == (
-        "| darts_first arch.rate=0.2 | 0, 1, 2, 3 | 93.75 ± 2.22 % | 96.00 % | 1.00 | "
+        "| zarts_rs arch.zarts_rs.rate=0.2 | 0, 1, 2, 3 | 93.75 ± 2.22 % | 96.00 % | 1.00 | "
         f"{test.p_value:.3g} | {test.p_one_sample:.3g} |"
     )
     assert lines[4] == "| random_search | 0 | 50.00 % | 50.00 % | 3.00 | - | - |"
@@ -97,7 +99,7 @@ def test_table(runs):
 
 
 def test_the_baseline_is_chosen(runs):
-    rows = tabulated(runs, "darts_first arch.rate=0.2")
+    rows = tabulated(runs, "zarts_rs arch.zarts_rs.rate=0.2")
     test = t_test(THEIRS, OURS)
     assert rows[2][-2:] == [f"{test.p_value:.3g}", f"{test.p_one_sample:.3g}"]
     assert rows[3][-2:] == ["-", "-"]
@@ -322,7 +324,7 @@ def test_the_report_is_written_by_the_command(tmp_path, logged, capsys):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda runs: compare.sets([*runs, runs[0]]), "repeats seed 0 of darts_first"),
+        (lambda runs: compare.sets([*runs, runs[0]]), "repeats seed 0 of zarts_rs"),
         (lambda runs: compare.sets([*runs, "nowhere"]), "There is no folder .*nowhere"),
         (lambda runs: compare.measure(compare.sets(runs), "x"), "There is no set 'x'"),
         (

@@ -77,6 +77,7 @@ def test_the_picture_shows_what_it_says(tmp_path):
         heatmaps.draw(images, {"a": {"attack": heat}}, tmp_path / "no" / "maps.png")
 
 
+SENTENCE = "darts_first+sanas"  # compiles sooner than the default
 TWO_RUNS = pytest.mark.slow_compile(
     reason="whoever asks first for the two runs compiles a search and three networks"
 )
@@ -92,7 +93,7 @@ def finished(tmp_path_factory):
     for seed in (0, 1):
         file = ROOT / "configs" / "sanas_darts2.py"
         config = shrink(runpy.run_path(str(file))["get_config"]())
-        config.base, config.seed = "darts_first", seed  # compiles sooner
+        config.algorithm, config.seed = SENTENCE, seed
         config.search.cells = config.retrain.cells = 1
         config.retrain.baseline, config.retrain.reweighted = False, seed == 0
         found.append(tmp_path_factory.mktemp("runs") / f"sanas_{seed}")
@@ -125,7 +126,7 @@ def test_the_second_network_is_trained_and_tested_on_reweighted_images(finished)
     run = runs.load(finished[0])
     model, first = runs.retrained(run)
     _, second = runs.retrained(run, "reweighted")
-    images_of, both = reweighting(model, run.problem.attack, "signed")
+    images_of, both = reweighting(model, run.experiment.attack, "signed")
     index = np.arange(len(run.experiment.data.test.label))
     images, _, label = maps.prepared_images(run, index)
     own = derive(jax.random.key(0), "evaluation")  # as the evaluation draws
@@ -165,4 +166,4 @@ def test_the_command_draws_and_measures_two_runs(finished, tmp_path, capsys):
     assert cli.main(["saliency", first, "--images", "9999"]) == 2
     assert "There is no test image 9999 of digits" in capsys.readouterr().err
     assert cli.main(["compare", first, second]) == 0
-    assert "| sanas retrain.reweighted=True |" in capsys.readouterr().out
+    assert f"| {SENTENCE} retrain.reweighted=True |" in capsys.readouterr().out

@@ -27,7 +27,6 @@ from nasjax.engine.checkpoint import Checkpoints
 from nasjax.engine.progress import Progress
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment.build import build
-from nasjax.search.losses import losses
 from nasjax.spaces import Macro
 
 SMALL = ("--steps=2", "--images=32")
@@ -44,7 +43,7 @@ def two_cells():
 def tiny():
     path = ROOT / "configs" / "zarts_mgs.py"
     config = shrink(runpy.run_path(str(path))["get_config"]())
-    config.arch.update(samples=2, inner_steps=1, every=1)
+    config.arch.zarts_mgs.update(samples=2, inner_steps=1, every=1)
     config.search.cells = config.retrain.cells = 2
     return config
 
@@ -54,12 +53,12 @@ def searched(tmp_path_factory):
     """(folder, state) of a search that ends where it begins."""
     path = tmp_path_factory.mktemp("runs") / "searched"
     made = build(tiny())
-    state = jax.jit(made.search.init)(jax.random.key(0))
+    stage = made.algorithm.stages[-1]
+    search = made.begin(stage, None)
+    state = jax.jit(search.init)(jax.random.key(0))
     with RunFolder.open(path, made.config.to_dict(), {"command": "c"}) as folder:
         Checkpoints(path / "checkpoints" / "search").save(3, state, {})
-        arch = jax.device_get(state.arch)
-        genotype = made.stages[-1].finish(made.search, made.problem.space, arch)
-        folder.write_outcome("genotype", genotype)
+        folder.write_outcome(stage.outcome, made.outcome(stage, search, state))
     return path, state
 
 
@@ -98,7 +97,7 @@ def test_objective_without_inner_steps_is_the_validation_loss(searched):
     none = jax.tree.map(lambda leaf: leaf[:0], train)
     w, arch = run.state.w, run.state.arch
     loss = jax.jit(runs.objective(run, 0.1))(arch, w, none, val)
-    expected = jax.jit(losses(run.problem).val)(w, arch, val)
+    expected = jax.jit(run.search.problem.val)(w, arch, val)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     again, _ = runs.batches(run, jax.random.key(1), 3, 16)
     assert bool(jnp.array_equal(train["image"], again["image"]))
@@ -137,7 +136,7 @@ def test_landscape(searched, capsys, monkeypatch):
     run = runs.load(path)
     key = runs.derive(jax.random.key(0), "landscape")
     _, val = runs.batches(run, key, 2, 32)
-    centre = jax.jit(losses(run.problem).val)(state.w, state.arch, val)
+    centre = jax.jit(run.search.problem.val)(state.w, state.arch, val)
     np.testing.assert_allclose(first["losses"][2][2], centre, rtol=1e-5)
     found = {each["method"]: np.array(each["places"]) for each in report["paths"]}
     assert list(found) == ["DARTS 1st", "DARTS 2nd", "RS", "MGS", "GLD"]

@@ -14,8 +14,8 @@ from nasjax.analysis import testbed
 from nasjax.analysis.methods import METHODS, evolution, losses, random_search
 from nasjax.core.errors import UserError
 from nasjax.spaces import SPACES
-from nasjax.spaces.genotype import one_hot
 from nasjax.spaces.nasbench201 import architectures, to_string
+from nasjax.spaces.rules import one_hot
 from nasjax.spaces.table import Table
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -153,7 +153,7 @@ def table(tmp_path_factory):
 def test_the_loss_of_a_one_hot_alpha_is_that_of_the_table(table):
     read, space = Table.read(table), SPACES["nasbench201"]
     some = list(itertools.islice(architectures(), 0, None, 97))
-    alpha = np.stack([one_hot(genotype, space)["cell"] for genotype in some])
+    alpha = np.stack([one_hot(genotype, space)["cell"].ops for genotype in some])
     for column in ("cifar10_valid_12ep", "cifar10_test_200ep"):
         found = losses(jnp.asarray(read.grid(column)), jnp.asarray(alpha))
         values = read.column(column)[[read.row(genotype) for genotype in some]]

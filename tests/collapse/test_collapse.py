@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from nasjax.collapse.early_stopping import (
-    PARAMETER_FREE,
     Rule,
     Stop,
     adapt,
-    depth,
     detect,
     local_averages,
+)
+from nasjax.monitors.cells import (
+    PARAMETER_FREE,
+    depth,
     parameter_free_share,
     width,
 )

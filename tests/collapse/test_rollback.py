@@ -6,12 +6,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from nasjax.collapse import rollback, verdict
 from nasjax.collapse.early_stopping import Stop
-from nasjax.engine.loop import Interrupted, Phase
+from nasjax.engine.loop import Phase
+from nasjax.engine.optim import Hyper
 from nasjax.engine.progress import Progress
+from nasjax.engine.signals import Interrupted
 from nasjax.engine.workdir import RunFolder
 
 EPOCHS, STEPS = 50, 3  # steps of an epoch
@@ -22,15 +23,7 @@ class State(NamedTuple):
     total: object  # of all weight decays passed through
 
 
-def config_for(remedy, decay=3e-4):
-    return SimpleNamespace(
-        collapse=SimpleNamespace(remedy=remedy, interval=2),
-        search=ConfigDict(
-            {"epochs": EPOCHS, "rate": 0.1, "rate_min": 0.0, "weight_decay": decay}
-        ),
-        checkpoint_every=1000,
-        log_every=1000,
-    )
+HYPER = Hyper(EPOCHS, rate=0.1, rate_min=0.0, weight_decay=3e-4)
 
 
 def toy(jump, interrupt=None):
@@ -58,14 +51,16 @@ def toy(jump, interrupt=None):
             name, EPOCHS * STEPS, STEPS, init, step, lambda state: None, evaluate
         )
 
-    return (lambda hyper: (hyper, search)), phase_of
+    return (lambda hyper: search), phase_of
 
 
 def watched(tmp_path, remedy, jump, interrupt=None):
     begin, phase_of = toy(jump, interrupt)
-    config = config_for(remedy)
-    with RunFolder.open(tmp_path / "run", {}, {}) as folder:
-        found = rollback.run("search", begin, phase_of, config, folder, Progress())
+    watch = rollback.Watch(remedy, 2, log_every=1000, checkpoint_every=1000)
+    with RunFolder.open(tmp_path / "run", {"format": 2}, {}) as folder:
+        found = rollback.run(
+            "search", begin, phase_of, HYPER, watch, folder, Progress()
+        )
         return found, folder.metrics(), folder.path / "checkpoints"
 
 

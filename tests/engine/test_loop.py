@@ -24,8 +24,9 @@ import numpy as np
 import pytest
 
 from nasjax.core.errors import UserError
-from nasjax.engine.loop import Interrupted, Phase, run_phase, signals
+from nasjax.engine.loop import Phase, run_phase
 from nasjax.engine.progress import Progress
+from nasjax.engine.signals import Interrupted, signals
 from nasjax.engine.workdir import RunFolder
 
 STEPS, EPOCH, CHECKPOINT, LOG = 23, 7, 4, 3

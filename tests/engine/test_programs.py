@@ -19,12 +19,14 @@ from support.tiny import shrink
 
 from nasjax.data.augment import Augment
 from nasjax.data.splits import Part
-from nasjax.engine import parallel, programs
+from nasjax.engine import programs
+from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import NOTHING, Programs, Store
 from nasjax.experiment import build, run
 from nasjax.experiment.defaults import TRACED
 from nasjax.experiment.phases import retrain_phase
+from nasjax.search.penalties.budget import multiply_adds, price
 from nasjax.tasks.retrain import Training, TrainState
 
 WHERE = jax.devices()[:1]
@@ -220,7 +222,7 @@ def test_the_environment_is_that_of_the_programs(monkeypatch):
 @pytest.mark.parametrize(("count", "mode"), [(1, "jit"), (2, "jit"), (2, "pmap")])
 def test_a_phase_finds_its_programs_on_any_number_of_devices(tmp_path, count, mode):
     """Also those that were compiled from shapes alone."""
-    store, where, traced = Store(tmp_path), jax.devices()[:count], []
+    store, devices, traced = Store(tmp_path), Devices.of(count, mode), []
     rng = np.random.default_rng(0)
     part = Part(rng.integers(0, 255, (8, 4, 4, 1), np.uint8), np.arange(8) % 2)
 
@@ -237,18 +239,18 @@ def test_a_phase_finds_its_programs_on_any_number_of_devices(tmp_path, count, mo
                 image = batch["image"].reshape(len(batch["label"]), -1)
                 return jnp.mean((image @ w - batch["label"]) ** 2)
 
-            loss = parallel.averaged(error, parallel.axis_name(mode))
+            loss = devices.averaged(error)
             value, grad = jax.value_and_grad(loss)(state.w, None, batch)
             moved = state._replace(step=state.step + 1, w=state.w - hyper.rate * grad)
             return moved, {"loss": value}
 
         return Training(init, step)
 
-    def phase_of(store, place=parallel.replicate):
+    def phase_of(store, abstract=False):
         hyper = Hyper(epochs=2, rate=0.1, rate_min=0.0, weight_decay=0.0)
         return retrain_phase(
             "retrain", training(), part, Augment(), 4, hyper,
-            jax.random.key(1), where, mode, store, place=place,
+            jax.random.key(1), devices, store, abstract=abstract,
         )  # fmt: skip
 
     def run(store):
@@ -261,7 +263,7 @@ def test_a_phase_finds_its_programs_on_any_number_of_devices(tmp_path, count, mo
 
     expected = run(NOTHING)
     traced.clear()
-    shapes = phase_of(store, parallel.abstract)
+    shapes = phase_of(store, abstract=True)
     shapes.compile(shapes.place(shapes.init()))
     assert set(traced) == {"init", "step"}
     traced.clear()
@@ -292,10 +294,14 @@ def made():
 
 def key(made):
     """The name of the file of a program."""
-    return run._store(made, ROOT).file("arch")
+    return run._store(made, ROOT).file("alpha")
 
 
-def test_programs_of_other_fields_are_others_unless_they_are_arguments(made):
+def test_programs_of_other_fields_are_others_unless_they_are_arguments(
+    made, monkeypatch
+):
+    search = made.begin(made.algorithm.stages[-1], None)
+    monkeypatch.setattr(build.Experiment, "begin", lambda *_: search)
     fields, others = made.config.to_dict(), {}
     leaf = lambda value: not isinstance(value, dict)
     for path, value in jax.tree_util.tree_leaves_with_path(fields, is_leaf=leaf):
@@ -316,12 +322,19 @@ def test_programs_of_other_data_or_another_price_are_others(made):
     def slightly(numbers):
         return jax.tree.map(lambda x: x * (1 + 1e-9), numbers)
 
-    augment, price, data = made.search_augment, made.problem.price, made.data
-    fixed, costs = price.costs
+    augment, data = made.search_augment, made.data
 
-    def priced(*costs):
-        problem = made.problem._replace(price=price._replace(costs=costs))
-        return made._replace(problem=problem)
+    def priced(change_costs=lambda x: x, change_fixed=lambda x: x):
+        def penalty(space, relaxation, final):
+            costs, fixed = multiply_adds(space, *final)
+            own = made.config.arch.budget
+            changed = change_costs(costs), change_fixed(fixed)
+            return price(space, relaxation, *changed, own.most, own.weight)
+
+        return of_penalties(penalty)
+
+    def of_penalties(*penalties):
+        return made._replace(algorithm=made.algorithm._replace(penalties=penalties))
 
     others = (
         made,
@@ -330,10 +343,11 @@ def test_programs_of_other_data_or_another_price_are_others(made):
         made._replace(retrain_augment=augment._replace(mean=slightly(augment.mean))),
         made._replace(retrain_augment=augment._replace(std=slightly(augment.std))),
         made._replace(data=data._replace(classes=(*data.classes, "one more"))),
-        priced(slightly(fixed), costs),
-        priced(fixed, slightly(costs)),
-        made._replace(problem=made.problem._replace(price=None)),
+        priced(change_fixed=slightly),
+        priced(change_costs=slightly),
+        of_penalties(),
     )
+    assert key(priced()) == key(made)
     assert len({key(each) for each in others}) == len(others)
     again = data._replace(classes=data.classes[::-1])  # as many of other names
     assert key(made._replace(data=again)) == key(made)

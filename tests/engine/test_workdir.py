@@ -73,6 +73,29 @@ def test_another_config_is_refused_naming_the_fields(tmp_path):
     start(tmp_path).close()
 
 
+@pytest.mark.parametrize(
+    ("stored", "manifest", "says"),
+    [
+        ({}, MANIFEST, "by nasjax of an unknown version, is without a format"),
+        ({}, {"versions": {"nasjax": "0.1.0"}}, "by nasjax 0.1.0, is without a format"),
+        ({"format": 3}, {"versions": {"nasjax": "9"}}, "by nasjax 9, is of format 3"),
+    ],
+)
+def test_a_run_of_another_version_is_refused_not_compared(
+    tmp_path, stored, manifest, says
+):
+    """Its fields have other meanings: which of them differ says nothing."""
+    start(tmp_path, {"seed": 1, "base": "darts_first", **stored}, manifest).close()
+    before = everything(tmp_path)
+    with pytest.raises(UserError) as error:
+        start(tmp_path, {"seed": 1, "format": 2})
+    message = str(error.value)
+    assert says in message and "here it is of format 2" in message
+    assert f"{tmp_path} holds" in message and "--workdir=" in message
+    assert "base" not in message and "\n" not in message
+    assert everything(tmp_path) == before
+
+
 def test_what_is_free_may_differ(tmp_path):
     start(tmp_path).close()
     other = CONFIG | {"seed": 2}

@@ -1,5 +1,6 @@
 """Every config of configs/: it loads, is explained, and says what the papers say."""
 
+import ast
 import io
 import re
 import runpy
@@ -10,8 +11,9 @@ from conftest import ROOT
 
 from nasjax import zeroth
 from nasjax.core.errors import UserError
+from nasjax.engine.workdir import flat
 from nasjax.experiment import defaults, validate
-from nasjax.search import ALGORITHMS
+from nasjax.search import PARTS, parse
 from nasjax.spaces import DARTS_7, DARTS_8, SPACES
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -23,15 +25,15 @@ def load(path, variant=None):
     return runpy.run_path(str(path))["get_config"](variant)
 
 
-ALGORITHM_OF = {"zarts_budget": "zarts_gld", "sanas_darts2": "sanas"}
+SENTENCES = {"zarts_budget": "zarts_gld+budget", "sanas_darts2": "darts_second+sanas"}
 
 
 def algorithm_of(path):
-    return ALGORITHM_OF.get(path.stem, path.stem)
+    return SENTENCES.get(path.stem, path.stem)
 
 
-def test_every_algorithm_has_its_config():
-    assert {algorithm_of(path) for path in CONFIGS} == {*ALGORITHMS}
+def test_every_part_has_its_config():
+    assert {name for path in CONFIGS for name in parse(algorithm_of(path))} == {*PARTS}
 
 
 @every
@@ -72,16 +74,48 @@ def test_every_field_is_explained(path):
     seen = set()
     for number, line in enumerate(text.splitlines(), 1):
         found = re.match(
-            r" {4}((?:config|data|space|search|collapse|saliency|retrain|arch)\.\w+) = ",
+            r" {4}((?:config|data|space|search|collapse|saliency|retrain)\.\w+) = ",
             line,
         )
         if not found or "ConfigDict()" in line or found[1] in seen:
             continue
         seen.add(found[1])
-        said_in_defaults = path.parent.name == "configs" and "arch." not in found[1]
+        said_in_defaults = path.parent.name == "configs"
         lines = {number, number + 1} if line.endswith("(") else {number}
         assert said_in_defaults or lines & comments, line
-    assert seen or "    return defaults." in text
+    assert seen
+
+
+def test_every_setting_of_a_part_is_explained():
+    """A comment stands in the lines of its entry, or in the one above."""
+    explained = set()
+    for path in (ROOT / "nasjax" / "search").rglob("*.py"):
+        text = path.read_text()
+        comments = {
+            token.start[0]
+            for token in tokenize.generate_tokens(io.StringIO(text).readline)
+            if token.type == tokenize.COMMENT
+        }
+        for top in ast.parse(text).body:
+            targets = [getattr(top, "target", None), *getattr(top, "targets", ())]
+            own = [getattr(each, "id", "") for each in targets]
+            own.append(getattr(top, "name", ""))
+            if not any(name.lower().endswith("settings") for name in own):
+                continue
+            for node in ast.walk(top):
+                entries = isinstance(node, ast.Dict) and zip(
+                    node.keys, node.values, strict=True
+                )
+                for key, value in entries or ():
+                    if key.value in ("paper", "imagenet"):  # by scale
+                        continue
+                    own = {*range(key.lineno, value.end_lineno + 1)}
+                    above = text.splitlines()[key.lineno - 2].lstrip()
+                    assert own & comments or above[0] == "#", (path, key.value)
+                    explained.add(key.value)
+    arch = defaults.settings().arch
+    assert {*arch} == {*PARTS}
+    assert {field for own in arch.values() for field in own} == explained
 
 
 def test_defaults_in_the_file_are_all_fields():
@@ -91,7 +125,20 @@ def test_defaults_in_the_file_are_all_fields():
             assert f"    {group}.{name} = " in text
 
 
-@every
+# Later members of the family have settings of their own, and tests of their own.
+LIKE_DARTS = (
+    "amended", "darts_first", "darts_second", "implicit", "random_search",
+    "sanas_darts2", "sdarts_adv", "sdarts_rs", "zarts_budget", "zarts_gld", "zarts_mgs",
+    "zarts_rs",
+)  # fmt: skip
+like_darts = pytest.mark.parametrize(
+    "path",
+    [path for path in CONFIGS if path.stem in LIKE_DARTS],
+    ids=lambda path: path.stem,
+)
+
+
+@like_darts
 @pytest.mark.parametrize("variant", VARIANTS[1:-1])
 def test_the_papers_setting(path, variant):
     """DARTS (arXiv 1806.09055) A.1, which ZARTS (2110.04743) follows; Amended-DARTS
@@ -112,7 +159,7 @@ def test_the_papers_setting(path, variant):
     assert first == second  # half of the training set for each level
 
 
-@every
+@like_darts
 def test_imagenet(path):
     """ZARTS (arXiv 2110.04743) and its code; a linear rate as in P-DARTS."""
     config = load(path, "imagenet")
@@ -130,7 +177,10 @@ def test_imagenet(path):
 def test_zarts(method, variant):
     """The scripts and the landscape program of the released code."""
     config = load(ROOT / "configs" / f"zarts_{method}.py", variant)
-    arch = config.arch
+    moves, *rest = parse(config.algorithm)
+    assert rest == (["budget"] if method == "budget" else [])
+    assert moves == f"zarts_{'gld' if rest else method}"
+    arch = config.arch[moves]
     assert (arch.inner_steps, arch.every) == (10, 10)
     assert config.search.warmup_epochs == (20 if variant == "imagenet" else 10)
     assert tuple(config.space.primitives) == DARTS_7
@@ -143,12 +193,12 @@ def test_zarts(method, variant):
     if method in ("gld", "budget"):
         made = zeroth.gld(arch.max_radius, arch.min_radius, arch.distribution)
         assert (arch.max_radius, made.samples) == (0.13, 16)  # 15 radii and alpha
-    assert (arch.budget > 0) == (method == "budget")
+    assert config.arch.budget.most == (6e8 if variant == "imagenet" else 5e8)
 
 
 def test_darts_first_order():
     config = load(ROOT / "configs" / "darts_first.py", "cifar10")
-    arch = config.arch
+    arch = config.arch.darts_first
     assert (arch.rate, arch.b1, arch.b2, arch.weight_decay) == (3e-4, 0.5, 0.999, 1e-3)
     assert (arch.every, config.search.warmup_epochs) == (1, 0)
     assert tuple(config.space.primitives) == DARTS_8
@@ -156,10 +206,14 @@ def test_darts_first_order():
 
 def test_darts_second_order_differs_in_its_estimator_alone():
     first, second = (
-        load(ROOT / "configs" / f"darts_{order}.py", "cifar10").to_dict()
+        defaults.pruned(
+            load(ROOT / "configs" / f"darts_{order}.py", "cifar10").to_dict()
+        )
         for order in ("first", "second")
     )
-    assert second["arch"].pop("finite_difference") is False
+    own, other = first.pop("arch"), second.pop("arch")
+    assert other["darts_second"].pop("finite_difference") is False
+    assert own == {"darts_first": other["darts_second"]} and len(other) == 1
     assert first.pop("algorithm") != second.pop("algorithm")
     assert first == second
 
@@ -190,7 +244,7 @@ def test_amended_and_its_spaces():
     path = ROOT / "configs" / "amended.py"
     s1, s2, s3 = (load(path, f"cifar10{suffix}") for suffix in ("", "-s2", "-s3"))
     for config in (s1, s2, s3):
-        assert (config.arch.eta, config.search.alpha_spread) == (0.1, 0.0)
+        assert (config.arch.amended.eta, config.search.alpha_spread) == (0.1, 0.0)
         for field in ("auxiliary", "drop_path", "cutout"):
             assert config.search[field] == config.retrain[field] > 0
         assert validate.config(config).is_locked
@@ -210,9 +264,12 @@ def test_sanas_and_where_its_supplement_contradicts_itself():
     path = ROOT / "configs" / "sanas_darts2.py"
     for variant in (*VARIANTS, "cifar10-text", "cifar100-table"):
         config = load(path, variant)
-        second, attack = config.arch.darts_second, config.saliency
-        assert (second.every, config.arch.second_every) == (5, 3)
-        assert config.base == "darts_second" and not second.finite_difference
+        second, own, attack = (
+            config.arch.darts_second, config.arch.sanas, config.saliency
+        )  # fmt: skip
+        assert (own.every, own.second_every) == (5, 3)
+        assert parse(config.algorithm) == ("darts_second", "sanas")
+        assert not second.finite_difference
         assert (attack.steps, attack.eps, attack.step) == (7, 8 / 255, 2 / 255)
         assert (attack.mode, attack.labels, attack.ascent) == ("signed", False, "pgd")
         assert validate.config(config).is_locked
@@ -233,7 +290,7 @@ def test_sanas_and_where_its_supplement_contradicts_itself():
 
 def test_implicit_search_keeps_the_curvature_positive():
     for variant in VARIANTS:
-        arch = load(ROOT / "configs" / "implicit.py", variant).arch
+        arch = load(ROOT / "configs" / "implicit.py", variant).arch.implicit
         assert arch.curvature == "ggn" and arch.damping > 0
 
 
@@ -241,8 +298,32 @@ def test_implicit_search_keeps_the_curvature_positive():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_number_is_of_one_kind_in_all_variants(path, variant):
     """An override is parsed by the kind of its field: 3 must not freeze a float."""
-    plain, other = (load(path, v).to_dict() for v in (None, variant))
-    for group, fields in plain.items():
-        if isinstance(fields, dict):
-            for name, value in fields.items():
-                assert type(other[group][name]) is type(value), (group, name)
+    plain, other = (flat(load(path, v).to_dict()) for v in (None, variant))
+    assert {*plain} == {*other}
+    for name, value in plain.items():
+        assert type(other[name]) is type(value), name
+
+
+def test_what_was_checked_has_the_settings_of_the_named_parts_alone():
+    """Those of the others are no part of a run: they cannot change it."""
+    given = load(ROOT / "configs" / "sdarts_rs.py")
+    given.algorithm = "amended+sdarts_rs"
+    checked = validate.config(given)
+    assert {*checked.arch} == {"amended", "sdarts_rs"}
+    given.arch.zarts_mgs.samples = 7
+    assert validate.config(given) == checked
+    given.arch.amended.eta = 0.2
+    assert validate.config(given) != checked
+    assert validate.config(checked) == checked, "checked again it is the same"
+
+
+@pytest.mark.parametrize("found", [None, 1, "2", 3])
+def test_a_config_of_another_format_is_refused(found):
+    given = load(ROOT / "configs" / "zarts_mgs.py")
+    if found is None:
+        del given["format"]
+    else:
+        with given.ignore_type():
+            given.format = found
+    with pytest.raises(UserError, match="start from a config of configs/"):
+        validate.config(given)

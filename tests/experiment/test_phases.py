@@ -5,28 +5,31 @@ of its image. The steps return their batches as metrics and move nothing.
 """
 
 import itertools
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from support.toy import toy
 
 from nasjax.data.augment import Augment
 from nasjax.data.splits import Part
 from nasjax.engine import optim
+from nasjax.engine.devices import Devices
 from nasjax.experiment import phases
-from nasjax.experiment.defaults import settings
-from nasjax.search import Cadence, Problem, SearchState
-from nasjax.search.base import Direction, Search
+from nasjax.search import Training as SearchTraining
+from nasjax.search import search
+from nasjax.search.base import Algorithm, Direction
 from nasjax.spaces import darts
+from nasjax.tasks.images import images
 from nasjax.tasks.retrain import Training, TrainState
 
 N, BATCH, STEPS, LOOK_AHEADS = 32, 8, 6, 3
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 1), np.uint8)
 PART = Part(np.stack([IMAGE] * N), np.arange(N, dtype=np.int32))
 AUGMENT, HYPER = Augment(pad=4), optim.Hyper(2, 0.1, 0.0, 0.0)
-KEY, WHERE = jax.random.key(0), jax.devices()[:1]
+KEY, DEVICES = jax.random.key(0), Devices.of(1)
 
 
 def seen(batch):
@@ -37,27 +40,33 @@ def seen(batch):
 def search_phase():
     """A search that looks ahead by three batches whenever it moves alpha: always."""
 
-    def weight_step(state, batch):
+    def weights(state, batch):
         return state._replace(step=state.step + 1), {"weights": seen(batch)}
 
-    def arch_step(state, train, val):
+    def alpha(state, train, val):
         return state, {"look-ahead": seen(train), "validation": seen(val)}
 
     nothing = lambda *_: ()
     direction = Direction("none", nothing, nothing, 1.0, inner_steps=LOOK_AHEADS)
-    search = Search(
-        lambda key: SearchState(jnp.int32(0), key, (), (), {}, (), ()),
-        weight_step, arch_step, Cadence(), nothing, direction,
-    )  # fmt: skip
-    model = SimpleNamespace(apply=None)  # evaluates, and nothing is evaluated here
-    problem = Problem(
-        darts(("skip_connect",)), model, IMAGE.shape, None, None, N // BATCH, 2, 0
-    )
-    config = settings()
-    config.search.batch = BATCH
+    space, steps = darts(("skip_connect",)), {"weights": weights, "alpha": alpha}
+
+    def begin(hyper):
+        found = search(
+            Algorithm(lambda problem: direction),
+            space,
+            lambda axis: images(
+                toy(space, N, axis), IMAGE.shape, AUGMENT, BATCH, N // BATCH
+            ),
+            SearchTraining(optax.sgd, lambda _: 0.1, hyper.epochs, N // BATCH, 0),
+            DEVICES,
+        )
+        assert {own.name for own in found.programs} == set(steps)
+        looking = (own._replace(step=steps[own.name]) for own in found.programs)
+        return found._replace(programs=tuple(looking))
+
     return phases.search_phase(
-        "search", lambda hyper: (problem, search), HYPER, PART, PART, AUGMENT, config,
-        KEY, WHERE, SimpleNamespace(),
+        "search", begin, HYPER, phases.Halves(PART, PART), KEY, DEVICES, None,
+        lambda search: [],
     )  # fmt: skip
 
 
@@ -70,7 +79,7 @@ def retrain_phase():
         ),
     )
     return phases.retrain_phase(
-        "retrain", training, PART, AUGMENT, BATCH, HYPER, KEY, WHERE, "jit"
+        "retrain", training, PART, AUGMENT, BATCH, HYPER, KEY, DEVICES
     )
 
 

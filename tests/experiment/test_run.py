@@ -51,8 +51,9 @@ def start(place, workdir, **fields):
         sys.executable, "-m", "nasjax.main",
         f"--config={ROOT}/configs/zarts_mgs.py", f"--workdir={workdir}",
         *flags(
-            data__path="images", checkpoint_every=1, arch__samples=2,
-            arch__inner_steps=1, arch__every=1, collapse__interval=1, **fields,
+            data__path="images", checkpoint_every=1, arch__zarts_mgs__samples=2,
+            arch__zarts_mgs__inner_steps=1, arch__zarts_mgs__every=1,
+            collapse__interval=1, **fields,
         ),
     ]  # fmt: skip
     return subprocess.Popen(

@@ -13,14 +13,17 @@ from support.tiny import shrink
 
 from nasjax import nets
 from nasjax.core.errors import UserError
-from nasjax.data.splits import Part, Splits
-from nasjax.experiment.stages import stages
+from nasjax.experiment import build
+from nasjax.monitors.alpha import mixing
 from nasjax.nets.operations import is_parametric
-from nasjax.saliency import Attack
 from nasjax.search import relax
+from nasjax.search.base import Algorithm, Stage
+from nasjax.search.stages import with_edges
 from nasjax.spaces import AMENDED_S2, DARTS_8, Macro, darts
-from nasjax.spaces.genotype import Genotype, discretise, random_genotype
-from nasjax.tasks import metrics
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.mix import Weights
+from nasjax.spaces.rules import discretise, random_genotype
+from nasjax.tasks.base import At
 
 SPACE = darts(("skip_connect", "dil_conv_3x3"))
 KEY = jax.random.key(0)
@@ -32,13 +35,18 @@ def run(space, macro, variables, mix, images):
     return apply(variables, mix)
 
 
+def weights_of(ops, kinds):
+    return {kind: Weights(ops) for kind in kinds}
+
+
 def test_eq_16_by_brute_force():
     """y_j = sum over pairs of softmax(beta) (y_i1 + y_i2), y_i = sum_o p_o o(x_i)."""
-    arch = relax.initial_pairs(SPACE, 1.0)(KEY)
+    paired = relax.paired(SPACE, 1.0)
+    arch = paired.init(KEY)
     assert {k: v.shape for k, v in arch.items()} == {
         "normal": (14, 2), "reduce": (14, 2), "normal_pairs": (20,), "reduce_pairs": (20,),
     }  # fmt: skip
-    mix = relax.paired_edges(SPACE)(arch)
+    mix = paired.mix(arch, At())
     brought = np.random.default_rng(0).normal(size=(14, 2))  # what o(x_i) is on an edge
     for kind in SPACE.types:
         y = (jax.nn.softmax(arch[kind]) * brought).sum(1)
@@ -54,7 +62,8 @@ def test_eq_16_by_brute_force():
                 for p, (a, b) in zip(share, sources, strict=True)
             )
             rows = [e for e, (_, t) in enumerate(SPACE.edges) if t == node]
-            found = (mix[kind][jnp.array(rows)] * brought[rows]).sum()
+            own = mix[kind].ops * mix[kind].edges[:, None]
+            found = (own[jnp.array(rows)] * brought[rows]).sum()
             np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
@@ -95,7 +104,7 @@ def test_fewer_edges_are_the_full_supernet_with_the_others_at_zero(separate):
     few = full.keep(kept)
     images = jax.random.normal(KEY, (3, 8, 8, 1))
     variables = jax.jit(nets.supernet(full, macro, 3, "shift").init)(KEY, images)
-    mix = {kind: jax.random.uniform(KEY, (14, 2)) for kind in full.types}
+    mix = weights_of(jax.random.uniform(KEY, (14, 2)), full.types)
     rows = {k: np.array([full.edges.index(e) for e in few.edges_of(k)]) for k in kept}
 
     def only(kind, tree, cell):
@@ -135,11 +144,13 @@ def test_fewer_edges_are_the_full_supernet_with_the_others_at_zero(separate):
             tree[name] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
         smaller[collection] = tree
     masked = {
-        kind: weights * np.isin(np.arange(14), rows[kind])[:, None]
-        for kind, weights in mix.items()
+        kind: Weights(own.ops * np.isin(np.arange(14), rows[kind])[:, None])
+        for kind, own in mix.items()
     }
     expected = run(full, macro, variables, masked, images)
-    found = run(few, macro, smaller, {k: mix[k][rows[k]] for k in mix}, images)
+    found = run(
+        few, macro, smaller, {k: Weights(mix[k].ops[rows[k]]) for k in mix}, images
+    )
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
     plain = run(full, macro, variables, mix, images)
     assert np.abs(plain - expected).max() > 1e-2
@@ -155,7 +166,7 @@ def test_an_alpha_of_its_own_for_every_cell():
     variables = jax.jit(shared.init)(KEY, images)
     alike = jax.eval_shape(separate.init, KEY, images)
     assert jax.tree.structure(variables) == jax.tree.structure(alike)
-    mix = {kind: jax.random.uniform(KEY, (14, 2)) for kind in SPACE.types}
+    mix = weights_of(jax.random.uniform(KEY, (14, 2)), SPACE.types)
     roles = [plan.type for plan in macro.plan()]
     spread = {f"cell_{i}": mix[role] for i, role in enumerate(roles)}
 
@@ -166,13 +177,13 @@ def test_an_alpha_of_its_own_for_every_cell():
     (value, g), (other, each) = slope(shared, mix), slope(separate, spread)
     np.testing.assert_allclose(other, value, rtol=1e-5)
     for kind in SPACE.types:
-        total = sum(each[f"cell_{i}"] for i, role in enumerate(roles) if role == kind)
-        np.testing.assert_allclose(total, g[kind], rtol=1e-3, atol=1e-4)
+        own = [each[f"cell_{i}"].ops for i, role in enumerate(roles) if role == kind]
+        np.testing.assert_allclose(sum(own), g[kind].ops, rtol=1e-3, atol=1e-4)
 
 
 def test_genotypes_of_such_spaces():
     space = darts(AMENDED_S2).separate(20).fixed()
-    mix = {kind: np.random.default_rng(0).random((8, 2)) for kind in space.types}
+    mix = weights_of(np.random.default_rng(0).random((8, 2)), space.types)
     genotype = discretise(mix, space)
     assert len(genotype.cells) == 20
     for kind, pairs in genotype.cells.items():
@@ -193,34 +204,56 @@ def test_stages_hand_on_what_they_found():
     """Edges first, then operators on them, from scratch, with a fresh alpha."""
     config = runpy.run_path(str(ROOT / "configs" / "amended.py"))["get_config"]()
     config = shrink(config)
-    part = Part(np.zeros((40, 8, 8, 1), np.uint8), np.zeros(40, np.int32))
-    data = Splits(part, part, part, ("0", "1", "2"))
-    full = darts(tuple(config.space.primitives))
     config.space.edges = "searched"
-    first, second = stages(config, full, data, jax.devices()[:1], Attack())
+    made = build.build(config)
+    first, second = made.algorithm.stages
     assert [(s.name, s.outcome) for s in (first, second)] == [
         ("edges", "edges"), ("search", "genotype"),
     ]  # fmt: skip
-    problem, search = first.begin(None)
-    arch = jax.jit(search.init)(KEY).arch
+    search = made.begin(first, None)
+    state = jax.jit(search.init)(KEY)
+    arch = state.arch
     assert set(arch) == {"normal", "reduce", "normal_pairs", "reduce_pairs"}
     arch["normal_pairs"] = arch["normal_pairs"].at[2].set(9.0)  # of node 3: 0 and 2
-    kept = first.finish(search, problem.space, arch)
+    kept = made.outcome(first, search, state)
     assert kept["normal"][2:4] == [[0, 3], [2, 3]]
-    problem, search = second.begin(json.loads(json.dumps(kept)))
-    assert problem.space.edges_of("normal")[2:4] == ((0, 3), (2, 3))
-    arch = jax.jit(search.init)(KEY).arch
-    assert {kind: alpha.shape for kind, alpha in arch.items()} == {
+    search = made.begin(second, json.loads(json.dumps(kept)))
+    space = search.problem.space
+    assert space.edges_of("normal")[2:4] == ((0, 3), (2, 3))
+    state = jax.jit(search.init)(KEY)
+    assert {kind: alpha.shape for kind, alpha in state.arch.items()} == {
         "normal": (8, 2), "reduce": (8, 2),
     }  # fmt: skip
-    found = Genotype.from_json(second.finish(search, problem.space, arch))
+    found = Genotype.from_json(made.outcome(second, search, state))
     reads = {(s, 2 + i // 2) for i, (_, s) in enumerate(found.cells["normal"])}
-    assert reads == set(problem.space.edges_of("normal"))
+    assert reads == set(space.edges_of("normal"))
     for edges in ("pruned", "fixed"):
         config.space.edges = edges
-        (only,) = stages(config, full, data, jax.devices()[:1], Attack())
+        own = build.build(config)
+        (only,) = own.algorithm.stages
         count = 14 if edges == "pruned" else 8
-        assert only.begin(None)[0].space.alpha_shape("reduce") == (count, 2)
+        found = own.begin(only, None).problem.space
+        assert found.alpha_shape("reduce") == (count, 2)
+
+
+@pytest.mark.parametrize("name", ["zarts_rs", "random_search"])
+def test_edges_are_searched_first_by_softmax_alone(name):
+    """A search that mixes in its own way has no weights of pairs."""
+    config = shrink(runpy.run_path(str(ROOT / f"configs/{name}.py"))["get_config"]())
+    config.space.edges = "searched"
+    if name == "zarts_rs":
+        assert len(build.build(config).algorithm.stages) == 2
+    else:
+        with pytest.raises(UserError, match="mixes edges and operators in its own way"):
+            build.build(config)
+
+
+def test_stages_of_ones_own_are_not_staged_again():
+    algorithm = Algorithm(direction=None, stages=(Stage(), Stage()))
+    assert with_edges(algorithm, "pruned") is algorithm
+    for edges in ("fixed", "searched"):
+        with pytest.raises(UserError, match="stages of its own"):
+            with_edges(algorithm, edges)
 
 
 def test_collapse_indicators():
@@ -231,14 +264,14 @@ def test_collapse_indicators():
     weights[:, DARTS_8.index("skip_connect")] = 0.5
     normal = weights.copy()
     normal[0] = np.eye(8)[DARTS_8.index("sep_conv_3x3")]
-    mix = {"normal": normal, "reduce": weights}
-    signals = metrics.mixing(mix, discretise(mix, space), space)
+    mix = {"normal": Weights(normal), "reduce": Weights(weights)}
+    signals = mixing(mix, discretise(mix, space), space)
     assert signals["kept_skips_normal"] == 7 / 8 and signals["kept_skips_reduce"] == 1
     free = signals["parameter_free_normal"], signals["parameter_free_reduce"]
     assert free == (0.875, 1)
     np.testing.assert_allclose(signals["none_normal"], 0.5 * 13 / 14, atol=1e-4)
-    own = {f"cell_{i}": weights for i in range(3)} | {"cell_3": normal}
-    means = metrics.mixing(own, discretise(own, four := space.separate(4)), four)
+    own = {f"cell_{i}": mix["reduce"] for i in range(3)} | {"cell_3": mix["normal"]}
+    means = mixing(own, discretise(own, four := space.separate(4)), four)
     names = "entropy skip none kept_skips parameter_free width depth"
     assert set(means) == {f"{name}_cells" for name in names.split()}
     np.testing.assert_allclose(means["kept_skips_cells"], (3 + 7 / 8) / 4, atol=1e-4)

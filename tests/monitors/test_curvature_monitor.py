@@ -1,4 +1,4 @@
-"""Instruments and the Hessian penalty on the toy network, against the whole Hessian."""
+"""The curvature's monitor and the Hessian penalty on the toy network, against the whole Hessian."""
 
 from types import SimpleNamespace
 
@@ -6,27 +6,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.harness import built
 from support.toy import toy
 
 from nasjax.core.keys import derive
 from nasjax.data.augment import Augment, prepare, random_indices
 from nasjax.engine import optim
-from nasjax.monitors.instruments import instruments
-from nasjax.search import ALGORITHMS, Problem
-from nasjax.search.losses import accuracy, cross_entropy, losses
+from nasjax.monitors.curvature import curvature
+from nasjax.search import Training, compose
+from nasjax.search.penalties.hessian import hessian
 from nasjax.spaces import darts
+from nasjax.spaces.rules import one_hot
+from nasjax.tasks.base import At
+from nasjax.tasks.images import accuracy, cross_entropy
 
 SPACE = darts(("skip_connect", "avg_pool_3x3", "dil_conv_3x3"))
 ADAM = SimpleNamespace(every=1, rate=3e-4, b1=0.5, b2=0.999, weight_decay=1e-3)
 AUGMENT = Augment(0, False, 0, (0.5,), (0.3,))
-PROBLEM = Problem(
-    space=SPACE,
-    model=toy(SPACE, 3),
-    image_shape=(8, 8, 1),
-    sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
+ALGORITHM = compose("darts_first", {"darts_first": ADAM})
+TRAINING = Training(
+    optimizer=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
     rate=optim.cosine(0.05, 0.005, 3, 2),
-    steps_per_epoch=2,
     epochs=3,
+    steps_per_epoch=2,
     warmup_epochs=0,
 )
 RNG = np.random.default_rng(0)
@@ -39,7 +41,7 @@ PART = {
 @pytest.fixture(scope="module")
 def searched():
     """(search, its state with an alpha that is not small, images and labels seen)."""
-    search = ALGORITHMS["darts_first"](PROBLEM, ADAM)
+    search = built(ALGORITHM, SPACE, TRAINING)
     state = jax.jit(search.init)(jax.random.key(0))
     draw = lambda leaf: jax.random.normal(jax.random.key(1), leaf.shape)
     state = state._replace(arch=jax.tree.map(draw, state.arch))
@@ -59,19 +61,23 @@ def whole_hessian(f, arch):
     return np.asarray(jax.jit(jax.hessian(lambda x: f(restore(x))))(flat), np.float64)
 
 
-def test_the_instruments_are_those_of_the_whole_hessian(searched):
+def test_what_is_measured_is_that_of_the_whole_hessian(searched):
     search, state, images, label = searched
     variables = {"params": state.w, "batch_stats": state.batch_stats}
 
     def logits(mix):
-        return PROBLEM.model.apply(variables, mix, images, train=True)[0].logits
+        return toy(SPACE, 3).apply(variables, mix, images, train=True)[0].logits
 
     matrix = whole_hessian(
-        lambda arch: cross_entropy(logits(search.mix(arch)), label), state.arch
+        lambda arch: cross_entropy(
+            logits(search.problem.relaxation.mix(arch, At())), label
+        ),
+        state.arch,
     )
     values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
-    settings = SimpleNamespace(images=12, products=84, probes=400)
-    found = jax.jit(instruments(PROBLEM, search, AUGMENT, settings))(state, PART)
+    monitor = curvature(search, AUGMENT, 2, images=12, products=84, probes=400)
+    assert [monitor.due(epoch, 6) for epoch in range(6)] == [1, 0, 1, 0, 1, 1]
+    found = jax.jit(monitor.program)(state, PART)
     size = np.abs(values).max()
     np.testing.assert_allclose(found["eigenvalue"], values[-1], atol=1e-3 * size)
     strongest = values[np.abs(values).argmax()]
@@ -81,28 +87,32 @@ def test_the_instruments_are_those_of_the_whole_hessian(searched):
     off = matrix - np.diag(np.diag(matrix))
     error = np.sqrt(2 * (off**2).sum() / 400)  # of the mean, Hutchinson
     assert abs(found["hessian_trace"] - np.trace(matrix)) < 5 * error
-    mix = search.mix(state.arch)
+    mix = search.mix(state)
     assert found["mixed_accuracy"] == accuracy(logits(mix), label)
-    few = SimpleNamespace(images=12, products=2, probes=0)
-    found = jax.eval_shape(instruments(PROBLEM, search, AUGMENT, few), state, PART)
+    chosen = one_hot(search.genotype(jax.device_get(mix)), SPACE)
+    assert found["discretised_accuracy"] == accuracy(logits(chosen), label)
+    few = curvature(search, AUGMENT, 2, images=12, products=2, probes=0)
+    found = jax.eval_shape(few.program, state, PART)
     assert "hessian_trace" not in found
 
 
 def test_the_penalty_is_the_length_of_the_hessian_along_a_random_direction(searched):
-    _, state, images, label = searched
+    search, state, images, label = searched
     with jax.enable_x64(True):
         wide = lambda leaf: jnp.asarray(leaf, jnp.float64)
         w, arch, stats = jax.tree.map(wide, (state.w, state.arch, state.batch_stats))
         batch = {
             "image": wide(images), "label": label, "batch_stats": stats,
-            "key": jax.random.split(jax.random.key(0), 12), "mix_key": jax.random.key(5),
+            "key": jax.random.split(jax.random.key(0), 12), "at": At(jax.random.key(5)),
         }  # fmt: skip
-        plain = jax.jit(losses(PROBLEM).val)
+        plain = jax.jit(search.problem.val)
         matrix = whole_hessian(lambda arch: plain(w, arch, batch), arch)
-        v = jax.random.normal(derive(batch["mix_key"], "penalty"), (84,), jnp.float64)
+        v = jax.random.normal(derive(batch["at"].key, "penalty"), (84,), jnp.float64)
         expected = 3 * np.linalg.norm(matrix @ (v / jnp.linalg.norm(v)))
-        penalised = losses(PROBLEM._replace(penalty=3.0)).val
-        descend = jax.jit(jax.value_and_grad(penalised, argnums=1))
+        algorithm = ALGORITHM._replace(penalties=(lambda *_: hessian(3.0),))
+        penalised = built(algorithm, SPACE, TRAINING)
+        assert penalised.name == "first_order_hessian"
+        descend = jax.jit(jax.value_and_grad(penalised.problem.val, argnums=1))
         value, grads = descend(w, arch, batch)
         np.testing.assert_allclose(value - plain(w, arch, batch), expected, rtol=1e-9)
         # And its derivative, along a direction, by central differences.

@@ -18,7 +18,8 @@ from nasjax.engine.progress import Progress
 from nasjax.experiment import validate
 from nasjax.search.base import Cadence
 from nasjax.spaces import NASBENCH_201
-from nasjax.spaces.genotype import Genotype, load
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.load import load
 from nasjax.spaces.nasbench201 import architectures, from_string, to_string
 
 COLUMNS = ("cifar10_test_200ep", "cifar100_test_200ep", "imagenet16_test_200ep")

@@ -7,11 +7,14 @@ import pytest
 from nasjax.core.errors import UserError
 from nasjax.nets import count_genotype, count_supernet, genotype_network, parameters
 from nasjax.nets.count import multiply_adds, traced
-from nasjax.nets.network import AuxiliaryHead, supernet
-from nasjax.nets.operations import OPERATIONS, ReLUConvBN, Style
+from nasjax.nets.heads import AuxiliaryHead
+from nasjax.nets.layers import ReLUConvBN, Style
+from nasjax.nets.network import supernet
+from nasjax.nets.operations import OPERATIONS
 from nasjax.spaces import SPACES, Macro
-from nasjax.spaces.genotype import random_genotype
+from nasjax.spaces.mix import Weights
 from nasjax.spaces.published import PUBLISHED
+from nasjax.spaces.rules import random_genotype
 
 # CIFAR-10 C = 36 L = 20 without and with the auxiliary head, CIFAR-100 the same, ImageNet
 # C = 48 L = 14 the same, CIFAR-10 C = 16 L = 20, CIFAR-100 C = 16 L = 8; then the
@@ -106,7 +109,7 @@ WHOLE = {  # every operation, with and without stride; edges, lists and cells of
 def test_a_supernet_is_counted_as_if_it_were_traced_as_a_whole(name):
     space = WHOLE[name]
     macro = Macro.of(space, 4, 3, "cifar", search=True)
-    mix = {kind: jnp.zeros(space.alpha_shape(kind)) for kind in space.types}
+    mix = {k: Weights(jnp.zeros(space.alpha_shape(k))) for k in space.types}
     whole = traced(supernet(space, macro, 5, "conv"), mix, macro, (9, 7), 1)
     assert count_supernet(space, 4, 3, 5, (9, 7), 1) == whole
 

@@ -1,81 +1,184 @@
-"""Edges by one body are the edges one by one, in value and in every derivative."""
+"""An edge is a choice: the default one, and one of partial channels as in PC-DARTS."""
 
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.maps import same
+from support.tiny import TwoCells
 
-from nasjax.nets.edges import along
+from nasjax.nets import count_supernet, supernet
+from nasjax.nets.count import traced
+from nasjax.nets.edges import Mixed
+from nasjax.nets.layers import Style
+from nasjax.nets.operations import NO_DRAWS
+from nasjax.spaces import SPACES, Macro, darts
+from nasjax.spaces.mix import Weights
 
-EDGES = np.array([(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)])
-KEYS = jax.random.split(jax.random.key(0), 6)
-
-
-def edge(params, stats, x, weights, path):
-    y = weights[0] * jnp.tanh(params["w"] * x) + weights[1] * x**2
-    return (y if path is None else y * path[None]), 0.9 * stats + 0.1 * x.mean()
-
-
-def one_by_one(nodes, inputs, params, weights, stats, paths):
-    nodes, updated = list(nodes), []
-    for i, (source, target) in enumerate(EDGES):
-        x = nodes[source] if inputs is None else inputs[source]
-        path = None if paths is None else paths[i]
-        y, new = edge({"w": params["w"][i]}, stats[i], x, weights[i], path)
-        nodes[target] = nodes[target] + y
-        updated.append(new)
-    return jnp.stack(nodes), jnp.stack(updated)
+SEARCH = Style(True, "shift", pool_norm=True)
+SPACE = darts(("none", "max_pool_3x3", "skip_connect", "nor_conv_3x3"))
+KEY = jax.random.key(0)
+CALLS = []  # edges of `Partial` that were called, to see what is traced again
 
 
-def point(apart: bool, dropped: bool):
-    """Arguments; with `apart` sources are inputs of their own and not nodes."""
-    nodes = jax.random.normal(KEYS[0], (4, 3, 2)).at[2:].set(0)
-    inputs = jax.random.normal(KEYS[1], (3, 3, 2)) if apart else None
-    params = {"w": jax.random.normal(KEYS[2], (5, 3, 2))}
-    weights = jax.random.normal(KEYS[3], (5, 2))
-    stats = jax.random.normal(KEYS[4], (5,))
-    paths = jnp.array([[1.0, 0], [2, 2], [0, 1], [1, 1], [0, 3]]) if dropped else None
-    return nodes, inputs, params, weights, stats, paths
+class Partial(nn.Module):
+    """The first of `parts` equal parts of the channels passes the operations, the others
+    go past them, and the channels are shuffled."""
+
+    primitives: tuple[str, ...]
+    channels: int
+    stride: int
+    style: Style
+    parts: int = 4
+
+    @nn.compact
+    def __call__(self, x, weights, train, draws=NO_DRAWS):
+        CALLS.append((self.primitives, self.channels, self.stride, self.parts))
+        few = self.channels // self.parts
+        mixed = Mixed(self.primitives, few, self.stride, self.style)
+        y = mixed(x[:, :few], weights._replace(edges=None), train, draws)
+        rest = x[:, few:]
+        if self.stride == 2:
+            windows = (2, 1, 2, 1)
+            low = np.array(-np.inf, x.dtype)
+            rest = jax.lax.reduce_window(
+                rest, low, jax.lax.max, windows, windows, "VALID"
+            )
+        y = jnp.concatenate([y, rest], 1)
+        height, channels, width, batch = y.shape
+        y = y.reshape(height, self.parts, few, width, batch)
+        y = jnp.swapaxes(y, 1, 2).reshape(height, channels, width, batch)
+        return y if weights.edges is None else y * weights.edges.astype(y.dtype)
 
 
-@pytest.mark.parametrize("keep", [True, False])
-@pytest.mark.parametrize("apart", [True, False])
-@pytest.mark.parametrize("dropped", [True, False])
-def test_values_and_derivatives(float64, keep, apart, dropped):
-    *moving, stats, paths = point(apart, dropped)
-    tangents = jax.tree.map(lambda leaf: jnp.cos(3 * leaf), moving)
-    found, expected = [], []
-    add_all = along(edge, keep)
-    along_edges = lambda *arguments: add_all(*arguments, EDGES)
-    for results, run in ((found, along_edges), (expected, one_by_one)):
-        nodes = lambda moving, run=run: run(*moving, stats, paths)[0]
-        loss = lambda moving, nodes=nodes: jnp.sin(nodes(moving)).sum()
-        grad = jax.grad(loss)
-        only = lambda weights, loss=loss: loss([*moving[:3], weights])
-        results += [
-            jax.jit(run)(*moving, stats, paths),
-            jax.jvp(nodes, (moving,), (tangents,)),
-            jax.jit(grad)(moving),
-            jax.jvp(grad, (moving,), (tangents,)),
-            jax.grad(lambda m, grad=grad: sum(map(jnp.sum, jax.tree.leaves(grad(m)))))(
-                moving
-            ),
-            jax.grad(only)(moving[3]),
-            jax.vmap(jax.grad(only))(jnp.stack([moving[3], tangents[3]])),
-        ]
-    jax.tree.map(same, found, expected)
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
 
 
-def test_nothing_is_stored_for_an_edge():
-    """Its gradient is computed from the nodes as they end, kept once."""
-    *moving, stats, paths = point(False, False)
+MIX = {kind: normal(14, 4, seed=i) for i, kind in enumerate(SPACE.types)}
 
-    def kept(keep):
-        run = lambda m: along(edge, keep)(*m, stats, paths, EDGES)[0]
-        _, pull = jax.vjp(run, moving)
-        shapes = [leaf.shape for leaf in jax.tree.leaves(pull)]
-        return sum(shape[:1] == (5,) and shape[1:] == (3, 2) for shape in shapes)
 
-    assert kept(False) == 1  # params
-    assert kept(True) > 1
+def values(shapes):
+    """Of variables: kernels are normal, statistics 1."""
+    draws = np.random.default_rng(0)
+    fill = lambda leaf: draws.normal(size=leaf.shape) if leaf.ndim > 2 else 1.0
+    return jax.tree.map(lambda leaf: fill(leaf) * jnp.ones(leaf.shape), shapes)
+
+
+def initial(edge, x, weights):
+    run = lambda x, weights: edge.init(KEY, x, weights, True)
+    return values(nn.meta.unbox(jax.eval_shape(run, x, weights)))
+
+
+@pytest.mark.parametrize("make", [Mixed, functools.partial(Partial, parts=2)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_weight_of_an_edge_scales_all_of_it(float64, make, stride):
+    edge, x = make(SPACE.primitives, 4, stride, SEARCH), normal(6, 4, 4, 3)
+    plain = Weights(normal(4, seed=1))
+    variables = initial(edge, x, plain)
+    apply = lambda weights: edge.apply(variables, x, weights, False)
+    whole = apply(plain)
+    assert whole.any()
+    same(apply(plain._replace(edges=jnp.array(1.5))), 1.5 * whole)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_partial_channels_by_hand(float64, stride):
+    """Output channel c K + g is channel g (C / K) + c: K = 3 parts of C / K = 2."""
+    edge = Partial(("skip_connect", "max_pool_3x3"), 6, stride, SEARCH, 3)
+    ops, x = np.array([0.3, 0.7]), normal(4, 6, 4, 2)
+    weights = Weights(ops, np.array(2.0))
+    variables = initial(edge, x, weights)
+    y = np.asarray(edge.apply(variables, x, weights, False))
+    inner = Mixed(edge.primitives, 2, stride, SEARCH)
+    own = {kind: tree["Mixed_0"] for kind, tree in variables.items()}
+    passed = np.asarray(inner.apply(own, x[:, :2], Weights(ops), False))
+    past = x[:, 2:]
+    if stride == 2:
+        past = past.reshape(2, 2, 4, 2, 2, 2).max((1, 4))
+    before = [*np.moveaxis(passed, 1, 0), *np.moveaxis(past, 1, 0)]
+    for c in range(2):
+        for g in range(3):
+            same(y[:, 3 * c + g], 2 * before[2 * g + c])
+
+
+def run(edge, remat="edge", edges=None):
+    """((loss, logits), gradients by weights and mix) of a supernet with such edges."""
+    model = supernet(SPACE, TwoCells(4, 2), 3, "shift", None, remat, edge=edge)
+    images = normal(3, 8, 8, 1)
+    variables = values(jax.eval_shape(model.init, KEY, images))
+    mix = {kind: Weights(jnp.array(ops), edges) for kind, ops in MIX.items()}
+
+    def loss(params, mix):
+        given = {**variables, "params": params}
+        out, _ = model.apply(given, mix, images, train=True)
+        return jnp.square(out.logits - 1).sum(), out.logits
+
+    slopes = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+    (value, logits), (of_params, of_mix) = slopes(variables["params"], mix)
+    return value, logits, jax.tree.leaves(of_params), of_mix
+
+
+def test_a_supernet_of_other_edges(float64):
+    """What is computed again is the same. Of the default edge, which is linear in its
+    weights, weights times slopes are the same for the edge and for its operations."""
+    edge, edges = functools.partial(Partial, parts=2), jnp.linspace(0.5, 2, 14)
+    again, kept = run(edge, "edge", edges), run(edge, "none", edges)
+    same(again, kept)
+    for slopes in again[3].values():
+        assert slopes.ops.shape == (14, 4) and slopes.edges.shape == (14,)
+        assert (slopes.edges != 0).all() and slopes.extra is None
+    *_, linear = run(Mixed, edges=edges)
+    assert set(linear) == set(SPACE.types)
+    for kind, slopes in linear.items():
+        same(edges * slopes.edges, (MIX[kind] * slopes.ops).sum(1))
+
+
+def test_one_part_is_the_default_edge(float64):
+    same(run(functools.partial(Partial, parts=1)), run(Mixed))
+
+
+def test_no_weights_of_edges_are_weights_of_1(float64):
+    *plain, mix = run(Mixed)
+    *weighted, other = run(Mixed, edges=jnp.ones(14))
+    same(plain, weighted)
+    for kind, slopes in mix.items():
+        assert slopes.edges is None
+        same(slopes.ops, other[kind].ops)
+
+
+def test_equal_edges_are_traced_once():
+    """The stride-1 edges of a reduction cell are those of the normal cells behind it."""
+    edge = functools.partial(Partial, parts=2)
+    model = supernet(SPACE, Macro(4, 8), 3, "shift", edge=edge)
+    images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, KEY, images)
+    mix = {kind: Weights(jnp.ones((14, 4)), jnp.ones(14)) for kind in SPACE.types}
+    CALLS.clear()
+    apply = lambda v, x: model.apply(v, mix, x, train=True)
+    jax.eval_shape(apply, variables, images)
+    found = {(channels, stride) for _, channels, stride, _ in CALLS}
+    assert found == {(4, 1), (8, 1), (8, 2), (16, 1), (16, 2)}
+    assert len(CALLS) == len(found)
+
+
+@pytest.mark.parametrize("name", ["darts", "s1"])
+def test_other_edges_are_counted_as_if_traced_as_a_whole(name):
+    space, edge = SPACES[name], functools.partial(Partial, parts=2)
+    macro = Macro.of(space, 4, 3, "cifar", search=True)
+    mix = {k: Weights(jnp.zeros(space.alpha_shape(k))) for k in space.types}
+    model = supernet(space, macro, 5, "conv", edge=edge)
+    whole = traced(model, mix, macro, (8, 12), 1)
+    found = count_supernet(space, 4, 3, 5, (8, 12), 1, edge=edge)
+    assert found == whole
+    assert found["params"] < count_supernet(space, 4, 3, 5, (8, 12), 1)["params"]
+
+
+def test_the_supernet_of_pc_darts():
+    """As many parameters as the original in PyTorch: C = 16, 8 cells, K = 4."""
+    edge = functools.partial(Partial, parts=4)
+    found = count_supernet(SPACES["darts"], 16, 8, 10, 32, edge=edge)
+    assert found["params"] == 299_578

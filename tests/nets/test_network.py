@@ -6,21 +6,16 @@ import numpy as np
 import pytest
 
 from nasjax.nets import genotype_network, supernet
-from nasjax.nets.cells import FixedCell, MixedCell, MixedEdge, runs
+from nasjax.nets.cells import FixedCell, MixedCell, runs
+from nasjax.nets.edges import Mixed
+from nasjax.nets.heads import AuxiliaryHead, auxiliary_bins
+from nasjax.nets.layers import BatchNorm, Conv, FactorizedReduce, ReLUConvBN, Style
 from nasjax.nets.lowering import to_map
-from nasjax.nets.network import AuxiliaryHead, Cell, Network, auxiliary_bins
-from nasjax.nets.operations import (
-    NO_DRAWS,
-    OPERATIONS,
-    BatchNorm,
-    Conv,
-    Draws,
-    FactorizedReduce,
-    ReLUConvBN,
-    Style,
-)
+from nasjax.nets.network import Cell, Network
+from nasjax.nets.operations import NO_DRAWS, OPERATIONS, Draws
 from nasjax.spaces import DARTS_8, SPACES, CellPlan, Macro, darts
 from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.mix import Weights
 from nasjax.spaces.published import PUBLISHED
 
 SEARCH, FIXED = Style(True, "shift", pool_norm=True), Style(False, "shift")
@@ -82,7 +77,7 @@ def test_grey_images_of_any_size(size, stem):
     (25, 9), even and odd (30, 6).
     """
     images = jax.ShapeDtypeStruct((2, *size, 1), jnp.float32)
-    mix = {kind: jnp.zeros((14, 4)) for kind in ("normal", "reduce")}
+    mix = {kind: Weights(jnp.zeros((14, 4))) for kind in ("normal", "reduce")}
     for model in (
         supernet(SOME, Macro(4, 3, stem), 3),
         genotype_network(PUBLISHED["gdas_v1"], Macro(4, 3, stem), 3, auxiliary=True),
@@ -228,9 +223,10 @@ def test_both_spellings_are_the_same_network(light):
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_one_hot_mix_is_that_operation(stride):
-    edge = MixedEdge(DARTS_8, 2, stride, SEARCH)
+    edge = Mixed(DARTS_8, 2, stride, SEARCH)
     x = normal(5, 2, 4, 2)
-    variables = drawn(lambda *a: edge.init(*a, False), x, np.zeros(8, np.float32))
+    weights = Weights(np.zeros(8, np.float32))
+    variables = drawn(lambda *a: edge.init(*a, False), x, weights)
 
     @jax.jit
     def alone(variables):
@@ -244,7 +240,8 @@ def test_a_one_hot_mix_is_that_operation(stride):
             outputs.append(operation.apply(mine, x, False))
         return jnp.stack(outputs)
 
-    mixed = jax.jit(jax.vmap(lambda v, w: edge.apply(v, x, w, False), (None, 0)))
+    one = lambda v, ops: edge.apply(v, x, Weights(ops), False)
+    mixed = jax.jit(jax.vmap(one, (None, 0)))
     soft = np.exp(np.arange(8.0)) / np.exp(np.arange(8.0)).sum()
     found = mixed(variables, np.stack([*np.eye(8), soft]).astype(np.float32))
     found, expected = map(np.asarray, (found, alone(variables)))
@@ -253,8 +250,8 @@ def test_a_one_hot_mix_is_that_operation(stride):
 
 
 def test_none_alone():
-    edge = MixedEdge(("none",), 2, 2, SEARCH)
-    y = edge.apply({}, jnp.ones((5, 2, 4, 1)), jnp.ones(1), True)
+    edge = Mixed(("none",), 2, 2, SEARCH)
+    y = edge.apply({}, jnp.ones((5, 2, 4, 1)), Weights(jnp.ones(1)), True)
     assert y.shape == (3, 2, 2, 1) and not y.any()
 
 
@@ -266,7 +263,8 @@ def test_scanned_edges_are_the_edges_one_by_one(space, kind):
     cell = MixedCell(space, CellPlan(kind, 2, (2, 1), (3, 5)), passes, SEARCH)
     s0, s1 = normal(9, 3, 9, 3), normal(5, 5, 5, 3, seed=1)
     draws = np.random.default_rng(2)
-    weights = draws.uniform(size=space.alpha_shape(kind)).astype(np.float32)
+    ops = draws.uniform(size=space.alpha_shape(kind)).astype(np.float32)
+    weights = Weights(ops)
     paths = draws.uniform(size=(14, 3)).astype(np.float32)
     rows = np.array(space.edges, np.int32)
     variables = drawn(lambda *a: cell.init(*a, NO_DRAWS, True), s0, s1, weights, rows)
@@ -280,7 +278,7 @@ def test_scanned_edges_are_the_edges_one_by_one(space, kind):
 
     @functools.cache
     def edge(names, stride):
-        module = MixedEdge(names, 2, stride, SEARCH)
+        module = Mixed(names, 2, stride, SEARCH)
         return jax.jit(lambda v, x, w: module.apply(v, x, w, True, **train)[0])
 
     @jax.jit
@@ -299,7 +297,7 @@ def test_scanned_edges_are_the_edges_one_by_one(space, kind):
         one = edge(space.operations(kind, (source, target)), stride)
         name, row = where[index]
         mine = part(name, row)
-        y = np.asarray(one(mine, nodes[source], weights[index]))
+        y = np.asarray(one(mine, nodes[source], Weights(ops[index])))
         nodes[target] = nodes[target] + y * paths[index][None, None, None]
     side = 3 if kind == "reduce" else 5
     expected = np.concatenate(nodes[2:], 1)
@@ -364,3 +362,12 @@ def test_drop_path_spares_the_identity():
         )
         assert whole.any() and dropped.any() == kept
         assert not kept or (whole == dropped).all()
+
+
+def test_wrong_shapes_are_said_where_they_are_given():
+    model = supernet(SPACES["nasbench201"], Macro(2, 3, reduction="block"), 3)
+    mix = {"cell": Weights(jnp.ones((6, 4)))}
+    with pytest.raises(AssertionError, match=r"\(6, 4\)"):
+        model.apply({}, mix, jnp.ones((1, 8, 8, 3)), train=False)
+    with pytest.raises(AssertionError, match="rank"):
+        model.apply({}, mix, jnp.ones((8, 8, 3)), train=False)

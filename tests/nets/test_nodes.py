@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.maps import same
 
-from nasjax.nets import nodes as buffer
+from nasjax.nets.lowering import nodes as buffer
 
 pytestmark = pytest.mark.usefixtures("float64")
 EDGES = np.array([(0, 2), (1, 2), (2, 3)])

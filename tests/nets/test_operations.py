@@ -8,8 +8,7 @@ import pytest
 from support.maps import same
 
 from nasjax.nets import parameters
-from nasjax.nets.operations import (
-    OPERATIONS,
+from nasjax.nets.layers import (
     BatchNorm,
     Conv,
     FactorizedReduce,
@@ -18,6 +17,7 @@ from nasjax.nets.operations import (
     standardise,
     uniform_fan_in,
 )
+from nasjax.nets.operations import OPERATIONS
 
 SEARCH, FIXED = Style(True, "shift", pool_norm=True), Style(False, "shift")
 EPS = 1e-5

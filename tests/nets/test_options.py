@@ -15,12 +15,13 @@ from nasjax.nets.count import equations
 from nasjax.nets.operations import OPERATIONS
 from nasjax.spaces import Macro, darts
 from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.mix import Weights
 
 SPACE = darts(("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3"))
 KEY = jax.random.key(0)
 DRAWS = np.random.default_rng(0)
 IMAGES = DRAWS.normal(size=(4, 8, 8, 1))
-MIX = {kind: DRAWS.uniform(size=(14, 4)) for kind in SPACE.types}
+MIX = {kind: Weights(DRAWS.uniform(size=(14, 4))) for kind in SPACE.types}
 
 
 class OneCell(Macro):
@@ -122,7 +123,7 @@ def test_an_operation_may_return_a_wider_type(monkeypatch):
         lambda leaf: np.ones(leaf.shape, leaf.dtype),
         jax.eval_shape(model.init, KEY, images),
     )
-    mix = {kind: jnp.ones((14, 2)) for kind in space.types}
+    mix = {kind: Weights(jnp.ones((14, 2))) for kind in space.types}
     out, _ = jax.jit(functools.partial(model.apply, train=True))(variables, mix, images)
     assert jnp.isfinite(out.logits).all()
 
@@ -159,7 +160,8 @@ def test_depth_adds_one_body_from_8_to_20_cells():
         space = darts(("max_pool_3x3", "skip_connect"))
         model = supernet(space, Macro(4, cells), 10, "shift")
         images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
-        mix = dict.fromkeys(space.types, jax.ShapeDtypeStruct((14, 2), jnp.float32))
+        weights = Weights(jax.ShapeDtypeStruct((14, 2), jnp.float32))
+        mix = dict.fromkeys(space.types, weights)
         variables = jax.eval_shape(model.init, KEY, images)
         apply = lambda v, mix, x: model.apply(v, mix, x, train=True)
         program = jax.make_jaxpr(apply)(variables, mix, images)

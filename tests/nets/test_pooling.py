@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from support.maps import on_images, same, stacked
 
-from nasjax.nets import lowering, pooling
+from nasjax.nets import lowering
+from nasjax.nets.lowering import pooling
 
 pytestmark = pytest.mark.usefixtures("float64")
 SPELLINGS = ("conv", "shift")

@@ -7,8 +7,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from nasjax.core.errors import UserError
 from nasjax.plots import genotypes
 from nasjax.spaces import SPACES, CellSpace
-from nasjax.spaces.genotype import Genotype, load, random_genotype
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.load import load
 from nasjax.spaces.published import PUBLISHED
+from nasjax.spaces.rules import random_genotype
 
 DARTS = SPACES["darts"]
 TWINS = Genotype(  # both inputs of every node from one source
@@ -105,7 +107,8 @@ def test_drawings_that_cannot_be_written(tmp_path):
 
 def test_text_needs_no_matplotlib():
     program = (
-        "import sys; from nasjax.plots import genotypes; from nasjax.spaces import genotype as g; genotypes.text(g.load('pdarts'));"
+        "import sys; from nasjax.plots import genotypes; "
+        "from nasjax.spaces.load import load; genotypes.text(load('pdarts'));"
         "sys.exit('matplotlib' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,4 +1,4 @@
-"""What every algorithm keeps to. One joins by its row in ALGORITHMS and its config.
+"""What every search keeps to. A part joins by its row in PARTS.
 
 Each runs on the toy network through `phases.search_phase`, whose programs are caught on
 the way and shared by all tests: on one device, on 4 under "jit" and on 4 under "pmap".
@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from support.harness import (
     HYPER,
+    SENTENCES,
     STEPS,
     WARMUP,
     assert_close,
     case,
-    config_of,
+    config,
     copy,
     differ,
     first_state,
@@ -33,70 +34,71 @@ from nasjax.engine.loop import run_phase
 from nasjax.engine.optim import Hyper
 from nasjax.engine.progress import Progress
 from nasjax.engine.workdir import RunFolder
-from nasjax.experiment.stages import arch_settings
-from nasjax.search import ALGORITHMS, SearchState
-from nasjax.search.base import with_state
+from nasjax.search import SearchState, parse
 
 # Their steps of alpha train on, or differentiate, the other half of the data.
 LOOK_AHEAD = (
     "amended",
     "darts_second",
     "implicit",
-    "sanas",
     "zarts_gld",
     "zarts_mgs",
     "zarts_rs",
 )
-pytestmark = pytest.mark.parametrize("algorithm", sorted(ALGORITHMS), scope="module")
+pytestmark = pytest.mark.parametrize("sentence", SENTENCES, scope="module")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_algorithm_at_a_time(algorithm):
+def one_search_at_a_time(sentence):
     yield
     forget()
 
 
-def test_it_has_a_config_and_names_its_estimator(algorithm):
-    search = case(algorithm, "one").search
-    assert search.direction.name
-    assert search.cadence.warmup == WARMUP
+def test_it_has_settings_and_names_its_estimator(sentence):
+    search = case(sentence, "one").search
+    assert search.name == search.direction.name != ""
+    assert search.program("alpha").cadence.warmup == WARMUP
     assert search.direction.inner_steps >= 0
     assert search.direction.cost > 0
 
 
-def test_structure_shapes_and_dtypes_are_kept(algorithm):
-    moves = trajectory(algorithm, "one")
-    assert [move.kind for move in moves] == config_kinds(algorithm)
+def test_structure_shapes_and_dtypes_are_kept(sentence):
+    moves = trajectory(sentence, "one")
+    assert [move.kind for move in moves] == config_kinds(sentence)
     for move in moves:
         assert jax.tree.structure(move.before) == jax.tree.structure(move.after)
         assert move.metrics
         assert all(value.shape == () for value in move.metrics.values())
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(move.after))
-    mix = case(algorithm, "one").search.mix(moves[-1].after.arch)
-    assert {kind: leaf.shape for kind, leaf in mix.items()} == {
+    mix = case(sentence, "one").search.mix(moves[-1].after)
+    assert {kind: own.ops.shape for kind, own in mix.items()} == {
         "normal": (14, 2),
         "reduce": (14, 2),
     }
-    for leaf in mix.values():
-        assert (leaf >= 0).all() and (leaf.sum(1) <= 1 + 1e-6).all()
+    for own in mix.values():
+        assert (own.ops >= 0).all()
+        if case(sentence, "one").search.problem.relaxation.simplex:
+            assert (own.ops.sum(1) <= 1 + 1e-6).all()
+        assert own.edges is None or own.edges.shape == (14,)
 
 
-def config_kinds(name):
-    every = arch_settings(config_of(name)).every
+def config_kinds(sentence):
+    names = parse(sentence)
+    every = config().arch["sanas" if "sanas" in names else names[0]].every
     kinds = []
     for step in range(STEPS):
-        kinds += ["arch"] * (step >= WARMUP and step % every == 0) + ["weight"]
-        kinds += ["second"] * (name == "sanas" and step % 3 == 0)
+        kinds += ["alpha"] * (step >= WARMUP and step % every == 0) + ["weights"]
+        kinds += ["w2"] * ("sanas" in names and step % 3 == 0)
     return kinds
 
 
-def test_a_step_moves_no_parameter_of_the_other_level(algorithm):
+def test_a_step_moves_no_parameter_of_the_other_level(sentence):
     moved = set()
-    for kind, before, after, _ in trajectory(algorithm, "one"):
+    for kind, before, after, _ in trajectory(sentence, "one"):
         moves = {
-            "weight": ("step", "w", "batch_stats", "weight_opt"),
-            "arch": ("arch", "arch_opt"),
-            "second": ("second",),
+            "weights": ("step", "w", "batch_stats", "weight_opt"),
+            "alpha": ("arch", "arch_opt"),
+            "w2": ("levels",),
         }[kind]
         kept = set(SearchState._fields) - {*moves}
         for field in kept:
@@ -104,14 +106,14 @@ def test_a_step_moves_no_parameter_of_the_other_level(algorithm):
         for field in moves:
             if differ(getattr(before, field), getattr(after, field)):
                 moved.add((kind, field))
-        if kind == "weight":
+        if kind == "weights":
             assert after.step == before.step + 1
-    assert {("weight", "w"), ("weight", "batch_stats"), ("arch", "arch")} <= moved
-    assert (("second", "second") in moved) == (algorithm == "sanas")
+    assert {("weights", "w"), ("weights", "batch_stats"), ("alpha", "arch")} <= moved
+    assert (("w2", "levels") in moved) == ("sanas" in parse(sentence))
 
 
-def test_warm_up_leaves_alpha_alone(algorithm):
-    this, first = case(algorithm, "one"), host(first_state(algorithm))
+def test_warm_up_leaves_alpha_alone(sentence):
+    this, first = case(sentence, "one"), host(first_state(sentence))
     state = this.phase.init()
     for index in range(WARMUP):
         state, _ = this.phase.step(state, index)
@@ -119,19 +121,19 @@ def test_warm_up_leaves_alpha_alone(algorithm):
         same(host(state.arch_opt), first.arch_opt)
     assert differ(host(state.w), first.w)
     # The step after it is due, whatever the cadence does later.
-    assert this.search.cadence.due(WARMUP)
+    assert this.search.program("alpha").cadence.due(WARMUP)
 
 
-@pytest.mark.parametrize("kind", ["weight", "arch", "second"])
-def test_the_same_inputs_give_the_same_bits(algorithm, kind):
-    this = case(algorithm, "one")
-    moves = [m for m in trajectory(algorithm, "one") if m.kind == kind]
+@pytest.mark.parametrize("kind", ["weights", "alpha", "w2"])
+def test_the_same_inputs_give_the_same_bits(sentence, kind):
+    this = case(sentence, "one")
+    moves = [m for m in trajectory(sentence, "one") if m.kind == kind]
     if not moves:
         pytest.skip("trains one network")
     move = moves[-1]
     state = on_device(move.before)
     for _ in range(2):
-        after, metrics = this.programs[kind](copy(state, this.where), this.data)
+        after, metrics = this.programs[kind](copy(state, this.devices), this.data)
         same(host(after), move.after)
         same(host(metrics), move.metrics)
     same(host(state), move.before)
@@ -140,34 +142,42 @@ def test_the_same_inputs_give_the_same_bits(algorithm, kind):
 
 
 @pytest.mark.parametrize("half", ["weights", "arch"])
-def test_a_step_sees_its_own_half_of_the_data(algorithm, half):
+def test_a_step_sees_its_own_half_of_the_data(sentence, half):
     """Weights never see alpha's half; alpha sees the other one where it looks ahead."""
-    this = case(algorithm, "one")
+    this = case(sentence, "one")
     other = jax.tree.map(lambda leaf: leaf[::-1], this.data[half])
     changed = {**this.data, half: {**other, "label": 2 - other["label"]}}
-    for kind in ("weight", "arch"):
-        move = [m for m in trajectory(algorithm, "one") if m.kind == kind][-1]
-        state = copy(on_device(move.before), this.where)
+    for kind in ("weights", "alpha"):
+        move = [m for m in trajectory(sentence, "one") if m.kind == kind][-1]
+        state = copy(on_device(move.before), this.devices)
         after, metrics = this.programs[kind](state, changed)
         seen = differ((host(after), host(metrics)), (move.after, move.metrics))
-        if kind == "weight":
+        if kind == "weights":
             assert seen == (half == "weights")
         else:
-            assert seen == (half == "arch" or algorithm in LOOK_AHEAD)
+            assert seen == (half == "arch" or parse(sentence)[0] in LOOK_AHEAD)
 
 
-def test_regularisation_grows_by_epoch(algorithm):
-    this = case(algorithm, "one")
+def dropping(*given, **more):
+    """A network whose output is how likely its paths are dropped."""
+    apply = lambda *_, drop_path=0.0, **__: (drop_path, None)
+    return toy(*given, **more)._replace(apply=apply)
+
+
+def test_regularisation_grows_by_epoch(sentence):
+    problem = case(sentence, "one", dropping).search.problem
     grown = []
     for index in range(STEPS):
-        state = first_state(algorithm)._replace(step=jnp.int32(index))
-        grown.append(with_state(this.problem, {}, state, None)["drop_path"])
+        state = first_state(sentence)._replace(step=jnp.int32(index))
+        batch = problem.placed({"image": None}, state, None)
+        grown.append(problem.task.outputs(None, None, batch, True)[0])
+        assert problem.task.outputs(None, None, batch, False)[0] == 0
     np.testing.assert_allclose(grown, [0, 0, 0.1, 0.1, 0.2, 0.2], rtol=1e-6)
 
 
-def skip_what_the_compiler_splits(algorithm, mode):
-    """Under jit an algorithm does nothing of its own, but to split its candidates."""
-    if mode == "jit" and algorithm not in (
+def skip_what_the_compiler_splits(sentence, mode):
+    """Under jit a search does nothing of its own, but to split its candidates."""
+    if mode == "jit" and sentence not in (
         "darts_second",
         "random_search",
         "zarts_mgs",
@@ -176,17 +186,17 @@ def skip_what_the_compiler_splits(algorithm, mode):
 
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
-def test_four_devices_equal_one(algorithm, mode):
-    skip_what_the_compiler_splits(algorithm, mode)
-    assert_close(trajectory(algorithm, "one"), trajectory(algorithm, mode))
+def test_four_devices_equal_one(sentence, mode):
+    skip_what_the_compiler_splits(sentence, mode)
+    assert_close(trajectory(sentence, "one"), trajectory(sentence, mode))
 
 
-def test_other_numbers_compile_nothing(algorithm):
+def test_other_numbers_compile_nothing(sentence):
     """Epochs, learning rates and weight decay are arguments of all steps' programs."""
-    programs, state = [], first_state(algorithm)
+    programs, state = [], first_state(sentence)
     for hyper in (HYPER, Hyper(epochs=9, rate=0.3, rate_min=0.1, weight_decay=0.01)):
-        this = case(algorithm, "one", toy, hyper)
-        steps = set(this.programs._jitted) - {"init", "evaluate", "instruments"}
+        this = case(sentence, "one", toy, hyper)
+        steps = set(this.programs._jitted) - {"init"}
         programs.append(
             {
                 kind: this.programs[kind].lower(state, this.data).as_text()
@@ -194,7 +204,7 @@ def test_other_numbers_compile_nothing(algorithm):
             }
         )
     assert programs[0] == programs[1]
-    assert set(programs[0]) == {move.kind for move in trajectory(algorithm, "one")}
+    assert set(programs[0]) == {move.kind for move in trajectory(sentence, "one")}
 
 
 class Crash(Exception):
@@ -204,10 +214,10 @@ class Crash(Exception):
 @pytest.mark.parametrize(
     ("mode", "at"), [("one", 1), ("one", 3), ("one", 5), ("jit", 3), ("pmap", 5)]
 )
-def test_a_resumed_run_equals_an_uninterrupted_one(algorithm, mode, at, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(sentence, mode, at, tmp_path):
     """A crash before any checkpoint, after the one of step 2 and after that of 4."""
-    skip_what_the_compiler_splits(algorithm, mode)
-    phase = case(algorithm, mode).phase
+    skip_what_the_compiler_splits(sentence, mode)
+    phase = case(sentence, mode).phase
     crashed = []
 
     def crash(state, index):
@@ -223,11 +233,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(algorithm, mode, at, tmp_path
 
     with pytest.raises(Crash):
         run()
-    same(host(run().state), trajectory(algorithm, mode)[-1].after)
+    same(host(run().state), trajectory(sentence, mode)[-1].after)
 
 
-def test_what_is_not_interrupted_equals_it_too(algorithm, tmp_path):
+def test_what_is_not_interrupted_equals_it_too(sentence, tmp_path):
     with RunFolder.open(tmp_path, {}, {}) as folder:
-        phase = case(algorithm, "one").phase
+        phase = case(sentence, "one").phase
         outcome = run_phase(phase, folder, Progress(quiet=True), 100, 100)
-    same(host(outcome.state), trajectory(algorithm, "one")[-1].after)
+    same(host(outcome.state), trajectory(sentence, "one")[-1].after)

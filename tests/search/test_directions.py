@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.toy import toy
+from support.harness import built
 
-from nasjax.engine import optim, parallel
+from nasjax.engine import optim
+from nasjax.engine.devices import Devices
+from nasjax.search import Algorithm, SearchState, Training
 from nasjax.search.algorithms.zarts import zarts
-from nasjax.search.base import Problem, SearchState, with_state
 from nasjax.search.directions import zero_order
-from nasjax.search.losses import losses
 from nasjax.spaces import darts
 from nasjax.zeroth import mgs
 from nasjax.zeroth.base import Proposal, ZerothOrder
@@ -20,13 +20,14 @@ from nasjax.zeroth.base import Proposal, ZerothOrder
 def test_chunks_of_candidates_change_nothing(chunk):
     arch = {"normal": jnp.linspace(-1, 1, 6).reshape(3, 2)}
     method = mgs(4, lambda count: 0.1, 1.0, 0.5, "likelihood")
-    state = SearchState(*[None] * 4, arch, None, method.init(arch, jax.random.key(0)))
+    opt = method.init(arch, jax.random.key(0))
+    state = SearchState(*[None] * 4, arch, None, opt, {})
 
     def objective(state, arch, train, val):
         return jnp.sum(jnp.sin(arch["normal"]) * val)
 
     def step(chunk):
-        problem = SimpleNamespace(candidates=parallel.in_chunks)
+        problem = SimpleNamespace(devices=Devices.of(1).splitting("candidates"))
         direction = zero_order(problem, "mgs", method, objective, 1, chunk=chunk)
         run = jax.jit(lambda val: direction.step(state, None, val, jax.random.key(1)))
         return run(jnp.float32(2.0))
@@ -39,14 +40,11 @@ def test_zarts_candidates_train_at_the_rate_of_the_weights():
     """In the third epoch: two steps of SGD by hand at its rate, with fresh momentum,
     weight decay and clipping, for each of two candidates."""
     space, clip, step = darts(("skip_connect", "nor_conv_1x1")), 0.5, 5
-    problem = Problem(
-        space=space,
-        model=toy(space, 3),
-        image_shape=(8, 8, 1),
-        sgd=lambda rate, clips=True: optim.sgd(rate, 0.9, 3e-2, clip * clips),
+    training = Training(
+        optimizer=lambda rate, clips=True: optim.sgd(rate, 0.9, 3e-2, clip * clips),
         rate=optim.cosine(0.4, 0.04, 4, 2),
-        steps_per_epoch=2,
         epochs=4,
+        steps_per_epoch=2,
         warmup_epochs=0,
     )
 
@@ -57,15 +55,12 @@ def test_zarts_candidates_train_at_the_rate_of_the_weights():
         return x, state, {f"loss_{i}": losses[i] for i in range(2)}
 
     method = ZerothOrder(lambda x, key: (), propose, update, 2)
-    search = zarts(
-        problem,
-        SimpleNamespace(
-            every=1, inner_steps=2, inner_rate=0.0, inner_part="weights", chunk=0,
-            split="candidates",
-        ),
-        "spy",
-        method,
+    settings = SimpleNamespace(
+        every=1, inner_steps=2, inner_rate=0.0, inner_part="weights", chunk=0,
+        split="candidates",
     )  # fmt: skip
+    algorithm = zarts(settings, Algorithm(None), "spy", lambda training: method)
+    search = built(algorithm, space, training)
     state = jax.jit(search.init)(jax.random.key(0))
     grid = np.linspace(-1, 1, 28, dtype=np.float32).reshape(14, 2)
     arch = {kind: grid + i for i, kind in enumerate(space.types)}
@@ -77,10 +72,10 @@ def test_zarts_candidates_train_at_the_rate_of_the_weights():
         return {"image": image, "label": draws.integers(0, 3, shape)}
 
     train, val = batch(2, 6), batch(6)
-    _, metrics = jax.jit(search.arch_step)(state, train, val)
-    supernet = losses(problem)
-    value, slope = jax.jit(supernet.val), jax.jit(jax.grad(supernet.train))
-    at = lambda batch: with_state(problem, batch, state, jax.random.key(0))
+    _, metrics = jax.jit(search.program("alpha").step)(state, train, val)
+    problem = search.problem
+    value, slope = jax.jit(problem.val), jax.jit(jax.grad(problem.train))
+    at = lambda batch: problem.placed(batch, state, jax.random.key(0))
     now = 0.04 + 0.36 * (1 + np.cos(np.pi * (step // 2) / 4)) / 2
     for i, candidate in enumerate((
         {kind: alpha - 1 for kind, alpha in arch.items()},

@@ -8,32 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from support import harness
 from support.tiny import TwoCells
 from support.toy import toy
 
 from nasjax import hypergrad, nets
 from nasjax.engine import optim
-from nasjax.search import ALGORITHMS, Problem
-from nasjax.search.losses import losses
+from nasjax.search import Training, compose
 from nasjax.spaces import darts
+from nasjax.tasks.base import At
 
 ADAM = {"every": 1, "rate": 3e-4, "b1": 0.5, "b2": 0.999, "weight_decay": 1e-3}
 SPACE = darts(("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3"))
 
 
-def make(model=None, **more):
-    """A problem on 8x8 images; the toy unless another model is given."""
-    return Problem(
-        space=SPACE,
-        model=model or toy(SPACE, 3, auxiliary="auxiliary" in more),
-        image_shape=(8, 8, 1),
-        sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-2, 1e-2 * clip),
-        rate=optim.cosine(0.2, 0.02, 4, 2),
-        steps_per_epoch=2,
-        epochs=4,
-        warmup_epochs=0,
-        **more,
-    )
+TRAINING = Training(
+    optimizer=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-2, 1e-2 * clip),
+    rate=optim.cosine(0.2, 0.02, 4, 2),
+    epochs=4,
+    steps_per_epoch=2,
+    warmup_epochs=0,
+)
 
 
 def batches(count, size=4):
@@ -57,48 +52,41 @@ def alone(tree):
 def started():
     """A search after two weight steps, so that momentum and schedule are live."""
     with jax.enable_x64(True):
-        problem = make()
-        search = ALGORITHMS["darts_second"](
-            problem, SimpleNamespace(finite_difference=False, **ADAM)
-        )
+        search = built("darts_second")
         state = jax.jit(search.init)(jax.random.key(0))
-        step = jax.jit(search.weight_step)
+        step = jax.jit(search.program("weights").step)
         for i in range(2):
             state, _ = step(state, jax.tree.map(lambda leaf, i=i: leaf[i], batches(2)))
         assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(state.w))
-        yield problem, search, state
+        yield search, state
 
 
 def with_state(batch, state):
-    return batch | {
-        "batch_stats": state.batch_stats,
-        "mix_key": jax.random.key(0),
-        "drop_path": 0.0,
-    }
+    return batch | {"batch_stats": state.batch_stats, "at": At(jax.random.key(0))}
 
 
 def test_the_virtual_step_is_sgds_without_clipping(started, float64):
     """w' = w - xi (mu b + g + lambda w), xi the rate of this epoch; then Adam."""
-    problem, search, state = started
-    supernet = losses(problem)
+    search, state = started
+    problem = search.problem
     train, val = alone(batches(1)), alone(batches(1, 6))
     buffer = state.weight_opt[2].trace
-    xi = float(problem.rate(state.step))
+    xi = float(TRAINING.rate(state.step))
     assert xi != 0.2 and jax.tree.leaves(buffer)[0].any()
 
     def total(arch):
-        g = jax.grad(supernet.train)(state.w, arch, with_state(train, state))
+        g = jax.grad(problem.train)(state.w, arch, with_state(train, state))
         after = jax.tree.map(
             lambda w, g, b: w - xi * (0.9 * b + g + 3e-2 * w), state.w, g, buffer
         )
-        return supernet.val(after, arch, with_state(val, state))
+        return problem.val(after, arch, with_state(val, state))
 
     value, slope = jax.jit(jax.value_and_grad(total))(state.arch)
     adam = optim.adam(*(ADAM[k] for k in ("rate", "b1", "b2", "weight_decay")))
     updates, _ = adam.update(slope, state.arch_opt, state.arch)
     expected = optax.apply_updates(state.arch, updates)
     many = jax.tree.map(lambda leaf: leaf[None], train)
-    after, metrics = jax.jit(search.arch_step)(state, many, val)
+    after, metrics = jax.jit(search.program("alpha").step)(state, many, val)
     # The schedule is in float32, which rounds differently in another program.
     np.testing.assert_allclose(metrics["val_loss"], value, rtol=1e-6)
     for kind in SPACE.types:
@@ -107,10 +95,10 @@ def test_the_virtual_step_is_sgds_without_clipping(started, float64):
 
 def test_second_order_equals_central_differences_on_a_supernet(float64):
     """To 1e-6 at a step of 1e-6 or 1e-7; larger ones cross kinks."""
-    problem = make(nets.supernet(SPACE, TwoCells(4, 2), 3, "shift"))
-    supernet, draws = losses(problem), np.random.default_rng(0)
-    virtual = problem.sgd(problem.rate, clip=False)
-    estimator = hypergrad.unrolled(supernet.train, supernet.val, virtual)
+    model = nets.supernet(SPACE, TwoCells(4, 2), 3, "shift")
+    problem, draws = built("darts_second", model).problem, np.random.default_rng(0)
+    virtual = TRAINING.optimizer(TRAINING.rate, clip=False)
+    estimator = hypergrad.unrolled(problem.train, problem.val, virtual)
 
     def drawn(like, scale):
         """Counts are 2, in the second epoch; momentum is there."""
@@ -123,15 +111,12 @@ def test_second_order_equals_central_differences_on_a_supernet(float64):
             like,
         )
 
-    variables = jax.eval_shape(
-        problem.model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1))
-    )
-    w = drawn(variables["params"], 0.3)
+    params, stats = jax.eval_shape(problem.task.init, jax.random.key(0))
+    w = drawn(params, 0.3)
     opt = drawn(jax.eval_shape(virtual.init, w), 0.01)
     arch = {kind: 0.1 * draws.normal(size=(14, 4)) for kind in SPACE.types}
-    stats = {"batch_stats": drawn(variables["batch_stats"], 1.0)}
-    more = {"mix_key": jax.random.key(0), "drop_path": 0.0}
-    train, val = (alone(batches(1, size)) | stats | more for size in (4, 6))
+    more = {"batch_stats": drawn(stats, 1.0), "at": At(jax.random.key(0))}
+    train, val = (alone(batches(1, size)) | more for size in (4, 6))
     found = jax.jit(estimator)(w, arch, train, val, opt)
     objective = jax.jit(estimator.objective)
     np.testing.assert_allclose(
@@ -176,32 +161,34 @@ ESTIMATORS = {
 }
 
 
-def built(name, problem):
+def built(name, model=None, **more):
+    """A search on 8x8 images, of the toy unless another model is given."""
     algorithm = {
         "unrolled_finite_difference": "darts_second",
         "amended_finite_difference": "amended",
         "neumann": "implicit",
         "hessian": "implicit",
     }.get(name, name)
-    return ALGORITHMS[algorithm](problem, SimpleNamespace(**SETTINGS[name], **ADAM))
+    own = {algorithm: SimpleNamespace(**SETTINGS[name], **ADAM)}
+    return harness.built(compose(algorithm, own), SPACE, TRAINING, model, **more)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_switches_choose_the_estimator_and_its_name(name):
-    assert built(name, make()).direction.name == ESTIMATORS[name]
+    assert built(name).name == ESTIMATORS[name]
 
 
 def test_damping_is_added_to_the_curvature(started, float64):
     """(G + 0.1 I) v, and v'Gv is the second derivative through the logits alone."""
     from nasjax.search.algorithms.implicit import damped
 
-    problem, _, state = started
-    supernet, batch = losses(problem), with_state(alone(batches(1)), state)
+    search, state = started
+    problem, batch = search.problem, with_state(alone(batches(1)), state)
     v = jax.tree.map(
         lambda leaf: jnp.cos(jnp.arange(leaf.size, dtype=float)).reshape(leaf.shape),
         state.w,
     )
-    product = lambda damping: damped(supernet, "ggn", damping)(
+    product = lambda damping: damped(problem, "ggn", damping)(
         None, state.w, state.arch, batch, v
     )
     plain, more = jax.jit(lambda: (product(0.0), product(0.1)))()
@@ -210,7 +197,7 @@ def test_damping_is_added_to_the_curvature(started, float64):
 
     def quadratic(t):
         """The loss on the line of logits that v draws."""
-        run = lambda w: supernet.outputs(w, state.arch, batch).logits
+        run = lambda w: problem.outputs(w, state.arch, batch).logits
         logits, moved = jax.jvp(run, (state.w,), (v,))
         label = batch["label"]
         entropy = optax.softmax_cross_entropy_with_integer_labels
@@ -226,17 +213,16 @@ def test_damping_is_added_to_the_curvature(started, float64):
 
 def test_the_auxiliary_head_and_drop_path_are_in_the_training_loss():
     """The head's loss is weighed and counts in `train` alone; paths drop in both."""
-    plain, problem = make(), make(auxiliary=0.4)
-    search = built("darts_first", problem)
+    search = built("darts_first", auxiliary=0.4)
+    problem = search.problem
     state = jax.jit(search.init)(jax.random.key(0))
     batch = with_state(alone(batches(1)), state)
-    supernet = losses(problem)
 
     @jax.jit
     def run(state, batch):
-        out, _ = problem.model.apply(
+        out, _ = toy(SPACE, 3, auxiliary=True).apply(
             {"params": state.w, "batch_stats": state.batch_stats},
-            search.mix(state.arch),
+            search.mix(state),
             batch["image"],
             train=True,
         )
@@ -244,16 +230,17 @@ def test_the_auxiliary_head_and_drop_path_are_in_the_training_loss():
             z, batch["label"]
         ).mean()
         at = state.w, state.arch, batch
-        return tuple(map(entropy, out)), supernet.val(*at), supernet.train(*at)
+        return tuple(map(entropy, out)), problem.val(*at), problem.train(*at)
 
     (classifier, auxiliary), val, train = run(state, batch)
     np.testing.assert_allclose(val, classifier, rtol=1e-5)
     np.testing.assert_allclose(train, classifier + 0.4 * auxiliary, rtol=1e-5)
     assert abs(auxiliary - classifier) > 1e-3
-    dropping = plain._replace(drop_path=0.5)
-    both = losses(dropping)
+    both = built("darts_first", drop_path=0.5).problem
     run = jax.jit(lambda *at: (both.train(*at), both.val(*at)))
-    at = lambda rate: np.array(run(state.w, state.arch, batch | {"drop_path": rate}))
-    kept = jax.jit(losses(plain).train)(state.w, state.arch, batch)
+    later = lambda progress: batch | {"at": At(jax.random.key(0), progress)}
+    at = lambda progress: np.array(run(state.w, state.arch, later(progress)))
+    plain = built("darts_first").problem
+    kept = jax.jit(plain.train)(state.w, state.arch, batch)
     np.testing.assert_allclose(at(0.0), kept, rtol=1e-5)
-    assert (abs(at(0.5) - kept) > 1e-3).all()
+    assert (abs(at(1.0) - kept) > 1e-3).all()

@@ -8,30 +8,33 @@ import numpy as np
 import pytest
 
 from nasjax.search import relax
-from nasjax.spaces import DARTS_8, darts
+from nasjax.spaces import DARTS_8, Weights, darts
+from nasjax.tasks.base import At
 
 SPACE = darts()
 DRAWS = 6000
 
 
 def test_softmax_sums_to_one_over_the_operators():
+    space = darts()._replace(types=("normal",))
     arch = {"normal": jnp.log(jnp.array([[1.0, 3.0], [2.0, 2.0]]))}
-    np.testing.assert_allclose(
-        relax.softmax(arch)["normal"], [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6
-    )
+    mix = relax.softmax(space).mix(arch, At())["normal"]
+    np.testing.assert_allclose(mix.ops, [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6)
+    assert mix.edges is None
 
 
-def test_identity_is_the_identity():
-    arch = {"normal": jnp.ones((2, 2))}
-    assert relax.identity(arch, jax.random.key(0)) is arch
+def test_without_a_key_an_architecture_is_its_own_mixing_weights():
+    arch = {"normal": Weights(jnp.ones((2, 2)))}
+    assert relax.uniform(SPACE).mix(arch, At()) is arch
 
 
 @pytest.fixture(scope="module")
 def drawn():
     """type -> [DRAWS, E, O]."""
-    sample = relax.uniform_architecture(SPACE)
+    sample = relax.uniform(SPACE).mix
     keys = jax.random.split(jax.random.key(0), DRAWS)
-    return jax.device_get(jax.jit(jax.vmap(lambda key: sample(None, key)))(keys))
+    mix = jax.device_get(jax.jit(jax.vmap(lambda key: sample(None, At(key))))(keys))
+    return {kind: own.ops for kind, own in mix.items()}
 
 
 def uniform(counts):
@@ -96,8 +99,9 @@ def test_operators_are_drawn_apart_from_edges(drawn):
 
 
 def test_another_key_is_another_architecture_and_the_same_key_the_same():
-    sample = relax.uniform_architecture(darts(("none", "skip_connect", "max_pool_3x3")))
-    first, again, other = (sample(None, jax.random.key(seed)) for seed in (0, 0, 1))
+    sample = relax.uniform(darts(("none", "skip_connect", "max_pool_3x3"))).mix
+    keys = map(jax.random.key, (0, 0, 1))
+    first, again, other = (sample(None, At(key)) for key in keys)
     for kind in first:
-        np.testing.assert_array_equal(first[kind], again[kind])
-    assert any((first[kind] != other[kind]).any() for kind in first)
+        np.testing.assert_array_equal(first[kind].ops, again[kind].ops)
+    assert any((first[kind].ops != other[kind].ops).any() for kind in first)

@@ -9,10 +9,10 @@ import optax
 import pytest
 
 from nasjax import hypergrad, saliency
-from nasjax.engine import parallel
+from nasjax.engine.devices import AXIS, Devices
 from nasjax.hypergrad import Level, chain, descend, finite_difference, products
 from nasjax.saliency import Attack
-from nasjax.search.algorithms.saliency_level import norm, saliency_level
+from nasjax.search.saliency_level import saliency_level
 
 XI1, XI2, GAMMA, B = 0.3, 0.2, 0.7, 4
 ATTACK = Attack(7, 0.1, 0.03, (0.4,), (0.5,))
@@ -82,7 +82,7 @@ def four(middle, gamma=GAMMA, along=None):
     )
 
 
-level = functools.partial(saliency_level, logits, ATTACK, rate=0.05)
+level = functools.partial(saliency_level, logits, ATTACK, Devices.of(1), rate=0.05)
 
 
 @functools.cache
@@ -197,7 +197,7 @@ def test_each_path_through_delta_is_its_term():
     }
     whole = compiled()(w, arch, train, val).grad
     for name, without in blind.items():
-        middle = saliency_level(without, ATTACK, rate=0.05)
+        middle = saliency_level(without, ATTACK, Devices.of(1), rate=0.05)
         rest = jax.jit(four(middle))(w, arch, train, val).grad
         assert abs(parts[name]).max() > 1e-5 * abs(whole).max(), "the path is there"
         close(whole - rest, parts[name], rtol=1e-7)
@@ -276,10 +276,10 @@ def test_four_devices_are_one(ascent, differences):
     w, arch, train, val = point()
     keys = jax.random.split(jax.random.key(0), B)
 
-    def found(axis):
+    def found(devices):
         def scores(w, arch, batch, images):
             flat = images.reshape(len(images), 6)
-            flat = flat - parallel.mean(flat.mean(0), axis)[None]
+            flat = flat - devices.mean(flat.mean(0))[None]
             return jnp.sin(jnp.tanh(flat @ w["a"]) * jnp.exp(arch)[None]) @ w["b"]
 
         def plain(w, arch, batch):
@@ -288,26 +288,24 @@ def test_four_devices_are_one(ascent, differences):
             )
             return each.mean()
 
-        shared, mean = parallel.shared, parallel.averaged(plain, axis)
+        shared, mean = devices.shared, devices.averaged(plain)
         logits = lambda w, a, batch, images: shared(
-            lambda w, a, images: scores(w, a, batch, images), axis
+            lambda w, a, images: scores(w, a, batch, images)
         )(w, a, images)
         along = products.along
         of_delta = products.along
         if differences:
             along, of_delta = (
-                finite_difference.along(norm=n) for n in (None, norm(axis))
+                finite_difference.along(norm=n) for n in (None, devices.norm)
             )
-        middle = saliency_level(
-            logits, ATTACK, ascent=ascent, along=of_delta, axis=axis
-        )
+        middle = saliency_level(logits, ATTACK, devices, ascent=ascent, along=of_delta)
         estimator = chain(
             [
                 descend("w1", lambda s, a, x: mean(s["w1"], a, x), optax.sgd(XI1), along),
                 middle,
                 descend(
                     "w2",
-                    lambda s, a, x: parallel.whole(len(x["label"]), axis)
+                    lambda s, a, x: devices.whole(len(x["label"]))
                     * mean(s["w2"], a, weighed(x, s["saliency"])),
                     optax.sgd(XI2), along,
                 ),
@@ -322,8 +320,8 @@ def test_four_devices_are_one(ascent, differences):
         return run
 
     batches = {**train, "key": keys}, val
-    one = jax.jit(found(None))(*batches)
+    one = jax.jit(found(Devices.of(1)))(*batches)
     cut = jax.tree.map(lambda leaf: leaf.reshape(4, 1, *leaf.shape[1:]), batches)
-    many = jax.pmap(found(parallel.AXIS), parallel.AXIS)(*cut)
+    many = jax.pmap(found(Devices.of(4, "pmap")), AXIS)(*cut)
     for device in range(4):
         close(many[device], one, 1e-8)

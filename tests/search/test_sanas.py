@@ -2,26 +2,27 @@
 
 import functools
 import itertools
-import runpy
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import ROOT
+from support import harness
 
 from nasjax import nets, saliency
+from nasjax.core.errors import UserError
 from nasjax.data.augment import Augment
 from nasjax.data.splits import Part
 from nasjax.engine import optim
+from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
 from nasjax.experiment import phases
+from nasjax.experiment.defaults import settings
 from nasjax.saliency import Attack
-from nasjax.search import ALGORITHMS, Cadence, Problem, SearchState
-from nasjax.search.base import Direction, Further, Search
-from nasjax.spaces import darts
+from nasjax.search import Cadence, SearchState, Training, search
+from nasjax.spaces import Weights, darts
+from nasjax.tasks.images import images as task_of
 
 ATTACK = Attack(7, 0.1, 0.03, (0.4,), (0.5,))
 
@@ -35,9 +36,9 @@ def close(a, b, rtol=1e-9):
     np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-14)
 
 
-def default(**arch):
-    config = runpy.run_path(str(ROOT / "configs" / "sanas_darts2.py"))["get_config"]()
-    config.arch.update(arch)
+def default():
+    config = settings()
+    config.saliency.update(steps=7, eps=ATTACK.eps, step=ATTACK.step)
     return config
 
 
@@ -60,27 +61,30 @@ class TwoLayers:
         w, seen = variables["params"], variables["batch_stats"]["seen"]
         units = (
             WEIGHTS
-            @ jnp.concatenate([mix["normal"], mix["reduce"]]).reshape(56, -1)[::2]
+            @ jnp.concatenate([mix["normal"].ops, mix["reduce"].ops]).reshape(56, -1)[
+                ::2
+            ]
         )
         hidden = jnp.tanh(images.reshape(len(images), 6) @ w["a"]) * jnp.exp(units.T)
         return nets.Output(hidden @ w["b"], None), {"seen": seen + 1}
 
 
-def problem_of(config, model=TwoLayers):
-    """With momentum, weight decay, and a rate that falls every second step."""
-    return Problem(
-        space=SPACE,
-        model=model,
-        image_shape=(2, 3, 1),
-        sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-2, 1e3 * clip),
-        rate=optim.cosine(0.2, 0.02, 8, 2),
-        steps_per_epoch=2,
-        epochs=8,
-        warmup_epochs=0,
-        base=config.base,
-        attack=ATTACK,
-        saliency=config.saliency,
-    )
+# With momentum, weight decay, and a rate that falls every second step.
+TRAINING = Training(
+    optimizer=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-2, 1e3 * clip),
+    rate=optim.cosine(0.2, 0.02, 8, 2),
+    epochs=8,
+    steps_per_epoch=2,
+    warmup_epochs=0,
+)
+
+
+def search_of(config, base="darts_second", batch=4):
+    """The search on images of 2x3 pixels."""
+    augment = Augment(pad=1, mean=ATTACK.mean, std=ATTACK.std)
+    task = lambda axis: task_of(TwoLayers, (2, 3, 1), augment, batch, 2)
+    algorithm = harness.composed(f"{base}+sanas", config)
+    return search(algorithm, SPACE, task, TRAINING, Devices.of(1))
 
 
 def images(seed, size):
@@ -95,12 +99,9 @@ def images(seed, size):
 @functools.cache
 def trained():
     """W1's state at each of its first 7 steps, which no switch changes."""
-    config = default()
-    search = ALGORITHMS["sanas"](problem_of(config), config.arch)
-    states, step = (
-        [jax.jit(search.init)(jax.random.key(0))],
-        jax.jit(search.weight_step),
-    )
+    made = search_of(default())
+    step = jax.jit(made.program("weights").step)
+    states = [jax.jit(made.init)(jax.random.key(0))]
     for _ in range(6):
         states.append(step(states[-1], images(1, 4))[0])
     return states
@@ -112,37 +113,44 @@ class Made:
 
     def __init__(self, base="darts_second", saliency=(), arch=(), own=()):
         self.config = config = default()
-        config.base = base
         config.saliency.update(dict(saliency))
-        config.arch.update(dict(arch))
+        config.arch.sanas.update(dict(arch))
         config.arch.darts_second.update(dict(own))
-        self.problem = problem_of(config)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("nasjax.engine.optim.adam", lambda *_: optax.sgd(1.0))
-            self.search = ALGORITHMS["sanas"](self.problem, config.arch)
+            self.search = search_of(config, base)
         self.train, self.val = images(1, 4), images(2, 5)
         arch_opt = optax.sgd(1.0).init(trained()[0].arch)
-        second = trained()[0].second
+        levels = trained()[0].levels
         for state in (trained()[1], trained()[4], trained()[6]):
-            self.state = state._replace(arch_opt=arch_opt, second=second)
+            self.state = state._replace(arch_opt=arch_opt, levels=levels)
             if state.step < 6:
-                second = self.second_step()[0].second
-        self.xi = self.problem.rate(self.state.step)
+                levels = self.second_step()[0].levels
+        self.xi = TRAINING.rate(self.state.step)
 
     def second_step(self):
-        return jax.jit(self.search.further[0].step)(self.state, self.train)
+        return jax.jit(self.search.program("w2").step)(self.state, self.train)
+
+    @property
+    def alpha_step(self):
+        return jax.jit(self.search.program("alpha").step)
+
+    @property
+    def second(self):
+        """The second network."""
+        return self.state.levels["w2"]
 
     @functools.cache  # noqa: B019, there are a few of them
     def gradient(self):
         """(value, d / d alpha), as the step of alpha takes it."""
         batches = jax.tree.map(lambda leaf: leaf[None], self.train)
-        after, metrics = jax.jit(self.search.arch_step)(self.state, batches, self.val)
+        after, metrics = self.alpha_step(self.state, batches, self.val)
         moved = jax.tree.map(np.subtract, self.state.arch, after.arch)
         return metrics["val_loss"], moved
 
     def run(self, w, arch, image):
         variables = {"params": w, "batch_stats": self.state.batch_stats}
-        mix = {kind: jax.nn.softmax(alpha) for kind, alpha in arch.items()}
+        mix = {kind: Weights(jax.nn.softmax(alpha)) for kind, alpha in arch.items()}
         return TwoLayers.apply(variables, mix, image, train=True)[0].logits
 
     def entropy(self, w, arch, image, label):
@@ -182,7 +190,7 @@ class Made:
         return delta * self.train["image"]
 
     def second_loss(self, w, arch, delta):
-        scale = 4 if self.config.arch.sum else 1
+        scale = 4 if self.config.arch.sanas.sum else 1
         loss = self.entropy(w, arch, self.weighed(delta), self.train["label"])
         return scale * loss
 
@@ -191,11 +199,11 @@ class Made:
         first = lambda w: self.entropy(w, arch, x, t)
         w1 = self.moved(self.state.w, self.state.weight_opt, first)
         delta = self.delta(w1, arch)
-        network = self.state.second
+        network = self.second
         second = lambda w: self.second_loss(w, arch, delta)
         w2 = self.moved(network.w, network.opt, second)
         at = lambda w: self.entropy(w, arch, self.val["image"], self.val["label"])
-        return at(w2) + self.config.arch.gamma * at(w1)
+        return at(w2) + self.config.arch.sanas.gamma * at(w1)
 
 
 CASES = {
@@ -237,7 +245,7 @@ def test_the_switch_to_finite_differences():
 def test_a_step_of_the_second_network(name):
     """SGD at W1's rate of this time, on images that W1 reweights; all else stays."""
     made = made_of(name)
-    network = made.state.second
+    network = made.second
 
     @jax.jit
     def by_hand(w1, arch):
@@ -248,18 +256,19 @@ def test_a_step_of_the_second_network(name):
     loss, expected = by_hand(made.state.w, made.state.arch)
     after, metrics = made.second_step()
     close(metrics["second_loss"], loss, 1e-6)
-    jax.tree.map(lambda a, b: close(a, b, 1e-6), after.second.w, expected)
-    assert after.second.batch_stats["seen"] == network.batch_stats["seen"] + 1
-    for field in set(SearchState._fields) - {"second", "key"}:
+    second = after.levels["w2"]
+    jax.tree.map(lambda a, b: close(a, b, 1e-6), second.w, expected)
+    assert second.batch_stats["seen"] == network.batch_stats["seen"] + 1
+    for field in set(SearchState._fields) - {"levels", "key"}:
         before, now = (getattr(state, field) for state in (made.state, after))
         jax.tree.map(np.testing.assert_array_equal, before, now)
 
 
 def test_first_order_takes_both_networks_as_they_are():
     made = Made(base="darts_first", arch={"gamma": 0.3})
-    assert made.search.direction.name == "sanas_first_order"
+    assert made.search.name == "sanas_first_order"
     at = lambda w, arch: made.entropy(w, arch, made.val["image"], made.val["label"])
-    by_hand = lambda arch: at(made.state.second.w, arch) + 0.3 * at(made.state.w, arch)
+    by_hand = lambda arch: at(made.second.w, arch) + 0.3 * at(made.state.w, arch)
     value, slope = jax.jit(jax.value_and_grad(by_hand))(made.state.arch)
     found, grad = made.gradient()
     close(found, value)
@@ -267,13 +276,10 @@ def test_first_order_takes_both_networks_as_they_are():
         np.testing.assert_allclose(grad[kind], slope[kind], rtol=1e-9, atol=1e-13)
 
 
-def test_other_bases_are_refused():
-    config = default()
-    config.base = "amended"
-    with pytest.raises(
-        ValueError, match="base is 'amended'; expected 'darts_first' or"
-    ):
-        ALGORITHMS["sanas"](problem_of(config), config.arch)
+@pytest.mark.parametrize("base", ["amended", "implicit", "zarts_mgs"])
+def test_other_directions_are_refused(base):
+    with pytest.raises(UserError, match=r"give darts_first\+sanas or darts_second\+"):
+        search_of(default(), base)
 
 
 def test_switches_name_the_estimator():
@@ -284,48 +290,46 @@ def test_switches_name_the_estimator():
     ):
         config = default()
         config.saliency[field] = value
-        problem = problem_of(config)
-        assert ALGORITHMS["sanas"](problem, config.arch).direction.name == name
+        assert search_of(config).name == name
     config = default()
     config.arch.darts_second.finite_difference = True
-    search = ALGORITHMS["sanas"](problem_of(config), config.arch)
-    assert search.direction.name == "sanas_unrolled_finite_difference"
+    assert search_of(config).name == "sanas_unrolled_finite_difference"
 
 
 def test_every_level_at_its_own_cadence():
     """30 steps of the default frequencies: 30 of W1, 10 of W2, 6 of alpha; and W2 sees
     the batch that W1 has just seen."""
-    config = default()
-    built = ALGORITHMS["sanas"](problem_of(config), config.arch)
-    assert (built.cadence.every, built.further[0].cadence) == (5, Cadence(0, 3))
+    built = search_of(default(), batch=8)
+    cadences = {own.name: own.cadence for own in built.programs}
+    assert cadences == {
+        "alpha": Cadence(0, 5), "weights": Cadence(0, 1), "w2": Cadence(0, 3)
+    }  # fmt: skip
     seen = []
 
     def count(name):
         def step(state, *batches):
             jax.debug.callback(
-                lambda image: seen.append((name, image.sum())),
+                lambda image: seen.append((name, np.array(image))),
                 batches[-1]["image"],
                 ordered=True,
             )
-            more = {"step": state.step + 1} if name == "w1" else {}
+            more = {"step": state.step + 1} if name == "weights" else {}
             return state._replace(**more), {name: jnp.ones(())}
 
         return step
 
-    init = lambda key: SearchState(jnp.int32(0), key, (), (), {}, (), ())
-    direction = Direction("none", lambda *_: (), lambda *_: (), 1.0)
-    search = Search(
-        init, count("w1"), count("alpha"), built.cadence, lambda arch: arch, direction,
-        further=(Further("second", count("w2"), built.further[0].cadence, 1.0),),
-    )  # fmt: skip
+    counted = [own._replace(step=count(own.name)) for own in built.programs]
+    counting = built._replace(programs=tuple(counted))
     draws = np.random.default_rng(0)
-    part = Part(draws.integers(0, 255, (64, 8, 8, 1), np.uint8), np.zeros(64, np.int32))
-    whole = default()
-    whole.search.batch = 8
+
+    def part():
+        image = draws.integers(0, 255, (64, 2, 3, 1), np.uint8)
+        return Part(image, np.zeros(64, np.int32))
+
     phase = phases.search_phase(
-        "search", lambda hyper: (problem_of(config), search), Hyper.of(whole.search),
-        part, part, Augment(), whole, jax.random.key(0), jax.devices()[:1],
-        SimpleNamespace(),
+        "search", lambda hyper: counting, Hyper.of(default().search),
+        phases.Halves(part(), part()), jax.random.key(0), Devices.of(1), None,
+        lambda search: [],
     )  # fmt: skip
     state = phase.init()
     for index in range(30):
@@ -333,9 +337,10 @@ def test_every_level_at_its_own_cadence():
     jax.effects_barrier()
     names = [name for name, _ in seen]
     assert {name: names.count(name) for name in set(names)} == {
-        "w1": 30, "w2": 10, "alpha": 6
+        "weights": 30, "w2": 10, "alpha": 6
     }  # fmt: skip
-    assert names[:8] == ["alpha", "w1", "w2", "w1", "w1", "w1", "w2", "w1"]
-    for before, (name, image) in itertools.pairwise(seen):
-        assert name != "w2" or before == ("w1", image)
-    assert set(metrics) == {"w1", "w2", "alpha"}
+    w1 = "weights"
+    assert names[:8] == ["alpha", w1, "w2", w1, w1, w1, "w2", w1]
+    for (before, given), (name, image) in itertools.pairwise(seen):
+        assert (name == "w2") == (before == w1 and np.array_equal(given, image))
+    assert set(metrics) == {"weights", "w2", "alpha"}

@@ -11,13 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
-from support.toy import toy
+from support import harness
 
 from nasjax.engine import optim
-from nasjax.search import ALGORITHMS, BASES, Problem, relax
-from nasjax.search.losses import losses
+from nasjax.search import Training, compose
 from nasjax.spaces import darts
+from nasjax.tasks.base import At
 
 pytestmark = pytest.mark.slow
 
@@ -40,33 +39,30 @@ OWN = {
 }
 
 
-def problem(base=""):
-    return Problem(
-        space=SPACE,
-        model=toy(SPACE, 3),
-        image_shape=(8, 8, 1),
-        sgd=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
-        rate=optim.cosine(0.1, 0.01, 4, 2),
-        steps_per_epoch=2,
-        epochs=4,
-        warmup_epochs=0,
-        base=base,
-    )
+TRAINING = Training(
+    optimizer=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
+    rate=optim.cosine(0.1, 0.01, 4, 2),
+    epochs=4,
+    steps_per_epoch=2,
+    warmup_epochs=0,
+)
 
 
 class Programs:
     """A search, compiled."""
 
-    def __init__(self, search):
-        self.search = search
-        self.init = jax.jit(search.init)
-        self.weight_step = jax.jit(search.weight_step)
-        self.arch_step = jax.jit(search.arch_step)
+    def __init__(self, sentence, **eps):
+        settings = SETTINGS | {name: own | eps for name, own in OWN.items()}
+        own = {name: SimpleNamespace(**fields) for name, fields in settings.items()}
+        self.search = harness.built(compose(sentence, own), SPACE, TRAINING)
+        self.init = jax.jit(self.search.init)
+        self.weight_step = jax.jit(self.search.program("weights").step)
+        self.arch_step = jax.jit(self.search.program("alpha").step)
 
 
 @functools.cache
 def plain(base):
-    return Programs(BASES[base](problem(), SimpleNamespace(**SETTINGS[base])))
+    return Programs(base)
 
 
 @functools.cache
@@ -75,8 +71,7 @@ def first_state(base):
 
 
 def smoothed(name, base, start, end):
-    own = {"eps_start": start, "eps_end": end, **OWN[name], **SETTINGS}
-    return Programs(ALGORITHMS[name](problem(base), ConfigDict(own)))
+    return Programs(f"{base}+{name}", eps_start=start, eps_end=end)
 
 
 @functools.cache
@@ -111,8 +106,8 @@ def test_without_a_perturbation_it_is_the_base(name, base):
 def test_alpha_moves_as_in_the_base_whatever_eps_is(base):
     """Algorithm 1: the perturbation is not in the step of alpha."""
     search, state = smoothed("sdarts_adv", base, 0.3, 0.3), first_state(base)
-    name = plain(base).search.direction.name
-    assert search.search.direction.name == f"{name}_pgd"
+    name = plain(base).search.name
+    assert search.search.name == f"{name}_pgd"
     many = jax.tree.map(lambda leaf: leaf[None], batch())
     one, _ = plain(base).arch_step(state, many, batch())
     other, _ = search.arch_step(state, many, batch())
@@ -124,20 +119,18 @@ def test_the_weights_descend_the_loss_at_the_perturbed_point():
     an attack makes it larger than a draw of the same size does."""
     smooth = {name: smoothed(name, "darts_first", 0.2, 0.2) for name in OWN}
     state = first_state("darts_first")
-    at = batch() | {
-        "batch_stats": state.batch_stats, "mix_key": jax.random.key(0), "drop_path": 0.0
-    }  # fmt: skip
-    clean = float(jax.jit(losses(problem()).train)(state.w, state.arch, at))
+    at = batch() | {"batch_stats": state.batch_stats, "at": At(jax.random.key(0))}
+    search = plain("darts_first").search
+    clean = float(jax.jit(search.problem.train)(state.w, state.arch, at))
     seen = {}
-    for name, search in smooth.items():
-        after, metrics = search.weight_step(state, batch())
+    for name, programs in smooth.items():
+        after, metrics = programs.weight_step(state, batch())
         seen[name] = float(metrics["loss"])
         same(after.arch, state.arch)
     assert abs(seen["sdarts_rs"] - clean) > 1e-5
     assert seen["sdarts_adv"] > max(seen["sdarts_rs"], clean) + 1e-3
-    still = jax.jit(losses(problem(), relax.identity).still)
-    mix = relax.softmax(state.arch)
-    value = float(still(state.w, mix, at))
+    still = jax.jit(search.problem.still)
+    value = float(still(state.w, search.mix(state), at))
     assert np.isfinite(value) and value != clean, "evaluation mode, running moments"
 
 

@@ -40,19 +40,19 @@ def alone():
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "mode"),
+    ("sentence", "mode"),
     [("darts_second", "jit"), ("darts_second", "pmap"), ("zarts_mgs", "jit")],
 )
-def test_four_devices_equal_one(alone, algorithm, mode):
-    assert_close(alone[algorithm], trajectory(algorithm, mode, supernet))
+def test_four_devices_equal_one(alone, sentence, mode):
+    assert_close(alone[sentence], trajectory(sentence, mode, supernet))
 
 
-@pytest.mark.parametrize("kind", ["weight", "arch"])
+@pytest.mark.parametrize("kind", ["weights", "alpha"])
 def test_programs_compiled_as_users_do_compute_the_same(alone, kind):
     """With optimisations and XLA's fusion emitters, which the tests do without."""
     this = case("darts_second", "one", supernet)
     expected = [move for move in alone["darts_second"] if move.kind == kind][-1]
-    state = copy(on_device(expected.before), this.where)
+    state = copy(on_device(expected.before), this.devices)
     lowered = this.programs[kind].lower(state, this.data)
     options = compiler_options()
     if jax.__version_info__ < (0, 11):  # see conftest.py

@@ -8,26 +8,18 @@ import numpy as np
 import pytest
 from support.tiny import TwoCells
 
+from nasjax.core.errors import UserError
+from nasjax.monitors.alpha import mixing
 from nasjax.nets import genotype_network, supernet
 from nasjax.nets.count import parameters
-from nasjax.nets.operations import OPERATIONS, Noise, Style
-from nasjax.search.relax import (
-    discretised,
-    initial_alpha,
-    softmax,
-    uniform_architecture,
-)
-from nasjax.spaces import SPACES, Macro
-from nasjax.spaces.genotype import (
-    Genotype,
-    UserError,
-    check,
-    discretise,
-    one_hot,
-    random_genotype,
-)
+from nasjax.nets.layers import Style
+from nasjax.nets.operations import OPERATIONS, Noise
+from nasjax.search.relax import softmax
+from nasjax.spaces import SPACES, Macro, Weights
+from nasjax.spaces.genotype import Genotype, check
 from nasjax.spaces.published import PUBLISHED
-from nasjax.tasks.metrics import mixing
+from nasjax.spaces.rules import choose, discretise, draw, one_hot, random_genotype
+from nasjax.tasks.base import At
 
 KEY = jax.random.key(0)
 HARD = ("s1", "s2", "s3", "s4")
@@ -113,17 +105,24 @@ def test_s1_is_the_table():
     assert own.choices("cell_7") == s1.choices("normal")
 
 
+def mixed(space):
+    """Mixing weights of an alpha that is not small."""
+    relaxation = softmax(space, 1.0)
+    return relaxation.mix(relaxation.init(KEY), At())
+
+
 @pytest.mark.parametrize("name", HARD)
 def test_programs_discretise_as_genotypes_do(name):
     space = SPACES[name]
-    mix = softmax(initial_alpha(space, 1.0)(KEY))
+    mix = mixed(space)
     genotype = discretise(mix, space)
     check(genotype, space)
-    chosen, expected = discretised(space)(mix), one_hot(genotype, space)
+    chosen, expected = choose(mix, space), one_hot(genotype, space)
+    sampled = draw(KEY, space)
     for kind in space.types:
-        np.testing.assert_array_equal(chosen[kind], expected[kind])
-        sampled = uniform_architecture(space)(None, KEY)[kind]
-        assert sampled.sum() == 8 and not sampled[~np.array(space.real(kind))].any()
+        np.testing.assert_array_equal(chosen[kind].ops, expected[kind].ops)
+        ops = sampled[kind].ops
+        assert ops.sum() == 8 and not ops[~np.array(space.real(kind))].any()
     check(random_genotype(3, space), space)
     assert mixing(mix, genotype, space)["entropy_normal"] > 0
 
@@ -153,7 +152,7 @@ def test_every_choice_of_s1_reaches_the_loss():
     model = supernet(space, TwoCells(4, 2), 3, spelling="shift")
     images = jax.random.normal(KEY, (2, 8, 8, 3))
     variables = drawn(model, images)
-    mix = softmax(initial_alpha(space, 1.0)(KEY))
+    mix = mixed(space)
 
     @jax.jit
     @jax.value_and_grad
@@ -164,13 +163,13 @@ def test_every_choice_of_s1_reaches_the_loss():
     value, grads = loss(mix)
     assert jnp.isfinite(value)
     for kind in space.types:
-        assert (jnp.abs(grads[kind]) > 1e-5).all()
+        assert (jnp.abs(grads[kind].ops) > 1e-5).all()
     for kind, row in (("normal", 4), ("reduce", 12)):
         at = lambda h, kind=kind, row=row: loss(
-            mix | {kind: mix[kind].at[row, 1].add(h)}
+            mix | {kind: Weights(mix[kind].ops.at[row, 1].add(h))}
         )[0]
         slope = (at(1e-2) - at(-1e-2)) / 2e-2
-        np.testing.assert_allclose(slope, grads[kind][row, 1], rtol=0.1, atol=2e-3)
+        np.testing.assert_allclose(slope, grads[kind].ops[row, 1], rtol=0.1, atol=2e-3)
 
 
 def test_a_genotype_of_s1_with_an_alpha_for_each_cell_is_read_back():
@@ -195,7 +194,8 @@ def test_a_supernet_of_s4_draws_noise_for_every_example_from_its_key():
     model = supernet(space, Macro(4, 1), 3, spelling="shift")
     images = jnp.tile(jax.random.normal(KEY, (1, 8, 8, 3)), (3, 1, 1, 1))
     variables = drawn(model, images)
-    mix = {kind: jnp.full(space.alpha_shape(kind), 0.5) for kind in space.types}
+    half = lambda kind: Weights(jnp.full(space.alpha_shape(kind), 0.5))
+    mix = {kind: half(kind) for kind in space.types}
     run = jax.jit(
         lambda key: model.apply(variables, mix, images, train=False, key=key)[0].logits
     )

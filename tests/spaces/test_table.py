@@ -131,8 +131,9 @@ def test_a_grid_is_indexed_by_the_operations_of_the_edges(tmp_path):
     assert grid[0, 1, 2, 3, 4, 0] == table.column("extra")[row]
 
 
-def test_jax_is_not_needed():
-    code = "import sys, nasjax.spaces.table; sys.exit('jax' in sys.modules)"
+@pytest.mark.parametrize("module", ["table", "rules", "load"])
+def test_jax_is_not_needed(module):
+    code = f"import sys, nasjax.spaces.{module}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -6,10 +6,10 @@ kept for as long as a test module needs it; `forget` lets go.
 
 import functools
 import inspect
-import runpy
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,34 +17,56 @@ import pytest
 
 from nasjax.data.augment import Augment
 from nasjax.data.splits import Part
-from nasjax.engine import optim, parallel
+from nasjax.engine import optim
+from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import Programs
 from nasjax.experiment import phases
 from nasjax.experiment.defaults import settings
-from nasjax.experiment.stages import arch_settings
-from nasjax.saliency import Attack
-from nasjax.search import ALGORITHMS, Problem, SearchState
-from nasjax.spaces import darts
+from nasjax.search import PARTS, SearchState, Training, compose, parse, search
+from nasjax.search.base import Final
+from nasjax.spaces import Macro, darts
+from nasjax.tasks.images import images
 from support.toy import toy
 
 STEPS, WARMUP, BATCH, CLASSES = 6, 2, 8, 3
 HYPER = Hyper(epochs=STEPS // WARMUP, rate=0.05, rate_min=0.005, weight_decay=3e-4)
 SHAPE = (8, 8, 1)
-CONFIGS = Path(__file__).parents[2] / "configs"
 MODES = {"one": (1, "jit"), "jit": (4, "jit"), "pmap": (4, "pmap")}
 
 
-@functools.cache
-def config_of(name):
-    """The config that asks for algorithm `name`, made small."""
-    file = {"sanas": "sanas_darts2"}.get(name, name)
-    config = runpy.run_path(str(CONFIGS / f"{file}.py"))["get_config"]()
-    assert config.algorithm == name
-    small = {"every": 2, "samples": 4, "inner_steps": 2}
-    arch = arch_settings(config)
-    arch.update({k: v for k, v in small.items() if k in arch})
+SMALL = {"every": 2, "samples": 4, "inner_steps": 2}
+# Every part alone, and some sentences.
+SENTENCES = (*PARTS, "amended+sdarts_rs", "zarts_mgs+sdarts_adv", "darts_first+sanas")
+
+
+def config():
+    """The shared settings, made small."""
+    config = settings()
+    config.search.batch = BATCH
+    for own in config.arch.values():
+        own.update({k: v for k, v in SMALL.items() if k in own})
     return config
+
+
+def composed(sentence, config):
+    """The algorithm of a sentence by the settings of a config."""
+    own = {}
+    for name in parse(sentence):
+        shared = {group: config[group] for group in PARTS[name].shares}
+        own[name] = SimpleNamespace(**config.arch[name], **shared)
+    return compose(sentence, own)
+
+
+def built(algorithm, space, training, model=None, shape=SHAPE, final=None, **more):
+    """A search on one device, whose batches the test makes: of the toy, or a model."""
+
+    def task(axis):
+        network = model or toy(space, CLASSES, axis, "auxiliary" in more)
+        steps = training.steps_per_epoch
+        return images(network, shape, Augment(), BATCH, steps, **more)
+
+    return search(algorithm, space, task, training, Devices.of(1), final=final)
 
 
 @functools.cache
@@ -61,14 +83,13 @@ def parts():
 
 
 class Case(NamedTuple):
-    """A search on its problem, as a phase, and the programs that the phase runs."""
+    """A search as a phase, and the programs that the phase runs."""
 
-    problem: Any
     search: Any
     phase: Any
     programs: Any  # name -> (state, data) -> (state, metrics), the state is donated
     data: Any
-    where: Any
+    devices: Any
 
 
 def cached(function):
@@ -86,42 +107,27 @@ def cached(function):
 
 
 @cached
-def case(name, mode, network=toy, hyper=HYPER):
-    count, way = MODES[mode]
-    where, axis = parallel.devices(count), parallel.axis_name(way)
+def case(sentence, mode, network=toy, hyper=HYPER):
+    devices, own = Devices.of(*MODES[mode]), config()
     space = darts(("skip_connect", "dil_conv_3x3"))
-
-    def build(hyper):
-        problem = Problem(
-            space=space,
-            model=network(space, CLASSES, axis, auxiliary=True),
-            image_shape=SHAPE,
-            sgd=lambda rate, clip=True: optim.sgd(
-                rate, 0.9, hyper.weight_decay, 5.0 * clip
-            ),
-            rate=optim.cosine(hyper.rate, hyper.rate_min, hyper.epochs, WARMUP),
-            steps_per_epoch=WARMUP,
-            epochs=hyper.epochs,
-            warmup_epochs=1,
-            axis=axis,
-            drop_path=0.3,
-            auxiliary=0.4,
-            candidates=parallel.over_candidates(where, way),
-            base=config_of(name).base,
-            attack=Attack(mean=(0.5,), std=(0.3,)),
-            saliency=config_of(name).saliency,
-        )
-        if axis:
-            model = network(space, CLASSES, None, auxiliary=True)
-            whole = problem._replace(model=model, axis=None)
-            problem = problem._replace(whole=whole)
-        return problem, ALGORITHMS[name](problem, config_of(name).arch)
-
-    weights, arch = parts()
-    real = network is not toy
+    algorithm, real = composed(sentence, own), network is not toy
     augment = Augment(pad=int(real), flip=real, mean=(0.5,), std=(0.3,))
-    config = settings()
-    config.search.batch, config.parallel = BATCH, way
+
+    def task(axis):
+        model = network(space, CLASSES, axis, auxiliary=True)
+        return images(
+            model, SHAPE, augment, BATCH, WARMUP, drop_path=0.3, auxiliary=0.4
+        )
+
+    def begin(hyper):
+        def sgd(rate, clip=True):
+            return optim.sgd(rate, 0.9, hyper.weight_decay, 5.0 * clip)
+
+        rate = optim.cosine(hyper.rate, hyper.rate_min, hyper.epochs, WARMUP)
+        training = Training(sgd, rate, hyper.epochs, WARMUP, 1)
+        final = Final(Macro.of(space, 4, 3, "cifar"), CLASSES, (8, 8, 1))
+        return search(algorithm, space, task, training, devices, final=final)
+
     caught = []
 
     def catching(*arguments, **jitted):
@@ -131,21 +137,19 @@ def case(name, mode, network=toy, hyper=HYPER):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(phases, "Programs", catching)
         phase = phases.search_phase(
-            "search", build, hyper, weights, arch, augment, config,
-            jax.random.key(0), where, folder=None,
+            "search", begin, hyper, phases.Halves(*parts()), jax.random.key(0), devices,
+            None, lambda search: [],
         )  # fmt: skip
     # Steps are compiled when they are first used; evaluation is tested elsewhere.
     phase = phase._replace(
-        init=lambda: copy(first_state(name, network), where),
+        init=lambda: copy(first_state(sentence, network), devices),
         compile=lambda state: None,
         evaluate=lambda state: {},
     )
-    data = {
-        "weights": phases.on_devices(weights, where),
-        "arch": phases.on_devices(arch, where),
-        "hyper": parallel.replicate(hyper.arrays(), where),
-    }
-    return Case(*build(hyper), phase, caught[0], data, where)
+    weights, arch = (phases.on_devices(part, devices) for part in parts())
+    hyper_arrays = devices.replicate(hyper.arrays())
+    data = {"weights": weights, "arch": arch, "hyper": hyper_arrays}
+    return Case(begin(hyper), phase, caught[0], data, devices)
 
 
 @cached
@@ -153,10 +157,10 @@ def first_state(name, network=toy):
     return jax.jit(case(name, "one", network).search.init)(jax.random.key(0))
 
 
-def copy(state, where=None):
+def copy(state, devices=None):
     """A copy that may be donated."""
     state = jax.tree.map(jnp.copy, state)
-    return state if where is None else parallel.replicate(state, where)
+    return state if devices is None else devices.replicate(state)
 
 
 def host(tree):
@@ -188,7 +192,7 @@ class Move(NamedTuple):
 def trajectory(name, mode, network=toy):
     """All moves of a search, states on the host, when the cadence asks for them."""
     this, moves = case(name, mode, network), []
-    state = copy(first_state(name, network), this.where)
+    state = copy(first_state(name, network), this.devices)
 
     def move(kind, program):
         nonlocal state
@@ -198,20 +202,15 @@ def trajectory(name, mode, network=toy):
         moves.append(Move(kind, before, host(state), host(metrics)))
 
     for index in range(STEPS):
-        if this.search.cadence.due(index):
-            move("arch", this.programs["arch"])
-        move("weight", this.programs["weight"])
-        for each in this.search.further:
-            if each.cadence.due(index):
-                move(each.name, this.programs[each.name])
+        for own in this.search.programs:
+            if own.cadence.due(index):
+                move(own.name, this.programs[own.name])
     return moves
 
 
 def same(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        assert x.dtype == y.dtype
-        np.testing.assert_array_equal(x, y)
+    """Equal trees, to the bit."""
+    chex.assert_trees_all_equal(a, b, strict=True)
 
 
 def differ(a, b):
@@ -224,13 +223,9 @@ def assert_close(one, many):
     a moment, loss or gradient of a shard in place of the batch's is off by 1e-2."""
     assert [move.kind for move in one] == [move.kind for move in many]
     for a, b in zip(one, many, strict=True):
-        for x, y in zip(
-            jax.tree.leaves((a.after, a.metrics)),
-            jax.tree.leaves((b.after, b.metrics)),
-            strict=True,
-        ):
-            assert x.dtype == y.dtype
-            np.testing.assert_allclose(y, x, rtol=1e-4, atol=2e-5)
+        found, expected = (b.after, b.metrics), (a.after, a.metrics)
+        chex.assert_trees_all_equal_dtypes(found, expected)
+        chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=2e-5)
 
 
 def forget():

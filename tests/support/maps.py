@@ -1,6 +1,7 @@
 """Maps [H, C, W, B] as networks hold them, images [B, H, W, C] as tests write them,
 and equality."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,11 +20,7 @@ def on_images(f):
 
 def same(found, expected):
     """Equal trees, but for rounding in float64."""
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10),
-        found,
-        expected,
-    )
+    chex.assert_trees_all_close(found, expected, rtol=0, atol=1e-10)
 
 
 def stacked(results):

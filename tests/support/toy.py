@@ -59,9 +59,11 @@ def toy(
             moved = jnp.einsum("bi,eij->ebj", h, params[kind])
             curves = (jnp.tanh, jnp.sin, jnp.cos, jax.nn.relu)
             results = [jnp.broadcast_to(h, moved.shape)]
-            for index in range(1, mix[kind].shape[1]):
+            own = mix[kind]
+            for index in range(1, own.ops.shape[1]):
                 results.append(curves[min(index, len(curves)) - 1](moved))
-            mixed = jnp.einsum("eo,oebj->bj", mix[kind], jnp.stack(results))
+            ops = own.ops if own.edges is None else own.ops * own.edges[:, None]
+            mixed = jnp.einsum("eo,oebj->bj", ops, jnp.stack(results))
             h = h + kept * mixed
         second = h @ params["auxiliary"] if auxiliary and train else None
         return Output(h @ params["head"], second), stats

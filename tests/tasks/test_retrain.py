@@ -7,17 +7,19 @@ from ml_collections import ConfigDict
 from nasjax.core.keys import per_example
 from nasjax.data.augment import Augment
 from nasjax.data.splits import Part
-from nasjax.engine import parallel
+from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import Programs
 from nasjax.experiment import phases
 from nasjax.nets import Model, Output, genotype_network
 from nasjax.spaces import Macro
 from nasjax.spaces.genotype import Genotype
-from nasjax.tasks.retrain import training
+from nasjax.tasks.retrain import Recipe, training
 
+DEVICES = Devices.of(1)
 SETTINGS = ConfigDict(
     {
+        "batch": 2,
         "rate": 0.5,
         "epochs": 4,
         "momentum": 0.9,
@@ -58,6 +60,11 @@ def batch(size, side=2):
     }
 
 
+def trained(model, settings, steps_per_epoch, shape=(2, 2, 1)):
+    """How a model is trained, on one device."""
+    return training(model, shape, Recipe.of(settings), steps_per_epoch, DEVICES)
+
+
 def stepper(train, settings):
     """(state, batch) -> (state, metrics), compiled; the numbers are traced."""
     step, hyper = jax.jit(train.step), Hyper.of(settings).arrays()
@@ -68,7 +75,7 @@ def stepper(train, settings):
 def test_the_first_step_by_hand(auxiliary):
     """Both losses are ln 2. d/dw CE((w, -w), 0) = -1 at 0; three times that, the other
     way and weighted by .4, for the second head."""
-    train = training(toy(auxiliary), (2, 2, 1), SETTINGS, steps_per_epoch=2)
+    train = trained(toy(auxiliary), SETTINGS, steps_per_epoch=2)
     state, metrics = stepper(train, SETTINGS)(train.init(jax.random.key(0)), batch(3))
     assert float(metrics["loss"]) == pytest.approx(
         (1.4 if auxiliary else 1) * np.log(2)
@@ -81,7 +88,7 @@ def test_the_first_step_by_hand(auxiliary):
 
 def test_schedules_go_by_epoch():
     """Drop path 0, .05, .1, .15 and the rate's cosine, each for two steps."""
-    train = training(toy(False), (2, 2, 1), SETTINGS, steps_per_epoch=2)
+    train = trained(toy(False), SETTINGS, steps_per_epoch=2)
     step, state = stepper(train, SETTINGS), train.init(jax.random.key(0))
     ramp, moves, slopes = [], [], []
     for _ in range(8):
@@ -110,17 +117,17 @@ def test_other_numbers_compile_nothing(monkeypatch, schedule):
         return caught[-1]
 
     monkeypatch.setattr(phases, "Programs", catching)
-    texts, where = [], jax.devices()[:1]
+    texts = []
     for numbers in ({}, {"epochs": 9, "rate": 0.3, "weight_decay": 0.01}):
         settings = ConfigDict({**SETTINGS.to_dict(), "schedule": schedule, **numbers})
         hyper = Hyper.of(settings)
         phase = phases.retrain_phase(
-            "retrain", training(toy(True), (2, 2, 1), settings, 2), part, Augment(), 2,
-            hyper, jax.random.key(0), where, "jit", place=parallel.abstract,
+            "retrain", trained(toy(True), settings, 2), part, Augment(), 2,
+            hyper, jax.random.key(0), DEVICES, abstract=True,
         )  # fmt: skip
         images = {"image": part.image, "label": part.label}
         data = {**images, "first": None, "hyper": hyper.arrays()}
-        arguments = phase.init(), parallel.abstract(data, where)
+        arguments = phase.init(), DEVICES.abstract(data)
         texts.append(caught[-1]["step"].lower(*arguments).as_text())
     assert texts[0] == texts[1]
 
@@ -130,7 +137,7 @@ def test_a_network_learns():
     pools = (("avg_pool_3x3", 0), ("max_pool_3x3", 1)) * 4
     genotype = Genotype("darts", {"normal": pools, "reduce": pools}, (2, 3, 4, 5))
     model = genotype_network(genotype, Macro(2, 1), 2)
-    train = training(model, (4, 4, 1), SETTINGS, steps_per_epoch=20)
+    train = trained(model, SETTINGS, steps_per_epoch=20, shape=(4, 4, 1))
     data = batch(8, 4)
     data["label"] = jnp.arange(8) % 2
     noise = jax.random.normal(jax.random.key(2), (8, 4, 4, 1))
@@ -149,7 +156,7 @@ def test_smoothed_labels_and_warm_up_of_imagenet():
     settings = ConfigDict(SETTINGS.to_dict())
     imagenet = {"schedule": "linear", "warmup_epochs": 2, "label_smoothing": 0.1}
     settings.update(imagenet | {"epochs": 8})
-    train = training(toy(False), (2, 2, 1), settings, steps_per_epoch=1)
+    train = trained(toy(False), settings, steps_per_epoch=1)
     state, metrics = stepper(train, settings)(train.init(jax.random.key(0)), batch(3))
     assert float(metrics["loss"]) == pytest.approx(np.log(2))
     np.testing.assert_allclose(state.w["w"], 0.5 / 2 * 0.9, rtol=1e-6)

@@ -1,1 +1,171 @@
-"""One file for each algorithm."""
+"""Search algorithms: one file each, one row each in `PARTS`.
+
+A search is a sentence of their names, joined by "+": one part says how alpha moves, the
+others change what the search is around it.
+
+    darts_first      amended+sdarts_rs      zarts_mgs+sdarts_adv      darts_second+sanas
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from nasjax.core.errors import UserError, unknown
+from nasjax.search.algorithms import (
+    amended,
+    darts_first,
+    darts_second,
+    implicit,
+    random_search,
+    sanas,
+    sdarts_adv,
+    sdarts_rs,
+    zarts_gld,
+    zarts_mgs,
+    zarts_rs,
+)
+from nasjax.search.base import Algorithm
+from nasjax.search.directions import Descent
+from nasjax.search.penalties import budget
+
+
+class Part(NamedTuple):
+    """A word of the sentence.
+
+    Attributes:
+      build: (settings, Algorithm) -> Algorithm, with this part's choices.
+      settings: scale -> default settings by name; see `experiment.defaults`.
+      moves: whether it says how alpha moves.
+      on: the part that says so where the sentence does not.
+      wraps: choices of the other parts that it changes, and does not make anew.
+      shares: groups of the config that it reads beside its own settings.
+      smooth: whether what it adds has a derivative in alpha.
+    """
+
+    build: Callable[[Any, Algorithm], Algorithm]
+    settings: Callable[[str], dict[str, Any]]
+    moves: bool = False
+    on: str = "darts_first"
+    wraps: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
+    smooth: bool = True
+
+    @property
+    def about(self) -> str:
+        """The first line of its file."""
+        return (inspect.getmodule(self.build).__doc__ or "").split("\n")[0]
+
+
+def _moving(module) -> Part:
+    return Part(module.build, module.settings, moves=True)
+
+
+PARTS = {
+    "amended": _moving(amended),
+    "budget": Part(budget.build, budget.settings, on="zarts_gld", smooth=False),
+    "darts_first": _moving(darts_first),
+    "darts_second": _moving(darts_second),
+    "implicit": _moving(implicit),
+    "random_search": _moving(random_search),
+    "sanas": Part(
+        sanas.build,
+        sanas.settings,
+        on="darts_second",
+        wraps=("direction", "every"),
+        shares=("saliency",),
+    ),
+    "sdarts_adv": Part(sdarts_adv.build, sdarts_adv.settings),
+    "sdarts_rs": Part(sdarts_rs.build, sdarts_rs.settings),
+    "zarts_gld": _moving(zarts_gld),
+    "zarts_mgs": _moving(zarts_mgs),
+    "zarts_rs": _moving(zarts_rs),
+}
+WORDS = {  # of the fields of `Algorithm`, in messages
+    "direction": "how alpha moves",
+    "every": "how often alpha moves",
+    "relaxation": "the relaxation",
+    "edge": "what an edge computes",
+    "smoothing": "the perturbation of the weight step",
+    "levels": "the further levels",
+    "stages": "the stages",
+}
+_BLANK = Algorithm(direction=None)  # type: ignore[arg-type]
+
+
+def parse(sentence: str) -> tuple[str, ...]:
+    """The names of a sentence, the part that moves alpha first.
+
+    Raises:
+      UserError: a name is unknown or stands twice, or two parts move alpha.
+
+    >>> parse("sdarts_rs"), parse("sdarts_rs+amended")
+    (('darts_first', 'sdarts_rs'), ('amended', 'sdarts_rs'))
+    """
+    names = tuple(sentence.split("+"))
+    for name in names:
+        if name not in PARTS:
+            raise unknown("algorithm", name, PARTS)
+    if len(set(names)) < len(names):
+        raise UserError(f"{sentence!r} names a part twice; name each part once.")
+    moving = [name for name in names if PARTS[name].moves]
+    if len(moving) > 1:
+        raise UserError(
+            f"{moving[0]} and {moving[1]} both say how alpha moves; take one of them."
+        )
+    if not moving:
+        own = [PARTS[name].on for name in names if PARTS[name].on != "darts_first"]
+        moving = own[:1] or ["darts_first"]
+    return (*moving, *(name for name in names if not PARTS[name].moves))
+
+
+def compose(sentence: str, settings: Mapping[str, Any]) -> Algorithm:
+    """The algorithm of a sentence.
+
+    Args:
+      sentence: names of `PARTS` joined by "+".
+      settings: of every named part, with one attribute for each field.
+
+    Raises:
+      UserError: the sentence does not parse, or its parts do not compose.
+      ValueError: a setting that a method refuses.
+    """
+    algorithm, chosen = _BLANK, dict[str, str]()
+    for name in parse(sentence):
+        part = PARTS[name]
+        before, algorithm = algorithm, part.build(settings[name], algorithm)
+        for field, word in WORDS.items():
+            if getattr(before, field) is getattr(algorithm, field):
+                continue
+            if field in chosen and field not in part.wraps:
+                raise UserError(
+                    f"{chosen[field]} and {name} both choose {word}; take one of them."
+                )
+            chosen[field] = name
+        if not part.smooth and isinstance(algorithm.direction, Descent):
+            raise UserError(
+                f"{name} has no derivative, and {chosen['direction']} descends a gradient "
+                f"of alpha's loss; take a search of zero order, such as {part.on}+{name}."
+            )
+    return algorithm
+
+
+def default_settings(name: str, scale: str = "embedded") -> SimpleNamespace:
+    """The default settings of a part, as its `build` takes them."""
+    return SimpleNamespace(**PARTS[name].settings(scale))
+
+
+def partners(name: str) -> list[str]:
+    """The names of `PARTS` that compose with this one, by their default settings."""
+    return [other for other in PARTS if other != name and _compose(f"{name}+{other}")]
+
+
+def _compose(sentence: str) -> bool:
+    try:
+        names = parse(sentence)
+        compose(sentence, {name: default_settings(name) for name in names})
+    except UserError:
+        return False
+    return True

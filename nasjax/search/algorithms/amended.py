@@ -24,22 +24,32 @@ Deviations:
 
 from __future__ import annotations
 
+from typing import Any
+
 from nasjax import hypergrad
-from nasjax.engine import optim
-from nasjax.search.base import Problem, Search, bilevel
-from nasjax.search.directions import gradient
-from nasjax.search.losses import losses
+from nasjax.search.base import Algorithm
+from nasjax.search.bilevel import Bilevel
+from nasjax.search.directions import Descent, adam, adam_settings
 
 
-def build(problem: Problem, settings) -> Search:
-    """settings: every, eta, finite_difference, rate, b1, b2, weight_decay (Adam's)."""
-    supernet = losses(problem)
-    if settings.finite_difference:
-        estimator = hypergrad.finite_difference.amended(
-            supernet.train, supernet.val, settings.eta
-        )
-    else:
+def settings(scale: str) -> dict[str, Any]:
+    """Those of Adam, and of the amending term."""
+    return adam_settings(scale) | {
+        "eta": 0.1,  # amending coefficient: eta H stands for the inverse of H
+        "finite_difference": False,  # True: eqs. 14, 15 instead of exact products
+    }
+
+
+def build(settings, base: Algorithm) -> Algorithm:
+    """The amended direction."""
+
+    def estimator(problem: Bilevel):
+        if settings.finite_difference:
+            return hypergrad.finite_difference.amended(
+                problem.train, problem.val, settings.eta
+            )
         inverse = hypergrad.amended(settings.eta)
-        estimator = hypergrad.implicit(supernet.train, supernet.val, inverse)
-    adam = optim.adam(settings.rate, settings.b1, settings.b2, settings.weight_decay)
-    return bilevel(problem, gradient(estimator, adam), problem.cadence(settings.every))
+        return hypergrad.implicit(problem.train, problem.val, inverse)
+
+    direction = Descent(estimator, adam(settings))
+    return base._replace(direction=direction, every=settings.every)

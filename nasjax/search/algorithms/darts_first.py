@@ -13,14 +13,15 @@ validation batch, and both passes use the moments of their batch in batch norm.
 from __future__ import annotations
 
 from nasjax import hypergrad
-from nasjax.engine import optim
-from nasjax.search.base import Problem, Search, bilevel
-from nasjax.search.directions import gradient
-from nasjax.search.losses import losses
+from nasjax.search.base import Algorithm
+from nasjax.search.directions import Descent, adam, adam_settings
+
+settings = adam_settings
 
 
-def build(problem: Problem, settings) -> Search:
-    """settings: every, rate, b1, b2, weight_decay (of alpha's Adam)."""
-    estimator = hypergrad.first_order(losses(problem).val)
-    adam = optim.adam(settings.rate, settings.b1, settings.b2, settings.weight_decay)
-    return bilevel(problem, gradient(estimator, adam), problem.cadence(settings.every))
+def build(settings, base: Algorithm) -> Algorithm:
+    """The direction of first order."""
+    direction = Descent(
+        lambda problem: hypergrad.first_order(problem.val), adam(settings), order=1
+    )
+    return base._replace(direction=direction, every=settings.every)

@@ -19,19 +19,31 @@ Deviations:
 
 from __future__ import annotations
 
+from typing import Any
+
 from nasjax import hypergrad
-from nasjax.engine import optim
-from nasjax.search.base import Problem, Search, bilevel
-from nasjax.search.directions import gradient
-from nasjax.search.losses import losses
+from nasjax.search.base import Algorithm
+from nasjax.search.bilevel import Bilevel
+from nasjax.search.directions import Descent, adam, adam_settings
 
 
-def build(problem: Problem, settings) -> Search:
-    """settings: every, finite_difference, rate, b1, b2, weight_decay (alpha's Adam)."""
-    supernet = losses(problem)
-    virtual = problem.sgd(problem.rate, clip=False)  # takes the live state
-    exact, twin = hypergrad.unrolled, hypergrad.finite_difference.unrolled
-    unrolled = twin if settings.finite_difference else exact
-    estimator = unrolled(supernet.train, supernet.val, virtual)
-    adam = optim.adam(settings.rate, settings.b1, settings.b2, settings.weight_decay)
-    return bilevel(problem, gradient(estimator, adam), problem.cadence(settings.every))
+def settings(scale: str) -> dict[str, Any]:
+    """Those of Adam, and how second derivatives are taken."""
+    return adam_settings(scale) | {
+        "finite_difference": False,  # True: eq. 8 instead of the exact product
+    }
+
+
+def build(settings, base: Algorithm) -> Algorithm:
+    """The direction of second order."""
+
+    def estimator(problem: Bilevel):
+        training = problem.training
+        virtual = training.optimizer(training.rate, clip=False)  # takes the live state
+        exact, twin = hypergrad.unrolled, hypergrad.finite_difference.unrolled
+        unrolled = twin if settings.finite_difference else exact
+        return unrolled(problem.train, problem.val, virtual)
+
+    differences = settings.finite_difference
+    direction = Descent(estimator, adam(settings), 2, differences)
+    return base._replace(direction=direction, every=settings.every)

@@ -17,34 +17,49 @@ Deviations:
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 
 from nasjax import hypergrad
-from nasjax.engine import optim
-from nasjax.search.base import Problem, Search, bilevel
-from nasjax.search.directions import gradient
-from nasjax.search.losses import Losses, losses
+from nasjax.search.base import Algorithm
+from nasjax.search.bilevel import Bilevel
+from nasjax.search.directions import Descent, adam, adam_settings
 
 
-def build(problem: Problem, settings) -> Search:
-    """settings: every, inverse, curvature, damping, neumann_rate, terms, max_steps,
-    tolerance; rate, b1, b2, weight_decay (of alpha's Adam)."""
-    supernet = losses(problem)
-    if settings.inverse == "neumann":
-        inverse = hypergrad.neumann(settings.neumann_rate, settings.terms)
-    else:
-        inverse = hypergrad.cg(settings.max_steps, tol=settings.tolerance)
-    curvature = damped(supernet, settings.curvature, settings.damping)
-    estimator = hypergrad.implicit(supernet.train, supernet.val, inverse, curvature)
-    adam = optim.adam(settings.rate, settings.b1, settings.b2, settings.weight_decay)
-    return bilevel(problem, gradient(estimator, adam), problem.cadence(settings.every))
+def settings(scale: str) -> dict[str, Any]:
+    """Those of Adam, of the curvature and of its inverse."""
+    return adam_settings(scale) | {
+        "inverse": "cg",  # conjugate gradients, or "neumann"
+        "curvature": "ggn",  # Gauss-Newton, never negative; or "hessian"
+        "damping": 0.1,  # added to the curvature; a supernet's Hessian needs it above 0
+        "max_steps": 5,  # of conjugate gradients
+        "tolerance": 1e-2,  # relative residual at which they stop
+        "terms": 5,  # of the Neumann series
+        "neumann_rate": 0.1,  # of the Neumann series; below 2 / largest curvature
+    }
 
 
-def damped(supernet: Losses, name: str, damping: float):
+def build(settings, base: Algorithm) -> Algorithm:
+    """The implicit direction."""
+
+    def estimator(problem: Bilevel):
+        if settings.inverse == "neumann":
+            inverse = hypergrad.neumann(settings.neumann_rate, settings.terms)
+        else:
+            inverse = hypergrad.cg(settings.max_steps, tol=settings.tolerance)
+        curvature = damped(problem, settings.curvature, settings.damping)
+        return hypergrad.implicit(problem.train, problem.val, inverse, curvature)
+
+    direction = Descent(estimator, adam(settings))
+    return base._replace(direction=direction, every=settings.every)
+
+
+def damped(problem: Bilevel, name: str, damping: float):
     """(curvature + damping I) v; name: "ggn" or "hessian"."""
     plain = hypergrad.hvp
     if name == "ggn":
-        plain = hypergrad.ggn(supernet.outputs, supernet.of_outputs)
+        plain = hypergrad.ggn(problem.outputs, problem.of_outputs)
 
     def curvature(loss, w, arch, batch, v):
         product = plain(loss, w, arch, batch, v)

@@ -14,52 +14,52 @@ paper ranks 1000 architectures once, at the end.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from nasjax.core.errors import UserError
-from nasjax.search import relax
-from nasjax.search.base import Problem, Search, SearchState, bilevel
+from nasjax.search.base import Algorithm, SearchState
+from nasjax.search.bilevel import Bilevel
 from nasjax.search.directions import zero_order
-from nasjax.search.losses import losses
+from nasjax.search.relax import uniform
 from nasjax.spaces import CellSpace
+from nasjax.spaces.rules import draw
 from nasjax.zeroth import Proposal, ZerothOrder
 
 
-def build(problem: Problem, settings) -> Search:
-    """settings: every, samples."""
-    if problem.relaxation is not relax.softmax:
-        raise UserError(
-            "random_search draws whole architectures, edges included, and cannot search "
-            'edges first; set --config.space.edges to "pruned" or "fixed".'
-        )
-    sample = relax.uniform_architecture(problem.space)
-    on = problem.split("candidates")
-    ranking = losses(on, relax.identity)
+def settings(scale: str) -> dict[str, Any]:
+    """Settings of the tournament."""
+    return {
+        "every": 4,  # weight steps between two rounds of the tournament
+        # Architectures drawn in a round; 47: as many gradients as DARTS' second order.
+        "samples": 47 if scale == "small" else 16,
+    }
 
-    def objective(state: SearchState, arch, train_batches, val_batch):
-        del train_batches
-        return ranking.val(state.w, arch, val_batch)
 
-    method = tournament(problem.space, settings.samples)
-    direction = zero_order(on, "random_search", method, objective)
-    return bilevel(
-        problem,
-        direction,
-        problem.cadence(settings.every),
-        sample,
-        relax.identity,
-        init_arch=lambda key: sample(None, key),
-    )
+def build(settings, base: Algorithm) -> Algorithm:
+    """Random search with weight sharing."""
+
+    def direction(problem: Bilevel):
+        on = problem.split("candidates")
+
+        def objective(state: SearchState, arch, train_batches, val_batch):
+            del train_batches
+            at = val_batch["at"]._replace(key=None)
+            return on.val(state.w, arch, val_batch | {"at": at})
+
+        method = tournament(problem.space, settings.samples)
+        return zero_order(on, "random_search", method, objective)
+
+    return base._replace(direction=direction, relaxation=uniform, every=settings.every)
 
 
 def tournament(space: CellSpace, samples: int) -> ZerothOrder:
     """Propose the incumbent (row 0) and random architectures; keep the best."""
-    sample = relax.uniform_architecture(space)
 
     def propose(state, arch, key, guide=None) -> Proposal:
         del state, guide
-        drawn = jax.vmap(lambda k: sample(None, k))(jax.random.split(key, samples))
+        drawn = jax.vmap(lambda k: draw(k, space))(jax.random.split(key, samples))
         rows = jax.tree.map(lambda a, d: jnp.concatenate([a[None], d]), arch, drawn)
         return Proposal(rows, None)
 

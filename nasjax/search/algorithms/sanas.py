@@ -12,9 +12,9 @@ training batch:
 All of (1) to (3) are recomputed from the current W1 and W2 for each step of alpha, and
 differentiated through: alpha -> W1' -> delta' -> W2' and all direct paths (eqs. 5 to 19,
 `hypergrad.chain`). The real W1 moves on every batch, W2 on every third on saliency found
-by W1, alpha on every fifth. config.base is the search it is built on:
+by W1, alpha on every fifth. The search it is built on says more:
 
-    darts_second: as above      darts_first: (4) at W1 and W2 as they are
+    darts_second+sanas: as above      darts_first+sanas: (4) at W1 and W2 as they are
 
 Deviations:
   * delta is found by 7 steps of projected sign ascent (appendix M.1), whose sign and
@@ -40,150 +40,183 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-
-from jax import Array
+from typing import Any
 
 from nasjax import hypergrad, saliency
-from nasjax.core import arguments
+from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
-from nasjax.engine import optim, parallel
 from nasjax.hypergrad import Level, descend, products
-from nasjax.search.algorithms.saliency_level import attack_cost, norm, saliency_level
-from nasjax.search.base import (
-    Cadence,
-    Further,
-    Problem,
-    Search,
-    SearchState,
-    bilevel,
-    initial,
-    trained,
-    with_state,
-)
-from nasjax.search.directions import FORWARD, gradient
-from nasjax.search.losses import Losses, losses
+from nasjax.saliency import Attack
+from nasjax.search.assemble import ordered
+from nasjax.search.base import Algorithm, Cadence, Program, SearchState
+from nasjax.search.bilevel import Bilevel, trained
+from nasjax.search.directions import FORWARD, Descent
+from nasjax.search.saliency_level import attack_cost, saliency_level
 
 
-def build(problem: Problem, settings) -> Search:
-    """settings: gamma, second_every, sum; and those of the base under its name."""
-    arguments.choice(problem.base, "config.base", "darts_first", "darts_second")
-    own = settings[problem.base]
-    supernet = losses(problem)
+def settings(scale: str) -> dict[str, Any]:
+    """Settings of the further levels; those of the attack are `config.saliency`."""
+    del scale
+    return {
+        "every": 5,  # weight steps between two moves of alpha, instead of the base's
+        "gamma": 1.0,  # weight of the first network's validation loss
+        "second_every": 3,  # weight steps between two steps of the second network
+        "sum": False,  # True: its loss is the sum over the batch, as eq. 3 is printed
+    }
 
-    def objective(solutions, arch, batch):
-        """Eq. 4's."""
-        second = supernet.val(solutions["w2"], arch, batch)
-        return second + settings.gamma * supernet.val(solutions["w1"], arch, batch)
 
-    def solution(state: SearchState, batch):
-        delta = saliency.start(batch["image"], batch["key"], problem.attack)
-        w = {"w1": state.w, "saliency": delta, "w2": state.second.w}
-        return w, {"w1": state.weight_opt, "w2": state.second.opt}
+def build(settings, base: Algorithm) -> Algorithm:
+    """The four levels on a direction of first or second order.
 
-    if problem.base == "darts_second":
-        levels = _levels(problem, settings, supernet)
-        estimator = dataclasses.replace(
-            hypergrad.chain(levels, objective),
-            name=_name(problem.saliency, own.finite_difference),
-            cost=_cost(problem),
+    Raises:
+      UserError: the direction is another one.
+    """
+    under = base.direction
+    if not isinstance(under, Descent) or not under.order:
+        raise UserError(
+            "sanas differentiates through its levels as DARTS of first or second order "
+            "does, and the search under it moves alpha in another way; give "
+            "darts_first+sanas or darts_second+sanas."
         )
-    else:
-        first = hypergrad.first_order(objective)
-        estimator = dataclasses.replace(first, name="sanas_first_order", cost=2)
-    adam = optim.adam(own.rate, own.b1, own.b2, own.weight_decay)
-    direction = gradient(estimator, adam, solution)
-    search = bilevel(problem, direction, problem.cadence(own.every))
 
-    def init(key: Array) -> SearchState:
-        second = initial(problem, derive(key, "second weights"))
-        return search.init(key)._replace(second=second)
+    def objective(problem: Bilevel) -> Callable:
+        """Eq. 4's."""
 
-    step = _second_step(problem, settings, supernet, solution)
-    cost = 1 + attack_cost(problem.attack, problem.saliency.ascent)
-    further = Further("second", step, Cadence(0, settings.second_every), cost)
-    return search._replace(init=init, further=(further,))
+        def loss(solutions, arch, batch):
+            second = problem.val(solutions["w2"], arch, batch)
+            return second + settings.gamma * problem.val(solutions["w1"], arch, batch)
+
+        return loss
+
+    def estimator(problem: Bilevel):
+        if under.order == 1:
+            first = hypergrad.first_order(objective(problem))
+            return dataclasses.replace(first, name="sanas_first_order", cost=2)
+        levels = _levels(problem, settings, under.differences)
+        return dataclasses.replace(
+            hypergrad.chain(levels, objective(problem)),
+            name=_name(settings.saliency, under.differences),
+            cost=_cost(problem, settings),
+        )
+
+    def solution(problem: Bilevel, state: SearchState, batch):
+        delta = saliency.start(batch["image"], batch["key"], attack(problem, settings))
+        second = state.levels["w2"]
+        w = {"w1": state.w, "saliency": delta, "w2": second.w}
+        return w, {"w1": state.weight_opt, "w2": second.opt}
+
+    def levels(problem: Bilevel) -> tuple[Program, ...]:
+        cost = 1 + attack_cost(attack(problem, settings), settings.saliency.ascent)
+        second = Program(
+            "w2",
+            _second_step(problem, settings, solution),
+            ordered(late=1),
+            Cadence(0, settings.second_every),
+            cost,
+            lambda key: problem.network(derive(key, "second weights")),
+        )
+        return (second,)
+
+    direction = dataclasses.replace(under, estimator=estimator, solution=solution)
+    return base._replace(direction=direction, every=settings.every, levels=levels)
 
 
-def _levels(problem: Problem, settings, supernet: Losses) -> list[Level]:
+def attack(problem: Bilevel, settings) -> Attack:
+    """How saliency is found on the images as they are normalised."""
+    how = settings.saliency
+    return Attack(how.steps, how.eps, how.step, *(problem.task.pixels or ()))
+
+
+def _levels(problem: Bilevel, settings, differences: bool) -> list[Level]:
     """Eqs. 1 to 3 with their derivatives, from the live optimisers' states."""
-    how, of_weights, of_delta = problem.saliency, products.along, products.along
-    if settings.darts_second.finite_difference:
+    training, devices = problem.training, problem.devices
+    of_weights, of_delta = products.along, products.along
+    if differences:
         of_weights = hypergrad.finite_difference.along()
-        of_delta = hypergrad.finite_difference.along(norm=norm(problem.axis))
-    loss = _second_loss(problem, settings, supernet)
+        of_delta = hypergrad.finite_difference.along(norm=devices.norm)
+    loss = _second_loss(problem, settings)
 
     def first_level(solutions, arch, batch):
-        return supernet.train(solutions["w1"], arch, batch)
+        return problem.train(solutions["w1"], arch, batch)
 
     def third_level(solutions, arch, batch):
-        return loss(solutions["w2"], arch, batch, solutions["saliency"])[0]
+        mix = problem.relaxation.mix(arch, batch["at"])
+        return loss(solutions["w2"], mix, batch, solutions["saliency"])[0]
 
-    virtual = lambda rate: problem.sgd(rate, clip=False)
+    virtual = lambda rate: training.optimizer(rate, clip=False)
+    third = virtual(_second_rate(problem, settings))
     return [
-        descend("w1", first_level, virtual(problem.rate), of_weights),
-        _attacked(problem, supernet, detach=how.detach, along=of_delta),
-        descend("w2", third_level, virtual(_second_rate(problem, settings)), of_weights),
-    ]  # fmt: skip
+        descend("w1", first_level, virtual(training.rate), of_weights),
+        _attacked(problem, settings, settings.saliency.detach, of_delta),
+        descend("w2", third_level, third, of_weights),
+    ]
 
 
-def _second_step(problem: Problem, settings, supernet: Losses, solution: Callable):
+def _second_step(problem: Bilevel, settings, solution: Callable):
     """The real step of W2, on saliency found by the real W1."""
-    found = _attacked(problem, supernet, detach=True)
-    loss = _second_loss(problem, settings, supernet)
-    optimizer = problem.sgd(_second_rate(problem, settings))
+    found = _attacked(problem, settings, detach=True)
+    loss = _second_loss(problem, settings)
+    optimizer = problem.training.optimizer(_second_rate(problem, settings))
 
     def step(state: SearchState, batch):
-        mix_key = derive(state.key, "second mix", state.step)
-        batch = with_state(problem, batch, state, mix_key)
-        delta = found.update(solution(state, batch)[0], state.arch, batch, None)
-        batch = {**batch, "batch_stats": state.second.batch_stats}
-        network, metrics = trained(
-            lambda w, arch, batch: loss(w, arch, batch, delta),
-            optimizer, state.second, state.arch, batch,
-        )  # fmt: skip
+        key = derive(state.key, "second mix", state.step)
+        batch = problem.placed(batch, state, key)
+        solutions, _ = solution(problem, state, batch)
+        delta = found.update(solutions, state.arch, batch, None)
+        second = state.levels["w2"]
+        batch = {**batch, "batch_stats": second.batch_stats}
+        second, metrics = trained(
+            lambda w, mix, batch: loss(w, mix, batch, delta),
+            optimizer,
+            second,
+            problem.relaxation.mix(state.arch, batch["at"]),
+            batch,
+        )
         report = {f"second_{name}": value for name, value in metrics.items()}
-        return state._replace(second=network), report
+        return state._replace(levels={**state.levels, "w2": second}), report
 
     return step
 
 
-def _second_loss(problem: Problem, settings, supernet: Losses) -> Callable:
-    """(w, arch, batch, delta) -> W2's loss on reweighted images, and aux (eq. 3)."""
-    mode, eps = problem.saliency.mode, problem.attack.eps
+def _second_loss(problem: Bilevel, settings) -> Callable:
+    """(w, mix, batch, delta) -> W2's loss on reweighted images, and aux (eq. 3)."""
+    mode, eps = settings.saliency.mode, settings.saliency.eps
 
-    def loss(w, arch, batch, delta):
+    def loss(w, mix, batch, delta):
         image = saliency.reweighted(batch["image"], delta, mode, eps)
-        value, aux = supernet.with_aux(w, arch, {**batch, "image": image})
+        value, aux = problem.with_aux(w, mix, {**batch, "image": image})
         if settings.sum:
-            value *= parallel.whole(len(image), problem.axis)
+            value *= problem.devices.whole(len(image))
         return value, aux
 
     return loss
 
 
-def _second_rate(problem: Problem, settings) -> Callable:
+def _second_rate(problem: Bilevel, settings) -> Callable:
     """W1's rate of the same time: W2's optimiser counts its own, fewer, steps."""
-    return lambda count: problem.rate(count * settings.second_every)
+    return lambda count: problem.training.rate(count * settings.second_every)
 
 
-def _attacked(problem: Problem, supernet: Losses, **more) -> Level:
-    how = problem.saliency
+def _attacked(
+    problem: Bilevel, settings, detach: bool, along: Callable = products.along
+) -> Level:
+    how = settings.saliency
 
     def logits(w, arch, batch, images):
-        return supernet.outputs(w, arch, {**batch, "image": images}).logits
+        return problem.outputs(w, arch, {**batch, "image": images}).logits
 
     return saliency_level(
-        logits, problem.attack, how.labels, how.ascent, how.rate, axis=problem.axis,
-        **more,
+        logits, attack(problem, settings), problem.devices, how.labels, how.ascent,
+        how.rate, detach, along,
     )  # fmt: skip
 
 
-def _cost(problem: Problem) -> float:
-    """Of a step of alpha through all levels, likewise."""
-    how = problem.saliency
+def _cost(problem: Bilevel, settings) -> float:
+    """Of a step of alpha through all levels, in evaluations of a batch's gradient."""
+    how = settings.saliency
     # g of f(x + delta) and f(x), and a product; eq. 2 has no other ascent.
     through = 0 if how.detach else 3 * (1 + FORWARD)
-    before = attack_cost(problem.attack, how.ascent)
+    before = attack_cost(attack(problem, settings), how.ascent)
     if through and how.ascent == "gradient":
         before = 0
     return 3 + 3 + 2 + before + through  # W1 and W2 as `unrolled`; L_val of both

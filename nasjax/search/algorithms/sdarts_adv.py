@@ -12,14 +12,31 @@ the code's, `steepest = False` the equation's. Others: see `nasjax.search.pertur
 
 from __future__ import annotations
 
+from typing import Any
+
 from nasjax.search import perturb
-from nasjax.search.algorithms.sdarts import smooth
-from nasjax.search.base import Problem, Search
+from nasjax.search.algorithms import sdarts
+from nasjax.search.base import Algorithm
 from nasjax.search.directions import FORWARD
 
 
-def build(problem: Problem, settings, bases) -> Search:
-    """settings: attack_steps, norm, steepest; `sdarts`'."""
+def settings(scale: str) -> dict[str, Any]:
+    """Those of `sdarts` and of the attack."""
+    del scale
+    return sdarts.SETTINGS | {
+        "attack_steps": 7,  # of projected gradient ascent, of 2 eps / 7 each
+        "norm": "linf",  # of the ball: or "l2"
+        "steepest": True,  # by the sign of the gradient; False: by itself, as eq. 4
+    }
+
+
+def build(settings, base: Algorithm) -> Algorithm:
+    """Smoothing by attacks."""
     steps = settings.attack_steps
-    attack = perturb.pgd(steps, norm=settings.norm, steepest=settings.steepest)
-    return smooth(problem, settings, bases, "pgd", attack, steps + 2 * FORWARD)
+
+    def attack(project: bool):
+        norm, steepest = settings.norm, settings.steepest
+        return perturb.pgd(steps, norm=norm, steepest=steepest, project=project)
+
+    cost = steps + 2 * FORWARD
+    return base._replace(smoothing=sdarts.smoothing(settings, "pgd", attack, cost))

@@ -9,13 +9,22 @@ Deviations: none known beside those of `nasjax.search.perturb`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from nasjax.search import perturb
-from nasjax.search.algorithms.sdarts import smooth
-from nasjax.search.base import Problem, Search
+from nasjax.search.algorithms import sdarts
+from nasjax.search.base import Algorithm
 
 
-def build(problem: Problem, settings, bases) -> Search:
-    """settings: noise ("uniform" or "normal"); `sdarts`'."""
-    draws = {"uniform": perturb.uniform, "normal": perturb.gaussian}
-    draw = draws[settings.noise]()
-    return smooth(problem, settings, bases, settings.noise, draw, 0.0)
+def settings(scale: str) -> dict[str, Any]:
+    """Those of `sdarts` and of the noise."""
+    del scale
+    return sdarts.SETTINGS | {
+        "noise": "uniform",  # or "normal", of the same variance
+    }
+
+
+def build(settings, base: Algorithm) -> Algorithm:
+    """Smoothing by noise."""
+    draw = {"uniform": perturb.uniform, "normal": perturb.gaussian}[settings.noise]
+    return base._replace(smoothing=sdarts.smoothing(settings, settings.noise, draw, 0))

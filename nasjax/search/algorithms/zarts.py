@@ -22,48 +22,69 @@ Deviations:
   * The paper does not say how often alpha moves; as in the code, every M weight steps.
 
 Beyond the paper: a price without a derivative, such as the multiply-adds of the network
-that alpha would be discretised to, may be part of the objective (`nasjax.search.price`).
+that alpha would be discretised to, may be part of the objective (`budget`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from nasjax import hypergrad
-from nasjax.search.base import Problem, Search, SearchState, bilevel
-from nasjax.search.directions import zero_order
-from nasjax.search.losses import losses
+from nasjax.search.base import Algorithm, SearchState
+from nasjax.search.bilevel import Bilevel, Training
+from nasjax.search.directions import SHORT, zero_order
 from nasjax.zeroth import ZerothOrder, lookahead
 
 
+def settings(scale: str) -> dict[str, Any]:
+    """Settings that all ZARTS share."""
+    steps = 4 if scale in SHORT else 10
+    return {
+        "every": steps,  # weight steps between two moves of alpha
+        "inner_steps": steps,  # M, weight steps each candidate trains for
+        "inner_rate": 0.0,  # learning rate of those; 0: the weights' current one
+        "inner_part": "weights",  # part their batches come from; or "arch"
+        "chunk": 0,  # candidates a device evaluates at once; 0: one on a CPU, else all
+        "split": "candidates",  # what several devices share out; or "batch"
+    }
+
+
 def zarts(
-    problem: Problem, settings, name: str, method: ZerothOrder, guided: bool = False
-) -> Search:
-    """The search with this method.
+    settings,
+    base: Algorithm,
+    name: str,
+    method: Callable[[Training], ZerothOrder],
+    guided: bool = False,
+) -> Algorithm:
+    """ZARTS by a method.
 
     Args:
-      problem: the supernet.
       settings: every, inner_steps, inner_rate, inner_part, chunk, split.
+      base: the rest of the search.
       name: of the estimator.
-      method: see `nasjax.zeroth`.
+      method: `Training` -> method of `nasjax.zeroth`.
       guided: hand it the first-order gradient on the same validation batch.
     """
-    on = problem.split(settings.split)
-    supernet = losses(on)
 
-    def objective(state: SearchState, arch, train_batches, val_batch):
-        rate = settings.inner_rate or on.rate(state.step)
-        inner = lookahead(supernet.train, supernet.val, on.sgd(rate))
-        loss = inner(arch, state.w, train_batches, val_batch)
-        return loss if on.price is None else loss + on.price.excess(arch)
+    def direction(problem: Bilevel):
+        on = problem.split(settings.split)
+        training = on.training
 
-    direction = zero_order(
-        on,
-        name if on.price is None else f"{name}_priced",
-        method,
-        objective,
-        settings.inner_steps,
-        settings.inner_part,
-        hypergrad.first_order(supernet.val) if guided else None,
-        settings.chunk,
-        settings.split,
-    )
-    return bilevel(problem, direction, problem.cadence(settings.every))
+        def objective(state: SearchState, arch, train_batches, val_batch):
+            rate = settings.inner_rate or training.rate(state.step)
+            inner = lookahead(on.train, on.val, training.optimizer(rate))
+            return inner(arch, state.w, train_batches, val_batch)
+
+        return zero_order(
+            on,
+            name,
+            method(training),
+            objective,
+            settings.inner_steps,
+            settings.inner_part,
+            hypergrad.first_order(on.val) if guided else None,
+            settings.chunk,
+        )
+
+    return base._replace(direction=direction, every=settings.every)

@@ -14,12 +14,28 @@ code compares with the loss of weights that did not move. Others: see
 
 from __future__ import annotations
 
-from nasjax.search.algorithms.zarts import zarts
-from nasjax.search.base import Problem, Search
+from typing import Any
+
+from nasjax.search.algorithms import zarts
+from nasjax.search.base import Algorithm
+from nasjax.search.directions import SHORT
 from nasjax.zeroth import gld
 
 
-def build(problem: Problem, settings) -> Search:
-    """settings: max_radius, min_radius, distribution; `zarts`'."""
+def settings(scale: str) -> dict[str, Any]:
+    """Those of `zarts` and of the ladder."""
+    short = scale in SHORT
+    return zarts.settings(scale) | {
+        "max_radius": 0.5
+        if short
+        else 0.13,  # R, of the longest step, in each cell type
+        "min_radius": 0.125 if short else 4.69e-6,  # r; log2(R / r) + 2 candidates
+        "distribution": "sphere",  # of the steps; or "ball"
+    }
+
+
+def build(settings, base: Algorithm) -> Algorithm:
+    """ZARTS-GLD."""
     method = gld(settings.max_radius, settings.min_radius, settings.distribution)
-    return zarts(problem, settings, f"gld_{settings.distribution}", method)
+    name = f"gld_{settings.distribution}"
+    return zarts.zarts(settings, base, name, lambda training: method)

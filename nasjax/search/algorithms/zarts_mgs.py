@@ -16,28 +16,47 @@ Deviations:
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 
-from nasjax.search.algorithms.zarts import zarts
-from nasjax.search.base import Problem, Search
-from nasjax.zeroth import mgs
+from nasjax.search.algorithms import zarts
+from nasjax.search.base import Algorithm
+from nasjax.search.bilevel import Training
+from nasjax.zeroth import ZerothOrder, mgs
 
 
-def build(problem: Problem, settings) -> Search:
-    """settings: samples, spread, temperature, mixture, proposal, weights; `zarts`'."""
-    cadence = problem.cadence(settings.every)
-    steps = problem.epochs * problem.steps_per_epoch - cadence.warmup
-    updates = jnp.maximum(steps // cadence.every, 1)
+def settings(scale: str) -> dict[str, Any]:
+    """Those of `zarts` and of MGS."""
+    small = scale == "small"
+    return zarts.settings(scale) | {
+        "samples": 4,  # N, candidates of one move
+        "spread": 0.1 if small else 0.025,  # deviation of the proposal, cosine to 0
+        "temperature": 1e-3 if small else 0.01,  # tau, in units of the loss
+        "mixture": 1e-3,  # share of candidates drawn around 0, not around -gradient
+        "proposal": "mixture",  # or "sum", as the released code draws
+        "weights": "likelihood",  # or "importance", the printed eq. 8
+    }
 
-    def spread(count):
-        return settings.spread / 2 * (1 + jnp.cos(jnp.pi * count / updates))
 
-    method = mgs(
-        settings.samples,
-        spread,
-        settings.temperature,
-        settings.mixture,
-        settings.weights,
-        proposal=settings.proposal,
-    )
-    return zarts(problem, settings, f"mgs_{settings.weights}", method, guided=True)
+def build(settings, base: Algorithm) -> Algorithm:
+    """ZARTS-MGS."""
+
+    def method(training: Training) -> ZerothOrder:
+        steps = (training.epochs - training.warmup_epochs) * training.steps_per_epoch
+        updates = jnp.maximum(steps // settings.every, 1)
+
+        def spread(count):
+            return settings.spread / 2 * (1 + jnp.cos(jnp.pi * count / updates))
+
+        return mgs(
+            settings.samples,
+            spread,
+            settings.temperature,
+            settings.mixture,
+            settings.weights,
+            proposal=settings.proposal,
+        )
+
+    name = f"mgs_{settings.weights}"
+    return zarts.zarts(settings, base, name, method, guided=True)

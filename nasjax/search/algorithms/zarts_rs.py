@@ -12,13 +12,28 @@ Deviations: none known beside those of `zarts` and `nasjax.zeroth.random_search`
 
 from __future__ import annotations
 
-from nasjax.search.algorithms.zarts import zarts
-from nasjax.search.base import Problem, Search
+from typing import Any
+
+from nasjax.search.algorithms import zarts
+from nasjax.search.base import Algorithm
+from nasjax.search.directions import SHORT
 from nasjax.zeroth import random_search
 
 
-def build(problem: Problem, settings) -> Search:
-    """settings: samples, radius, rate, distribution, antithetic; `zarts`'."""
+def settings(scale: str) -> dict[str, Any]:
+    """Those of `zarts` and of random search."""
+    short = scale in SHORT
+    return zarts.settings(scale) | {
+        "samples": 2 if short else 8,  # N, directions of a move; each: two candidates
+        "radius": 0.1,  # mu, how far a candidate is from alpha, in each type of cell
+        "rate": 0.2 if short else 1e-4,  # xi, learning rate of alpha
+        "distribution": "sphere",  # of the directions; or "normal"
+        "antithetic": True,  # pairs alpha +- mu u; False: all against alpha itself
+    }
+
+
+def build(settings, base: Algorithm) -> Algorithm:
+    """ZARTS-RS."""
     method = random_search(
         settings.samples,
         settings.radius,
@@ -26,4 +41,5 @@ def build(problem: Problem, settings) -> Search:
         settings.distribution,
         settings.antithetic,
     )
-    return zarts(problem, settings, f"rs_{settings.distribution}", method)
+    name = f"rs_{settings.distribution}"
+    return zarts.zarts(settings, base, name, lambda training: method)

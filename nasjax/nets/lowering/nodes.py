@@ -17,7 +17,7 @@ from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from nasjax.nets.primitives import alone, batch_size, lead, no_tangent
+from nasjax.nets.lowering.custom import alone, batch_size, lead, no_tangent
 
 
 def read(nodes: Array, index: Array) -> tuple[Array, Array]:

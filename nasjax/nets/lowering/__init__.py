@@ -26,8 +26,8 @@ import numpy as np
 from jax import Array, lax
 
 from nasjax.core.errors import unknown
-from nasjax.nets.depthwise import depthwise as shifted_depthwise
-from nasjax.nets.pooling import max_pool as shifted_max_pool
+from nasjax.nets.lowering.depthwise import depthwise as shifted_depthwise
+from nasjax.nets.lowering.pooling import max_pool as shifted_max_pool
 
 SPELLINGS = ("auto", "conv", "shift")
 _LAYOUT = ("HCWN", "HWIO", "HCWN")

@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array, lax
 from jax.interpreters import ad
 
-from nasjax.nets.primitives import grouped
+from nasjax.nets.lowering.custom import grouped
 
 
 def depthwise(x: Array, kernel: Array, stride: int, dilation: int) -> Array:

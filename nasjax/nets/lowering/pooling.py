@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.interpreters import ad
 
-from nasjax.nets.primitives import alone, grouped, no_tangent
+from nasjax.nets.lowering.custom import alone, grouped, no_tangent
 
 _TAPS = tuple(itertools.product(range(3), range(3)))
 

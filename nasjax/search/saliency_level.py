@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax import saliency
-from nasjax.engine import parallel
+from nasjax.engine.devices import Devices
 from nasjax.hypergrad import Level, products
 from nasjax.search.directions import FORWARD
 
@@ -19,12 +19,12 @@ ASCENTS = ("pgd", "gradient")
 def saliency_level(
     logits: Callable,
     attack: saliency.Attack,
+    devices: Devices,
     labels: bool = False,
     ascent: str = "pgd",
     rate: float = 0.0,
     detach: bool = False,
     along: Callable = products.along,
-    axis: str | None = None,
 ) -> Level:
     """The level "saliency": delta of the network "w1" on the training images.
 
@@ -34,12 +34,12 @@ def saliency_level(
     Args:
       logits: (w, arch, batch, images) -> [B, classes].
       attack: of which `steps` and `step` are not used by ascent "gradient".
-      labels: attack the true labels in the place of what the network says of x.
+      devices: that the batch is split over.
+      labels: attack the true labels instead of what the network says of x.
       ascent: "pgd", with eq. 2's derivative; or "gradient", eq. 2 itself.
       rate: xi_delta; 0: attack.step over the mean of |g|.
       detach: delta as a constant.
       along: how second derivatives are taken, see `hypergrad.descend`.
-      axis: mapped axis that the batch is split over.
     """
 
     def divergence(delta, others, batch):
@@ -49,7 +49,7 @@ def saliency_level(
         aim = batch.get("target")
         if aim is None:
             aim = target_of(w, arch, batch)
-        return parallel.mean(saliency.divergence(out, aim), axis)
+        return devices.mean(saliency.divergence(out, aim))
 
     def target_of(w, arch, batch):
         label = batch["label"] if labels else None
@@ -65,7 +65,7 @@ def saliency_level(
         def gradients(delta):
             """g of eq. 2, of the sum over the images, and xi_delta."""
             g = slope(delta, others, train_batch) * len(images)
-            size = lax.stop_gradient(parallel.mean(abs(g).mean(), axis))
+            size = lax.stop_gradient(devices.mean(abs(g).mean()))
             usual = attack.step / jnp.where(size > 0, size, 1)
             return g, rate or usual
 
@@ -91,9 +91,3 @@ def attack_cost(attack: saliency.Attack, ascent: str = "pgd") -> float:
     """Of finding delta, in evaluations of one batch's gradient."""
     steps = attack.steps if ascent == "pgd" else 1
     return steps * INPUT + FORWARD
-
-
-def norm(axis: str | None) -> Callable:
-    """The norm of an array that every device has a part of."""
-    square = lambda v: jnp.sum(jnp.square(v))
-    return lambda v: jnp.sqrt(lax.psum(square(v), axis) if axis else square(v))

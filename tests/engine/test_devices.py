@@ -10,7 +10,8 @@ import pytest
 
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive, per_example
-from nasjax.engine import parallel
+from nasjax.engine import devices
+from nasjax.engine.devices import Devices
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -35,9 +36,9 @@ def loss(w, arch, batch):
     return jnp.mean(jnp.square(out - jnp.sin(out)))
 
 
-def step(state, train_batches, val_batch, *, axis):
+def step(state, train_batches, val_batch, *, on):
     """An unrolled hypergradient: two inner steps, then the validation loss."""
-    averaged = parallel.averaged(loss, axis)
+    averaged = on.averaged(loss)
 
     def outer(arch):
         def inner(w, batch):
@@ -63,15 +64,14 @@ def batches(data, state):
 
 @functools.cache
 def program(count, mode, one_step):
-    one_step = functools.partial(one_step, axis=parallel.axis_name(mode))
-    where = parallel.devices(count)
-    return parallel.data_parallel(one_step, batches, (1, 0), where, mode)
+    on = Devices.of(count, mode)
+    return on.step(functools.partial(one_step, on=on), batches, (1, 0))
 
 
 def after(count, mode, steps=3, one_step=step):
-    where, run = parallel.devices(count), program(count, mode, one_step)
+    run = program(count, mode, one_step)
     x = np.random.default_rng(0).normal(size=(16, 3))
-    state, data = parallel.replicate((start(), x), where)
+    state, data = Devices.of(count, mode).replicate((start(), x))
     for _ in range(steps):
         state, metrics = run(state, data)
     return state, metrics
@@ -108,11 +108,11 @@ def test_many_devices_equal_one_through_second_order_terms(count, mode):
 def test_averaging_afterwards_would_be_wrong():
     """The test above can tell: a loss per device, its result averaged, is not it."""
 
-    def per_device(state, train_batches, val_batch, *, axis):
-        new = step(state, train_batches, val_batch, axis=None)
-        return new[0]._replace(
-            w=jax.lax.pmean(new[0].w, axis), arch=jax.lax.pmean(new[0].arch, axis)
-        ), jax.lax.pmean(new[1], axis)
+    def per_device(state, train_batches, val_batch, *, on):
+        alone = on.splitting("candidates")
+        new, metrics = step(state, train_batches, val_batch, on=alone)
+        w, arch = on.mean((new.w, new.arch))
+        return new._replace(w=w, arch=arch), on.mean(metrics)
 
     one, _ = on_one_device(1)
     many, _ = after(4, "pmap", steps=1, one_step=per_device)
@@ -122,7 +122,7 @@ def test_averaging_afterwards_would_be_wrong():
 @functools.cache
 def evaluated(count, mode, size, chunk):
     """Values of `size` candidates: a loss after two steps, as ZARTS has it."""
-    where, rows = parallel.devices(count), []
+    on, rows = Devices.of(count, mode).splitting("candidates"), []
 
     def evaluate(arch, shared):
         state, train_batches, val_batch = shared
@@ -137,12 +137,11 @@ def evaluated(count, mode, size, chunk):
 
     def look(state, *batches):
         candidates = state.arch[None] * jnp.arange(1.0, size + 1)[:, None]
-        each = parallel.over_candidates(where, mode)
-        return state, each(evaluate, candidates, (state, *batches), chunk)
+        return state, on.candidates(evaluate, candidates, (state, *batches), chunk)
 
-    run = parallel.data_parallel(look, batches, (None, None), where, mode)
+    run = on.step(look, batches, (None, None))
     x = np.random.default_rng(0).normal(size=(16, 3))
-    _, values = run(*parallel.replicate((start(), x), where))
+    _, values = run(*on.replicate((start(), x)))
     jax.block_until_ready(values)
     jax.effects_barrier()
     return np.asarray(values), len(rows)
@@ -169,45 +168,59 @@ def test_candidates_over_devices_equal_all_on_one(count, mode, size, chunk):
 
 
 def test_the_batch_is_really_split():
-    def look(state, train_batches, val_batch, *, axis):
+    def look(state, train_batches, val_batch, *, on):
         del train_batches
-        return state, {"rows": jnp.asarray(val_batch["x"].shape[0])}
+        rows = val_batch["x"].shape[0]
+        whole, norm = on.whole(rows), on.norm(val_batch["x"])
+        return state, {"rows": jnp.asarray(rows), "whole": whole, "norm": norm}
 
     _, metrics = after(4, "pmap", 1, look)
     assert int(metrics["rows"]) == 2, "8 examples over 4 devices"
+    _, alone = after(1, "jit", 1, look)
+    assert int(metrics["whole"]) == int(alone["whole"]) == int(alone["rows"]) == 8
+    np.testing.assert_allclose(metrics["norm"], alone["norm"], rtol=1e-12)
 
 
-def test_without_an_axis_a_loss_stays_as_it_is():
-    assert parallel.averaged(loss, None) is loss
+@pytest.mark.parametrize(("mode", "split"), [("jit", "batch"), ("pmap", "candidates")])
+def test_without_an_axis_a_loss_stays_as_it_is(mode, split):
+    on = Devices.of(2, mode).splitting(split)
+    assert on.axis is None and on.averaged(loss) is loss and on.shared(loss) is loss
+    assert on.mean(loss) is loss and on.whole(3) == 3
 
 
 def test_replicate_puts_a_copy_on_every_device():
-    where = parallel.devices()
-    tree = parallel.replicate({"a": np.arange(3), "key": jax.random.key(1)}, where)
-    for leaf in jax.tree.leaves(tree):
-        assert leaf.devices() == set(where) and len(where) == 4
+    on = Devices.of()
+    given = {"a": np.arange(3), "key": jax.random.key(1)}
+    for leaf, shape in zip(
+        jax.tree.leaves(on.replicate(given)),
+        jax.tree.leaves(on.abstract(given)),
+        strict=True,
+    ):
+        assert leaf.devices() == set(on.where) and len(on.where) == 4
         assert leaf.is_fully_replicated
+        assert (leaf.shape, leaf.dtype) == (shape.shape, shape.dtype)
+        assert leaf.sharding == shape.sharding
 
 
 def test_devices_are_counted_from_the_first():
-    assert parallel.devices(0) == parallel.devices(4) == jax.devices()
-    assert parallel.devices(2) == jax.devices()[:2]
+    assert Devices.of(0) == Devices.of(4) == Devices(tuple(jax.devices()))
+    assert Devices.of(2).where == tuple(jax.devices()[:2])
 
 
 @pytest.mark.parametrize("count", [5, -1])
 def test_devices_that_are_not_there_are_refused(count):
     with pytest.raises(UserError, match=r"at most 4.*--config|--config.*at most 4"):
-        parallel.devices(count)
+        Devices.of(count)
 
 
 def test_a_batch_must_divide_evenly():
-    parallel.check_batch(8, 4)
+    Devices.of(4).check_batch(8)
     with pytest.raises(UserError, match="batch of 10 cannot be split over 4"):
-        parallel.check_batch(10, 4)
+        Devices.of(4).check_batch(10)
 
 
 def test_unknown_modes_are_refused_with_the_known_ones():
-    assert parallel.axis_name("jit") is None
-    assert parallel.axis_name("pmap") == parallel.AXIS
+    assert Devices.of(2, "jit").axis is None
+    assert Devices.of(2, "pmap").axis == devices.AXIS
     with pytest.raises(UserError, match="pmap"):
-        parallel.axis_name("pmpa")
+        Devices.of(1, "pmpa")

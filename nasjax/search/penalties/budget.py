@@ -4,70 +4,84 @@
 
 The price is that of the genotype that alpha would be discretised to now, in the network
 that is retrained. So it is piecewise constant, has no derivative, and is of use to
-zero-order methods alone (ZARTS, arXiv 2110.04743, section 6, names it as future work).
+zero-order methods alone: `zarts_gld+budget`. ZARTS (arXiv 2110.04743, section 6) names it
+as future work.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nasjax.core.errors import UserError
 from nasjax.nets import choice_macs, count_genotype
-from nasjax.search import relax
+from nasjax.search.base import Algorithm, Final
+from nasjax.search.bilevel import Penalty
+from nasjax.search.relax import Relaxation
 from nasjax.spaces import CellSpace, Macro
-from nasjax.spaces.genotype import discretise
+from nasjax.spaces.mix import Weights
+from nasjax.spaces.rules import choose, discretise
+from nasjax.tasks.base import At
 
 
-class Price(NamedTuple):
-    """A price and its budget; both functions take arch and may be jitted.
+def settings(scale: str) -> dict[str, Any]:
+    """Settings of the price."""
+    paper = {"paper": 5e8, "imagenet": 6e8}
+    return {
+        "price": "macs",  # multiply-adds, or a JSON file {operation: cost of one use}
+        "most": paper.get(scale, 8.5e5),  # price that costs nothing
+        "weight": 1.0,  # added to the loss for twice as much
+    }
 
-    Attributes:
-      of: arch -> scalar, the price, in multiply-adds or in the table's unit.
-      excess: arch -> scalar, what is added to the validation loss.
-      costs: what it adds up: of all architectures, and of every choice by cell type.
-    """
 
-    of: Callable
-    excess: Callable
-    costs: tuple[float, Mapping[str, np.ndarray]]
+def build(settings, base: Algorithm) -> Algorithm:
+    """The price as a penalty."""
+
+    def penalty(space: CellSpace, relaxation: Relaxation, final: Final) -> Penalty:
+        if settings.price == "macs":
+            costs = multiply_adds(space, final.macro, final.classes, final.image_shape)
+        else:
+            costs = table(space, final.macro, settings.price)
+        return price(space, relaxation, *costs, settings.most, settings.weight)
+
+    return base._replace(penalties=(*base.penalties, penalty))
 
 
 def price(
     space: CellSpace,
-    relaxation: Callable,
+    relaxation: Relaxation,
     costs: Mapping[str, np.ndarray],
     fixed: float,
-    budget: float,
+    most: float,
     weight: float,
-) -> Price:
-    """The price of alpha's genotype.
+) -> Penalty:
+    """The price of alpha's genotype, above a budget.
 
     Args:
       space: of the search.
-      relaxation: (arch, None) -> mixing weights.
+      relaxation: of alpha.
       costs: of every choice, cell type -> [E, O].
       fixed: of what all architectures have.
-      budget: price up to which nothing is added; above 0.
-      weight: what is added for twice the budget, in units of the loss.
+      most: price up to which nothing is added; above 0.
+      weight: what is added for twice as much, in units of the loss.
     """
-    chosen = relax.discretised(space)
 
     def of(arch):
-        picked = chosen(relaxation(arch, None), None)
-        each = [jnp.vdot(picked[kind], costs[kind]) for kind in space.types]
+        picked = relaxation.choose(relaxation.mix(arch, At()), space, None)
+        each = [jnp.vdot(picked[kind].ops, costs[kind]) for kind in space.types]
         return fixed + sum(each)
 
-    def excess(arch):
-        return weight * jnp.maximum(of(arch) / budget - 1, 0)
+    def excess(val_loss, w, arch, batch):
+        del val_loss, w, batch
+        return weight * jnp.maximum(of(arch) / most - 1, 0)
 
-    return Price(of, excess, (fixed, costs))
+    known = {kind: np.asarray(own).tolist() for kind, own in costs.items()}
+    return Penalty("budget", excess, (fixed, known), lambda arch: {"price": of(arch)})
 
 
 def multiply_adds(
@@ -75,14 +89,15 @@ def multiply_adds(
 ) -> tuple[dict[str, np.ndarray], float]:
     """(costs, fixed) of the network that is retrained, for `price`."""
     costs = choice_macs(space, macro, image_shape[:2])
-    even = {kind: np.ones(space.alpha_shape(kind)) for kind in space.types}
+    ones: Any = {kind: np.ones(space.alpha_shape(kind)) for kind in space.types}
+    even = {kind: Weights(own) for kind, own in ones.items()}
     some = discretise(even, space)
     whole = count_genotype(
         some, macro.channels, macro.cells, classes, image_shape[:2], image_shape[2],
         macro.stem,
     )["macs"]  # fmt: skip
-    picked = relax.discretised(space)(jax.tree.map(jnp.asarray, even), None)
-    own = sum(float(np.vdot(picked[kind], costs[kind])) for kind in space.types)
+    picked = choose(even, space)
+    own = sum(float(np.vdot(picked[kind].ops, costs[kind])) for kind in space.types)
     return costs, whole - own
 
 

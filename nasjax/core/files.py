@@ -1,0 +1,72 @@
+"""Files written whole or not at all, and errors of the disk as one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nasjax.core.errors import UserError
+
+SCRATCH = ".nasjax-"  # files of ours that a kill may leave behind
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an `OSError` (full, read-only, no permission) into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"Cannot write to {path}: {reason}; make room or mend its permissions and "
+            "repeat the command, or give another folder with --workdir."
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces the file at `path` atomically and durably.
+
+    Raises:
+        UserError: the folder cannot be written to or is full; `path` is untouched.
+    """
+    scratch = path.with_name(f"{SCRATCH}{path.name}")
+    with writing(path.parent):
+        try:
+            with open(scratch, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                scratch.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """`write_text` of `value` as strict JSON (no NaN), indented."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in the JSON file at `path`, None if there is no such file.
+
+    Raises:
+        UserError: the file cannot be read or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"Cannot read {path}: {error}; mend it, or give another folder with "
+            "--workdir."
+        ) from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} should hold one JSON object; give another --workdir.")
+    return value

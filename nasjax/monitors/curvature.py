@@ -1,0 +1,88 @@
+"""The curvature over alpha while a search runs, and what discretising does to accuracy.
+
+Zela et al., arXiv 1909.09656: searches fail when the dominant eigenvalue of the Hessian
+of the validation loss in alpha grows. Chen and Hsieh, arXiv 2002.05283, eq. 5: then the
+accuracy falls when the supernet is discretised. Both are measured here, by exact
+Hessian-vector products; what costs nothing is in `monitors.alpha`.
+
+Deviations: the authors take the whole Hessian on the last validation batch of training,
+and add alpha's weight decay to its diagonal. Here the batch is one of its own, neither
+cropped nor flipped, and the ends of the spectrum are Lanczos's; `error` says how well
+they are known.
+"""
+
+from __future__ import annotations
+
+from jax import Array
+
+from nasjax.core.keys import derive, per_example
+from nasjax.data.augment import Augment, prepare, random_indices
+from nasjax.hypergrad.curvature import glance
+from nasjax.monitors.base import Monitor
+from nasjax.search import Search
+from nasjax.tasks.base import At
+from nasjax.tasks.images import accuracy, cross_entropy
+
+
+def curvature(
+    search: Search,
+    augment: Augment,
+    every: int,
+    images: int,
+    products: int,
+    probes: int,
+) -> Monitor:
+    """Measures a search on a batch of validation images.
+
+    Batch norm uses the moments of the batch: those of the supernet would be wrong for
+    its discretised self. eigenvalue, eigenvalue_strongest (largest in magnitude) and
+    eigenvalue_error are `curvature.Extremes`; hessian_trace is Hutchinson's estimate;
+    mixed_accuracy and discretised_accuracy are of the same images, before and after
+    alpha is discretised.
+
+    Args:
+      search: whose supernet is measured, on every device alike.
+      augment: of which the normalisation is taken.
+      every: epochs between two measurements.
+      images: in the batch.
+      products: Lanczos's steps.
+      probes: of the trace; 0: no trace.
+    """
+    problem = search.problem.split("candidates")
+    relaxation = problem.relaxation
+
+    def measure(state, part) -> dict[str, Array]:
+        key = derive(state.key, "instruments", state.step)
+        count = part["label"].shape[0]
+        size = min(images, count)
+        index = random_indices(derive(key, "index"), size, count)
+        at = At(None, problem.training.progress(state.step))
+        batch = {
+            "image": prepare(part["image"][index], None, augment),
+            "label": part["label"][index],
+            "key": per_example(derive(key, "network"), size),
+            "batch_stats": state.batch_stats,
+            "at": At(),  # without drop path
+        }
+
+        def logits(mix):
+            return problem.task.outputs(state.w, mix, batch, True)[0].logits
+
+        def loss(arch):
+            return cross_entropy(logits(relaxation.mix(arch, at)), batch["label"])
+
+        ends, trace = glance(
+            loss, state.arch, derive(key, "curvature"), products, probes
+        )
+        mix = relaxation.mix(state.arch, at)
+        chosen = relaxation.choose(mix, problem.space, None)
+        return {
+            "eigenvalue": ends.largest,
+            "eigenvalue_strongest": ends.strongest,
+            "eigenvalue_error": ends.error,
+            **({"hessian_trace": trace.mean} if probes else {}),
+            "mixed_accuracy": accuracy(logits(mix), batch["label"]),
+            "discretised_accuracy": accuracy(logits(chosen), batch["label"]),
+        }
+
+    return Monitor("curvature", every, measure)

@@ -1,0 +1,171 @@
+"""An algorithm on a problem: the programs of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from nasjax.core.keys import derive
+from nasjax.engine.devices import Devices
+from nasjax.search.base import (
+    Algorithm,
+    Batches,
+    Cadence,
+    Direction,
+    Final,
+    Program,
+    Search,
+    SearchState,
+    Smoothing,
+)
+from nasjax.search.bilevel import Bilevel, Training, bilevel, trained
+from nasjax.spaces import CellSpace
+from nasjax.tasks.base import Network, Task
+
+
+def search(
+    algorithm: Algorithm,
+    space: CellSpace,
+    task: Callable[[str | None], Task],
+    training: Training,
+    devices: Devices,
+    spread: float = 1e-3,
+    final: Final | None = None,
+) -> Search:
+    """An algorithm on a problem.
+
+    Args:
+      algorithm: of one stage.
+      space: the cells.
+      task: mapped axis that batch norm averages over, or None -> the task.
+      training: of the weights.
+      devices: what steps are split over.
+      spread: of alpha's initial values.
+      final: the network that is retrained, for penalties that look at it.
+    """
+    relaxation = algorithm.relaxation(space, spread)
+    penalties = [made(space, relaxation, final) for made in algorithm.penalties]
+    problem = bilevel(task, space, relaxation, training, devices, penalties)
+    direction, smoothing = algorithm.direction(problem), algorithm.smoothing
+    named = [direction.name, *(penalty.name for penalty in penalties)]
+    if smoothing:
+        named.append(smoothing.name)
+    direction = direction._replace(name="_".join(named))
+    warmup = training.warmup_epochs * training.steps_per_epoch
+    weights = Program(
+        "weights",
+        _weight_step(problem, smoothing),
+        ordered(),
+        cost=1 + (smoothing.cost if smoothing else 0),
+    )
+    alpha = Program(
+        "alpha",
+        _alpha_step(problem, direction),
+        _look_ahead(direction),
+        Cadence(warmup, algorithm.every),
+        direction.cost,
+    )
+    levels = algorithm.levels(problem)
+
+    def init(key: Array) -> SearchState:
+        network = problem.network(derive(key, "weights"))
+        arch = relaxation.init(derive(key, "alpha"))
+        return SearchState(
+            step=jnp.zeros((), jnp.int32),
+            key=key,
+            w=network.w,
+            batch_stats=network.batch_stats,
+            arch=arch,
+            weight_opt=network.opt,
+            arch_opt=direction.init(arch, derive(key, "direction")),
+            levels={own.name: own.init(key) for own in levels if own.init},
+        )
+
+    return Search(problem, direction, init, (alpha, weights, *levels))
+
+
+def ordered(late: int = 0) -> Batches:
+    """A batch of the weights' half in the order of epochs, as the weights take it.
+
+    late: 1 for a program that runs after the weights' and takes the same batch.
+    """
+
+    def draw(task: Task, data, state: SearchState):
+        step = state.step - late
+        key = derive(state.key, "weight batch", step)
+        order = derive(state.key, "order")
+        return (task.draw(data["weights"], key, step, order),)
+
+    return Batches(draw, (0,))
+
+
+def _look_ahead(direction: Direction) -> Batches:
+    """M training batches and one validation batch."""
+
+    def draw(task: Task, data, state: SearchState):
+        def one(half: str, key: Array):
+            return task.draw(data[half], key, state.step, None)
+
+        key = derive(state.key, "look-ahead batches", state.step)
+        keys = jax.random.split(key, direction.inner_steps)
+        train = jax.vmap(lambda key: one(direction.inner_part, key))(keys)
+        key = derive(state.key, "validation batch", state.step)
+        return train, one("arch", key)
+
+    return Batches(draw, (None, None) if direction.split == "candidates" else (1, 0))
+
+
+def _weight_step(problem: Bilevel, smoothing: Smoothing | None) -> Callable:
+    """w <- SGD(w, grad_w L_train(w, mix)), at clean or perturbed mixing weights."""
+    relaxation, training = problem.relaxation, problem.training
+    optimizer = training.optimizer(training.rate)
+    if smoothing:
+        perturbation = smoothing.perturbation(relaxation.simplex)
+
+    def step(state: SearchState, batch):
+        key = derive(state.key, "weight mix", state.step)
+        batch = problem.placed(batch, state, key)
+        mix = relaxation.mix(state.arch, batch["at"])
+        if smoothing:
+
+            def around(ops):
+                return {kind: mix[kind]._replace(ops=own) for kind, own in ops.items()}
+
+            mix = around(
+                perturbation(
+                    lambda ops: problem.still(state.w, around(ops), batch),
+                    {kind: own.ops for kind, own in mix.items()},
+                    derive(state.key, "perturbation", state.step),
+                    smoothing.eps(batch["at"].progress),
+                )
+            )
+        network = Network(state.w, state.batch_stats, state.weight_opt)
+        network, metrics = trained(problem.with_aux, optimizer, network, mix, batch)
+        state = state._replace(
+            step=state.step + 1,
+            w=network.w,
+            batch_stats=network.batch_stats,
+            weight_opt=network.opt,
+        )
+        return state, metrics
+
+    return step
+
+
+def _alpha_step(problem: Bilevel, direction: Direction) -> Callable:
+    """alpha moved by a direction."""
+
+    def step(state: SearchState, train_batches, val_batch):
+        key = derive(state.key, "train mix", state.step)
+        keys = jax.random.split(key, direction.inner_steps)
+        place = lambda batch, key: problem.placed(batch, state, key)
+        train_batches = jax.vmap(place)(train_batches, keys)
+        val_batch = place(val_batch, derive(state.key, "val mix", state.step))
+        key = derive(state.key, "arch", state.step)
+        arch, opt, metrics = direction.step(state, train_batches, val_batch, key)
+        return state._replace(arch=arch, arch_opt=opt), metrics
+
+    return step

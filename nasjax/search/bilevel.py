@@ -1,0 +1,195 @@
+"""The bilevel problem of a search: its losses as functions of weights, alpha and batch.
+
+alpha = argmin L_val(w*(alpha), alpha)  subject to  w*(alpha) = argmin L_train(w, alpha)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax import Array
+
+from nasjax.engine.devices import Devices
+from nasjax.search.relax import Relaxation
+from nasjax.spaces import CellSpace
+from nasjax.tasks.base import At, Network, Task
+
+
+class Penalty(NamedTuple):
+    """A term of alpha's loss.
+
+    Attributes:
+      name: of the part of the sentence that adds it.
+      of: (val_loss, w, arch, batch) -> scalar. val_loss: without penalties.
+      depends: what its value depends on beyond settings, comparable by repr.
+      report: arch -> scalars by name for the log, or None.
+    """
+
+    name: str
+    of: Callable
+    depends: Any = None
+    report: Callable | None = None
+
+
+class Training(NamedTuple):
+    """How the weights of a supernet are trained.
+
+    Attributes:
+      optimizer: (learning rate: number, traced scalar or schedule; clip=True) ->
+        optimiser of w. Without clipping its state has the same structure.
+      rate: schedule of w's learning rate, by weight step.
+      epochs: of the search.
+      steps_per_epoch: weight steps in an epoch.
+      warmup_epochs: epochs in which alpha rests.
+    """
+
+    optimizer: Callable
+    rate: Callable
+    epochs: Any
+    steps_per_epoch: int
+    warmup_epochs: int
+
+    def progress(self, step: Array) -> Array:
+        """epoch / epochs at weight step `step`."""
+        return step // self.steps_per_epoch / self.epochs
+
+
+class Bilevel(NamedTuple):
+    """All that a direction of alpha may see.
+
+    Losses are (w, arch, batch) -> scalar, of the whole batch whatever the devices. They
+    run the supernet in training mode, so that batch norm uses the moments of the batch.
+
+    Attributes:
+      space: the cell space.
+      task: what is trained.
+      relaxation: on the space.
+      training: of the weights.
+      devices: what a step is split over.
+      train: the training loss.
+      val: the validation loss, with the penalties.
+      with_aux: `train` with (batch_stats, scores), of mixing weights instead of alpha.
+      still: of mixing weights, the criterion in evaluation mode: by running moments.
+      outputs: what `train` is a convex function of, for `hypergrad.ggn`.
+      of_outputs: (outputs, batch) -> `train`.
+      penalties: of alpha alone or of its loss, added to `val`.
+      candidates: the same problem for steps whose devices share out candidates.
+    """
+
+    space: CellSpace
+    task: Task
+    relaxation: Relaxation
+    training: Training
+    devices: Devices
+    train: Callable
+    val: Callable
+    with_aux: Callable
+    still: Callable
+    outputs: Callable
+    of_outputs: Callable
+    penalties: tuple[Penalty, ...] = ()
+    candidates: Bilevel | None = None
+
+    def split(self, split: str) -> Bilevel:
+        """The problem of a step whose "candidates", or whose "batch", is shared out."""
+        return (self.candidates or self) if split == "candidates" else self
+
+    def network(self, key: Array) -> Network:
+        """A network before its first step."""
+        w, batch_stats = self.task.init(key)
+        return Network(
+            w, batch_stats, self.training.optimizer(self.training.rate).init(w)
+        )
+
+    def placed(self, batch: dict, state: Any, key: Array) -> dict:
+        """A batch with all that the losses look at, as it is at a state.
+
+        key: of the relaxation's randomness.
+        """
+        at = At(key, self.training.progress(state.step))
+        return {**batch, "batch_stats": state.batch_stats, "at": at}
+
+
+def bilevel(
+    task: Callable[[str | None], Task],
+    space: CellSpace,
+    relaxation: Relaxation,
+    training: Training,
+    devices: Devices,
+    penalties: Sequence[Penalty] = (),
+) -> Bilevel:
+    """The losses of a task under a relaxation.
+
+    Args:
+      task: mapped axis that batch norm averages over, or None -> the task.
+      space: the cells.
+      relaxation: of alpha.
+      training: of the weights.
+      devices: what steps are split over.
+      penalties: added to the validation loss.
+    """
+    on = task(devices.axis)
+
+    def mixed(arch, batch):
+        return relaxation.mix(arch, batch["at"])
+
+    def with_aux(w, mix, batch):
+        out, stats = on.outputs(w, mix, batch, True)
+        return on.objective(out, batch), (stats, on.scores(out, batch))
+
+    def of_alpha(w, arch, batch):
+        return with_aux(w, mixed(arch, batch), batch)[0]
+
+    def plain(w, arch, batch):
+        return on.criterion(on.outputs(w, mixed(arch, batch), batch, True)[0], batch)
+
+    def still(w, mix, batch):
+        return on.criterion(on.outputs(w, mix, batch, False)[0], batch)
+
+    def outputs(w, arch, batch):
+        return on.outputs(w, mixed(arch, batch), batch, True)[0]
+
+    clean = devices.averaged(plain)
+
+    def val(w, arch, batch):
+        loss = clean(w, arch, batch)
+        for penalty in penalties:
+            loss = loss + penalty.of(clean, w, arch, batch)
+        return loss
+
+    made = Bilevel(
+        space=space,
+        task=on,
+        relaxation=relaxation,
+        training=training,
+        devices=devices,
+        train=devices.averaged(of_alpha),
+        val=val if penalties else clean,
+        with_aux=devices.averaged(with_aux),
+        still=devices.averaged(still),
+        outputs=devices.shared(outputs),
+        of_outputs=lambda out, batch: devices.mean(on.objective(out, batch)),
+        penalties=tuple(penalties),
+    )
+    if devices.split == "candidates":
+        return made
+    alone = devices.splitting("candidates")
+    other = bilevel(task, space, relaxation, training, alone, penalties)
+    return made._replace(candidates=other)
+
+
+def trained(
+    loss: Callable, optimizer, network: Network, mix: Any, batch: dict
+) -> tuple[Network, dict[str, Array]]:
+    """A network after one step on a batch, and its loss and scores before.
+
+    loss: (w, mix, batch) -> (scalar, (batch_stats, scores)).
+    """
+    descend = jax.value_and_grad(loss, has_aux=True)
+    (value, (stats, scores)), grads = descend(network.w, mix, batch)
+    updates, opt = optimizer.update(grads, network.opt, network.w)
+    network = Network(optax.apply_updates(network.w, updates), stats, opt)
+    return network, {"loss": value, **scores}

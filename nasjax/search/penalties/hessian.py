@@ -1,0 +1,31 @@
+"""Explicit Hessian regularisation (SmoothDARTS, arXiv 2002.05283, section 4.2).
+
+L(alpha) + weight * |H v|,   H its Hessian in alpha, v a random unit vector
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from nasjax.core.keys import derive
+from nasjax.core.trees import ravel
+from nasjax.hypergrad import hvp
+from nasjax.search.bilevel import Penalty
+
+
+def hessian(weight: float) -> Penalty:
+    """The penalty; v is drawn anew for every batch."""
+
+    def of(val_loss, w, arch, batch):
+        v, restore = ravel(arch)
+        key = derive(batch["at"].key, "penalty")
+        v = jax.random.normal(key, v.shape, v.dtype)
+        v = restore(v / jnp.linalg.norm(v))
+        curved = hvp(lambda arch, *_: val_loss(w, arch, batch), arch, None, None, v)
+        square = optax.tree.norm(curved, squared=True)
+        norm = jnp.sqrt(square + jnp.finfo(square.dtype).tiny)  # smooth at 0
+        return weight * norm
+
+    return Penalty("hessian", of)
