@@ -18,6 +18,7 @@ from nasjax.search.algorithms import (
     amended,
     darts_first,
     darts_second,
+    fair_darts,
     implicit,
     random_search,
     sanas,
@@ -68,6 +69,7 @@ PARTS = {
     "budget": Part(budget.build, budget.settings, on="zarts_gld", smooth=False),
     "darts_first": _moving(darts_first),
     "darts_second": _moving(darts_second),
+    "fair_darts": Part(fair_darts.build, fair_darts.settings),
     "implicit": _moving(implicit),
     "random_search": _moving(random_search),
     "sanas": Part(
