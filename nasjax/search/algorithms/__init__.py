@@ -20,6 +20,7 @@ from nasjax.search.algorithms import (
     darts_second,
     fair_darts,
     implicit,
+    pc_darts,
     random_search,
     sanas,
     sdarts_adv,
@@ -71,6 +72,7 @@ PARTS = {
     "darts_second": _moving(darts_second),
     "fair_darts": Part(fair_darts.build, fair_darts.settings),
     "implicit": _moving(implicit),
+    "pc_darts": Part(pc_darts.build, pc_darts.settings),
     "random_search": _moving(random_search),
     "sanas": Part(
         sanas.build,
