@@ -21,7 +21,8 @@ def write(path, seed, accuracy, algorithm="darts_first", lines=(), arch=None, **
     """The folder of a finished run; of one that is not where accuracy is None."""
     path.mkdir(parents=True)
     own = {"rate": 0.1, "chunk": 0, **(arch or {})}
-    config = {"algorithm": algorithm, "seed": seed, "arch": {algorithm: own}}
+    config = {"format": 2, "algorithm": algorithm, "seed": seed}
+    config["arch"] = {algorithm: own}
     (path / "config.json").write_text(json.dumps(config))
     result = {"test_accuracy": accuracy, "params": 5, "dataset": "digits", **more}
     if accuracy is not None or "true_accuracy" in more:
