@@ -20,7 +20,7 @@ def on_images(f):
 
 def same(found, expected):
     """Equal trees, but for rounding in float64."""
-    chex.assert_trees_all_close(found, expected, rtol=0, atol=1e-10)
+    chex.assert_trees_all_close(found, expected, rtol=1e-11, atol=1e-10)
 
 
 def stacked(results):
