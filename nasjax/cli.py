@@ -233,10 +233,10 @@ def _saliency(arguments: argparse.Namespace) -> str:
 
 def _compare(arguments: argparse.Namespace) -> str:
     """Compare the seeds of finished runs: means, t-tests, ranks, cost, collapse."""
-    from nasjax.analysis import comparison
+    from nasjax.analysis import compare_report
 
     a = arguments
-    return comparison.study(a.runs, a.baseline, a.metric, a.output)
+    return compare_report.study(a.runs, a.baseline, a.metric, a.output)
 
 
 def _testbed(arguments: argparse.Namespace) -> str:

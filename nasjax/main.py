@@ -19,7 +19,7 @@ from ml_collections import ConfigDict, config_flags
 
 from nasjax.core.errors import UserError, unknown
 from nasjax.engine.beside import leave
-from nasjax.experiment.defaults import HOW, pruned
+from nasjax.experiment.defaults import FREE_ON_RESUME, pruned
 from nasjax.search.algorithms import PARTS, parse
 
 FLAGS = flags.FLAGS
@@ -172,7 +172,9 @@ def default_workdir(config_file: str) -> str:
     """runs/<config>-<variant>-<8 hex digits of what the config computes>."""
     name, _, variant = os.path.basename(config_file).partition(":")
     fields = _fields(pruned(_CONFIG.value.to_dict()), "")
-    identity = {name: value for name, value in fields.items() if name not in HOW}
+    identity = {
+        name: value for name, value in fields.items() if name not in FREE_ON_RESUME
+    }
     resolved = json.dumps(identity, sort_keys=True)
     digest = hashlib.sha256(resolved.encode()).hexdigest()[:8]
     return f"runs/{name.removesuffix('.py')}-{variant or 'default'}-{digest}"

@@ -20,9 +20,14 @@ from nasjax.analysis.significance import t_test
 from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.engine.workdir import flat
-from nasjax.experiment.defaults import HOW
+from nasjax.experiment.defaults import FREE_ON_RESUME
 
-SAME = ("seed", "devices", "parallel", *HOW)  # runs that differ in these are one set
+SAME = (
+    "seed",
+    "devices",
+    "parallel",
+    *FREE_ON_RESUME,
+)  # runs that differ in these are one set
 METRICS = ("test_accuracy", "true_cifar10", "supernet_valid_accuracy")  # of preference
 
 

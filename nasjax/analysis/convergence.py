@@ -27,7 +27,7 @@ from nasjax.engine.progress import Progress
 from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import retrain
-from nasjax.experiment.defaults import HOW
+from nasjax.experiment.defaults import FREE_ON_RESUME
 from nasjax.plots import studies
 from nasjax.spaces import CellSpace
 from nasjax.spaces.genotype import Genotype
@@ -104,7 +104,7 @@ def _study(arguments: argparse.Namespace) -> str:
         "run": config.to_dict(),
         "architectures": {name: cell.to_json() for name, cell in cells.items()},
     }
-    free = [f"run.{name}" for name in HOW]
+    free = [f"run.{name}" for name in FREE_ON_RESUME]
     manifest = {"command": shlex.join(sys.argv)}
     workdir = arguments.workdir or run.folder.path / "convergence"
     commands.say(f"{len(cells)} architectures in {len(found)} epochs, in {workdir}")

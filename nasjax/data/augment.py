@@ -59,7 +59,7 @@ def statistics(image: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
-def check(augment: Augment, shape: tuple[int, ...]) -> None:
+def check_augment(augment: Augment, shape: tuple[int, ...]) -> None:
     """Refuses settings that do not fit images of `shape` [..., H, W, C].
 
     Raises:
@@ -122,7 +122,7 @@ def prepare(
     """
     if images.dtype != jnp.uint8:
         raise UserError(f"Images are {images.dtype}; expected uint8 in 0..255.")
-    check(augment, images.shape)
+    check_augment(augment, images.shape)
     if keys is None:
         return _normalise(images, augment)
     # One key for each kind of change, used or not: switching one off leaves the

@@ -95,7 +95,7 @@ class Devices(NamedTuple):
         """The mean over all shards."""
         return value if self.axis is None else lax.pmean(value, self.axis)
 
-    def whole(self, count: int) -> int:
+    def global_size(self, count: int) -> int:
         """The size of a batch of which every device has `count` examples."""
         return count if self.axis is None else count * lax.axis_size(self.axis)
 

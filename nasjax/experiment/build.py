@@ -246,7 +246,7 @@ def build(given: ConfigDict) -> Experiment:
     search_augment = Augment(cutout=config.search.cutout, **shared)
     retrain_augment = Augment(cutout=config.retrain.cutout, **shared)
     for augment in (search_augment, retrain_augment):
-        augmentation.check(augment, known.shape)
+        augmentation.check_augment(augment, known.shape)
 
     made = Experiment(
         config, space, data, data_name, _algorithm(config), search_augment,

@@ -29,7 +29,7 @@ VARIANTS = (
 )
 
 # How a run is computed, shown and kept, not what: it may go on with other values.
-HOW = (
+FREE_ON_RESUME = (
     *(f"arch.zarts_{name}.chunk" for name in ("gld", "mgs", "rs")),
     "checkpoint_every",
     "compile_cache",

@@ -29,7 +29,7 @@ from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import report
 from nasjax.experiment.build import Experiment, build
-from nasjax.experiment.defaults import HOW, TRACED
+from nasjax.experiment.defaults import FREE_ON_RESUME, TRACED
 from nasjax.experiment.phases import search_phase
 from nasjax.experiment.retrain import retrain, retraining, tested
 from nasjax.spaces.genotype import Genotype
@@ -81,7 +81,9 @@ def _run(
     with (
         signals(),
         compiled_programs(config.compile_cache, by_jax=code is None) as compiled,
-        RunFolder.open(workdir, resolved, manifest(experiment, command), HOW) as folder,
+        RunFolder.open(
+            workdir, resolved, manifest(experiment, command), FREE_ON_RESUME
+        ) as folder,
     ):
         store = NOTHING
         if code and compiled:

@@ -69,7 +69,7 @@ AT_LEAST: dict[str, int | float] = {
     "rate": 0.0,
     "rate_min": 0.0,
     "samples": 1,
-    "second_every": 1,
+    "w2_every": 1,
     "seed": 0,
     "shrink": 1,
     "split_seed": 0,

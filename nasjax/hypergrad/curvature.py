@@ -160,10 +160,10 @@ def dominant(f: Callable, x: Any, key: Array, steps: int = 40) -> Extremes:
     >>> [round(float(value)) for value in found]
     [160, -300, 0]
     """
-    return glance(f, x, key, steps, probes=0)[0]
+    return extremes_and_trace(f, x, key, steps, probes=0)[0]
 
 
-def glance(
+def extremes_and_trace(
     f: Callable, x: Any, key: Array, steps: int = 40, probes: int = 8
 ) -> tuple[Extremes, Estimate]:
     """`dominant` and `hutchinson` in one loop, so that the product is compiled once.
@@ -178,7 +178,7 @@ def glance(
     Raises:
       TypeError, ValueError: as `dominant`; probes is negative or no integer.
 
-    >>> ends, trace = glance(lambda x: (x**2).sum(), jnp.ones(3), jax.random.key(0))
+    >>> ends, trace = extremes_and_trace(lambda x: (x**2).sum(), jnp.ones(3), jax.random.key(0))
     >>> round(float(ends.largest), 4), round(float(trace.mean), 4)
     (2.0, 6.0)
     """
@@ -265,7 +265,7 @@ def spectrum(
             f"x has {n} entries and no key was given; expected one, because beyond "
             f"{DENSE} entries the curvature is estimated by random vectors."
         )
-    ends, trace = glance(f, x, key, steps, samples)
+    ends, trace = extremes_and_trace(f, x, key, steps, samples)
     return Spectrum(*ends, *trace)
 
 

@@ -17,7 +17,7 @@ from jax import Array
 
 from nasjax.core.keys import derive, per_example
 from nasjax.data.augment import Augment, prepare, random_indices
-from nasjax.hypergrad.curvature import glance
+from nasjax.hypergrad.curvature import extremes_and_trace
 from nasjax.monitors.base import Monitor
 from nasjax.search import Search
 from nasjax.tasks.base import At
@@ -52,7 +52,7 @@ def curvature(
     relaxation = problem.relaxation
 
     def measure(state, part) -> dict[str, Array]:
-        key = derive(state.key, "instruments", state.step)
+        key = derive(state.key, "curvature", state.step)
         count = part["label"].shape[0]
         size = min(images, count)
         index = random_indices(derive(key, "index"), size, count)
@@ -71,7 +71,7 @@ def curvature(
         def loss(arch):
             return cross_entropy(logits(relaxation.mix(arch, at)), batch["label"])
 
-        ends, trace = glance(
+        ends, trace = extremes_and_trace(
             loss, state.arch, derive(key, "curvature"), products, probes
         )
         mix = relaxation.mix(state.arch, at)

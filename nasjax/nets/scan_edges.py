@@ -46,7 +46,7 @@ def along(edge: Callable, keep: bool) -> Callable:
     recomputed = jax.custom_jvp(add_all)
 
     def jvp(primals, tangents):
-        out, still = recomputed(*primals)
+        out, moments = recomputed(*primals)
         nodes, inputs, params, weights, stats, draws, edges = primals
         seen = out if inputs is None else inputs
         tree = jax.tree.structure((params, weights))
@@ -79,7 +79,7 @@ def along(edge: Callable, keep: bool) -> Callable:
         )
         each = params, weights, stats, draws, (edges[:, 0], edges[:, 1])
         (d_nodes, _), _ = lax.scan(body, start, (each, d_each))
-        return (out, still), (d_nodes, jax.tree.map(jnp.zeros_like, still))
+        return (out, moments), (d_nodes, jax.tree.map(jnp.zeros_like, moments))
 
     recomputed.defjvp(jvp, symbolic_zeros=True)
     return recomputed

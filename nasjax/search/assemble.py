@@ -136,7 +136,7 @@ def _weight_step(problem: Bilevel, smoothing: Smoothing | None) -> Callable:
 
             mix = around(
                 perturbation(
-                    lambda ops: problem.still(state.w, around(ops), batch),
+                    lambda ops: problem.eval_loss(state.w, around(ops), batch),
                     {kind: own.ops for kind, own in mix.items()},
                     derive(state.key, "perturbation", state.step),
                     smoothing.eps(batch["at"].progress),

@@ -72,7 +72,7 @@ class Bilevel(NamedTuple):
       train: the training loss.
       val: the validation loss, with the penalties.
       with_aux: `train` with (batch_stats, scores), of mixing weights instead of alpha.
-      still: of mixing weights, the criterion in evaluation mode: by running moments.
+      eval_loss: of mixing weights, the criterion in evaluation mode: by running moments.
       outputs: what `train` is a convex function of, for `hypergrad.ggn`.
       of_outputs: (outputs, batch) -> `train`.
       penalties: of alpha alone or of its loss, added to `val`.
@@ -87,7 +87,7 @@ class Bilevel(NamedTuple):
     train: Callable
     val: Callable
     with_aux: Callable
-    still: Callable
+    eval_loss: Callable
     outputs: Callable
     of_outputs: Callable
     penalties: tuple[Penalty, ...] = ()
@@ -146,7 +146,7 @@ def bilevel(
     def plain(w, arch, batch):
         return on.criterion(on.outputs(w, mixed(arch, batch), batch, True)[0], batch)
 
-    def still(w, mix, batch):
+    def eval_loss(w, mix, batch):
         return on.criterion(on.outputs(w, mix, batch, False)[0], batch)
 
     def outputs(w, arch, batch):
@@ -169,7 +169,7 @@ def bilevel(
         train=devices.averaged(of_alpha),
         val=val if penalties else clean,
         with_aux=devices.averaged(with_aux),
-        still=devices.averaged(still),
+        eval_loss=devices.averaged(eval_loss),
         outputs=devices.shared(outputs),
         of_outputs=lambda out, batch: devices.mean(on.objective(out, batch)),
         penalties=tuple(penalties),

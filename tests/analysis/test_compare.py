@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from scipy import stats
 
 from nasjax import cli
-from nasjax.analysis import anytime, compare, comparison, scores
+from nasjax.analysis import anytime, compare, compare_report, scores
 from nasjax.analysis.significance import t_test
 from nasjax.core.errors import UserError
 
@@ -49,7 +49,7 @@ def runs(tmp_path):
 def tabulated(folders, *options):
     """The rows of all tables, as lists of cells."""
     report = compare.measure(compare.sets(folders), *options)
-    lines = comparison.markdown(report).splitlines()
+    lines = compare_report.markdown(report).splitlines()
     return [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
 
 
@@ -85,7 +85,7 @@ def test_sets_are_configs_whatever_their_seeds(runs):
 
 def test_table(runs):
     report = compare.measure(compare.sets(runs))
-    lines = comparison.markdown(report).splitlines()
+    lines = compare_report.markdown(report).splitlines()
     test = t_test(OURS, THEIRS)
     name = "zarts_rs arch.zarts_rs.rate=0.1"
     assert lines[2] == f"| {name} | 0, 1, 2 | 91.00 ± 1.00 % | 92.00 % | 2.00 | - | - |"
@@ -213,17 +213,17 @@ def test_a_folder_stands_for_the_finished_runs_in_it(tmp_path):
     alone = write(tmp_path / "b", 0, 0.6, "random_search")
     found = compare.find([str(tmp_path / "study"), alone])
     assert found == ([one, other, alone], [left])
-    assert comparison.study([str(tmp_path / "study")]).endswith(
+    assert compare_report.study([str(tmp_path / "study")]).endswith(
         f"Left out, not finished: {left}"
     )
     with pytest.raises(UserError, match="a-2 is not a finished run"):
-        comparison.study([left, one])
+        compare_report.study([left, one])
     with pytest.raises(UserError, match="is not a run: it holds no config.json"):
-        comparison.study([str(tmp_path / "study" / "empty")])
+        compare_report.study([str(tmp_path / "study" / "empty")])
     for finished in (one, other):
         (Path(finished) / "result.json").unlink()
     with pytest.raises(UserError, match="None of the 3 runs in .*study is finished"):
-        comparison.study([str(tmp_path / "study")])
+        compare_report.study([str(tmp_path / "study")])
 
 
 @pytest.fixture

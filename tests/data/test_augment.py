@@ -9,7 +9,7 @@ from nasjax.core.errors import UserError
 from nasjax.data.augment import (
     NORMALISATION,
     Augment,
-    check,
+    check_augment,
     epoch_indices,
     prepare,
     random_indices,
@@ -160,7 +160,7 @@ def test_statistics():
 )
 def test_settings_refused(augment, expected):
     with pytest.raises(UserError, match=expected):
-        check(augment, (8, 8, 1))
+        check_augment(augment, (8, 8, 1))
     with pytest.raises(UserError, match=expected):
         prepare(jnp.zeros((2, 8, 8, 1), jnp.uint8), None, augment)
 

@@ -171,7 +171,7 @@ def test_the_batch_is_really_split():
     def look(state, train_batches, val_batch, *, on):
         del train_batches
         rows = val_batch["x"].shape[0]
-        whole, norm = on.whole(rows), on.norm(val_batch["x"])
+        whole, norm = on.global_size(rows), on.norm(val_batch["x"])
         return state, {"rows": jnp.asarray(rows), "whole": whole, "norm": norm}
 
     _, metrics = after(4, "pmap", 1, look)
@@ -185,7 +185,7 @@ def test_the_batch_is_really_split():
 def test_without_an_axis_a_loss_stays_as_it_is(mode, split):
     on = Devices.of(2, mode).splitting(split)
     assert on.axis is None and on.averaged(loss) is loss and on.shared(loss) is loss
-    assert on.mean(loss) is loss and on.whole(3) == 3
+    assert on.mean(loss) is loss and on.global_size(3) == 3
 
 
 def test_replicate_puts_a_copy_on_every_device():

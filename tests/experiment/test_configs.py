@@ -267,7 +267,7 @@ def test_sanas_and_where_its_supplement_contradicts_itself():
         second, own, attack = (
             config.arch.darts_second, config.arch.sanas, config.saliency
         )  # fmt: skip
-        assert (own.every, own.second_every) == (5, 3)
+        assert (own.every, own.w2_every) == (5, 3)
         assert parse(config.algorithm) == ("darts_second", "sanas")
         assert not second.finite_difference
         assert (attack.steps, attack.eps, attack.step) == (7, 8 / 255, 2 / 255)

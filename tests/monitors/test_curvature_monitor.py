@@ -45,7 +45,7 @@ def searched():
     state = jax.jit(search.init)(jax.random.key(0))
     draw = lambda leaf: jax.random.normal(jax.random.key(1), leaf.shape)
     state = state._replace(arch=jax.tree.map(draw, state.arch))
-    key = derive(state.key, "instruments", state.step)
+    key = derive(state.key, "curvature", state.step)
     index = random_indices(derive(key, "index"), 12, 20)
     return (
         search,

@@ -305,7 +305,7 @@ def test_four_devices_are_one(ascent, differences):
                 middle,
                 descend(
                     "w2",
-                    lambda s, a, x: devices.whole(len(x["label"]))
+                    lambda s, a, x: devices.global_size(len(x["label"]))
                     * mean(s["w2"], a, weighed(x, s["saliency"])),
                     optax.sgd(XI2), along,
                 ),

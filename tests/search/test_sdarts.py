@@ -129,7 +129,7 @@ def test_the_weights_descend_the_loss_at_the_perturbed_point():
         same(after.arch, state.arch)
     assert abs(seen["sdarts_rs"] - clean) > 1e-5
     assert seen["sdarts_adv"] > max(seen["sdarts_rs"], clean) + 1e-3
-    still = jax.jit(search.problem.still)
+    still = jax.jit(search.problem.eval_loss)
     value = float(still(state.w, search.mix(state), at))
     assert np.isfinite(value) and value != clean, "evaluation mode, running moments"
 

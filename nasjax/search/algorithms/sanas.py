@@ -60,7 +60,7 @@ def settings(scale: str) -> dict[str, Any]:
     return {
         "every": 5,  # weight steps between two moves of alpha, instead of the base's
         "gamma": 1.0,  # weight of the first network's validation loss
-        "second_every": 3,  # weight steps between two steps of the second network
+        "w2_every": 3,  # weight steps between two steps of the second network
         "sum": False,  # True: its loss is the sum over the batch, as eq. 3 is printed
     }
 
@@ -109,9 +109,9 @@ def build(settings, base: Algorithm) -> Algorithm:
         cost = 1 + attack_cost(attack(problem, settings), settings.saliency.ascent)
         second = Program(
             "w2",
-            _second_step(problem, settings, solution),
+            _w2_step(problem, settings, solution),
             ordered(late=1),
-            Cadence(0, settings.second_every),
+            Cadence(0, settings.w2_every),
             cost,
             lambda key: problem.network(derive(key, "second weights")),
         )
@@ -134,7 +134,7 @@ def _levels(problem: Bilevel, settings, differences: bool) -> list[Level]:
     if differences:
         of_weights = hypergrad.finite_difference.along()
         of_delta = hypergrad.finite_difference.along(norm=devices.norm)
-    loss = _second_loss(problem, settings)
+    loss = _w2_loss(problem, settings)
 
     def first_level(solutions, arch, batch):
         return problem.train(solutions["w1"], arch, batch)
@@ -144,7 +144,7 @@ def _levels(problem: Bilevel, settings, differences: bool) -> list[Level]:
         return loss(solutions["w2"], mix, batch, solutions["saliency"])[0]
 
     virtual = lambda rate: training.optimizer(rate, clip=False)
-    third = virtual(_second_rate(problem, settings))
+    third = virtual(_w2_rate(problem, settings))
     return [
         descend("w1", first_level, virtual(training.rate), of_weights),
         _attacked(problem, settings, settings.saliency.detach, of_delta),
@@ -152,11 +152,11 @@ def _levels(problem: Bilevel, settings, differences: bool) -> list[Level]:
     ]
 
 
-def _second_step(problem: Bilevel, settings, solution: Callable):
+def _w2_step(problem: Bilevel, settings, solution: Callable):
     """The real step of W2, on saliency found by the real W1."""
     found = _attacked(problem, settings, detach=True)
-    loss = _second_loss(problem, settings)
-    optimizer = problem.training.optimizer(_second_rate(problem, settings))
+    loss = _w2_loss(problem, settings)
+    optimizer = problem.training.optimizer(_w2_rate(problem, settings))
 
     def step(state: SearchState, batch):
         key = derive(state.key, "second mix", state.step)
@@ -172,13 +172,13 @@ def _second_step(problem: Bilevel, settings, solution: Callable):
             problem.relaxation.mix(state.arch, batch["at"]),
             batch,
         )
-        report = {f"second_{name}": value for name, value in metrics.items()}
+        report = {f"w2_{name}": value for name, value in metrics.items()}
         return state._replace(levels={**state.levels, "w2": second}), report
 
     return step
 
 
-def _second_loss(problem: Bilevel, settings) -> Callable:
+def _w2_loss(problem: Bilevel, settings) -> Callable:
     """(w, mix, batch, delta) -> W2's loss on reweighted images, and aux (eq. 3)."""
     mode, eps = settings.saliency.mode, settings.saliency.eps
 
@@ -186,15 +186,15 @@ def _second_loss(problem: Bilevel, settings) -> Callable:
         image = saliency.reweighted(batch["image"], delta, mode, eps)
         value, aux = problem.with_aux(w, mix, {**batch, "image": image})
         if settings.sum:
-            value *= problem.devices.whole(len(image))
+            value *= problem.devices.global_size(len(image))
         return value, aux
 
     return loss
 
 
-def _second_rate(problem: Bilevel, settings) -> Callable:
+def _w2_rate(problem: Bilevel, settings) -> Callable:
     """W1's rate of the same time: W2's optimiser counts its own, fewer, steps."""
-    return lambda count: problem.training.rate(count * settings.second_every)
+    return lambda count: problem.training.rate(count * settings.w2_every)
 
 
 def _attacked(
