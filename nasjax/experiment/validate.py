@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
@@ -10,8 +12,9 @@ from nasjax import saliency
 from nasjax.collapse.early_stopping import adapt
 from nasjax.collapse.rollback import REMEDIES
 from nasjax.core.errors import UserError, unknown
+from nasjax.core.limits import Limit, Range, above, at_least, one_of
 from nasjax.data.splits import Splits
-from nasjax.engine.devices import MODES, SPLITS, Devices
+from nasjax.engine.devices import MODES, Devices
 from nasjax.experiment import defaults
 from nasjax.nets.layers import DTYPES, REMATS
 from nasjax.nets.lowering import SPELLINGS
@@ -21,95 +24,63 @@ from nasjax.search.saliency_level import ASCENTS
 from nasjax.search.stages import EDGES
 from nasjax.spaces import SPACES, CellSpace, Macro, darts
 
-# Smallest value of a number, by its name anywhere in the config or by its own place. A
-# bound that is an integer is that of an integer field.
-AT_LEAST: dict[str, int | float] = {
-    "alpha_spread": 0.0,
-    "auxiliary": 0.0,
-    "attack_steps": 1,
-    "b1": 0.0,
-    "b2": 0.0,
-    "batch": 1,
-    "cells": 1,
-    "channels": 2,
-    "checkpoint_every": 1,
-    "config.retrain.epochs": 0,  # search only
-    "chunk": 0,
-    "clip": 0.0,
-    "cutout": 0,
-    "damping": 0.0,
-    "devices": 0,
-    "drop_path": 0.0,
-    "epochs": 1,
-    "eps": 0.0,
-    "eps_end": 0.0,
-    "eps_start": 0.0,
-    "eta": 0.0,
-    "every": 1,
-    "gamma": 0.0,
-    "inner_rate": 0.0,
-    "inner_steps": 0,
-    "label_smoothing": 0.0,
-    "log_every": 1,
-    "images": 1,
-    "interval": 0,
-    "max_radius": 0.0,
-    "max_steps": 1,
-    "min_radius": 0.0,
-    "mixture": 0.0,
-    "most_skips": 0,
-    "momentum": 0.0,
-    "most": 0.0,
-    "neumann_rate": 0.0,
-    "pad": 0,
-    "penalty": 0.0,
-    "probes": 0,
-    "products": 1,
-    "radius": 0.0,
-    "rate": 0.0,
-    "rate_min": 0.0,
-    "samples": 1,
-    "w2_every": 1,
-    "seed": 0,
-    "shrink": 1,
-    "split_seed": 0,
-    "spread": 0.0,
-    "step": 0.0,
-    "steps": 1,
-    "temperature": 0.0,
-    "terms": 1,
-    "tolerance": 0.0,
-    "warmup_epochs": 0,
-    "weight": 0.0,
-    "weight_decay": 0.0,
+_NETWORK: dict[str, Limit] = {  # of the network that is searched or retrained
+    "channels": at_least(2),
+    "cells": at_least(1),
+    "batch": at_least(1),
+    "rate": at_least(0.0),
+    "momentum": Range(0.0, 1.0),
+    "weight_decay": at_least(0.0),
+    "clip": at_least(0.0),
+    "cutout": at_least(0),
+    "drop_path": Range(0.0, 1.0),
+    "auxiliary": at_least(0.0),
+    "warmup_epochs": at_least(0),
 }
 
-# Numbers whose range has another end, or an open one.
-BELOW_ONE = ("b1", "b2", "drop_path", "label_smoothing", "momentum")
-AT_MOST_ONE = ("mixture",)
-ABOVE_LEAST = (
-    "eps", "max_radius", "min_radius", "most", "neumann_rate", "radius", "step", "temperature",
-)  # fmt: skip
-
-CHOICES = {
-    "ascent": ASCENTS,
-    "curvature": ("ggn", "hessian"),
-    "distribution": ("sphere", "normal", "ball"),
-    "edges": EDGES,
-    "inner_part": ("weights", "arch"),
-    "inverse": ("neumann", "cg"),
-    "lowering": SPELLINGS,
-    "mode": saliency.MODES,
-    "noise": ("uniform", "normal"),
-    "norm": ("linf", "l2"),
-    "precision": DTYPES,
-    "remat": REMATS,
-    "parallel": MODES,
-    "proposal": ("mixture", "sum"),
-    "remedy": REMEDIES,
-    "schedule": ("cosine", "linear"),
-    "split": SPLITS,
-    "weights": ("importance", "likelihood"),
+# Of fields by group; "" is the config itself. Parts have their own.
+LIMITS: dict[str, Mapping[str, Limit]] = {
+    "": {
+        "seed": Range(0, 2**32),  # keys hold 32 bits
+        "parallel": one_of(*MODES),
+        "devices": at_least(0),
+        "lowering": one_of(*SPELLINGS),
+        "precision": one_of(*DTYPES),
+        "remat": one_of(*REMATS),
+        "log_every": at_least(1),
+        "checkpoint_every": at_least(1),
+    },
+    "data": {"split_seed": at_least(0), "shrink": at_least(1), "pad": at_least(0)},
+    "space": {"edges": one_of(*EDGES)},
+    "search": _NETWORK
+    | {
+        "epochs": at_least(1),
+        "rate_min": at_least(0.0),
+        "alpha_spread": at_least(0.0),
+    },
+    "collapse": {
+        "interval": at_least(0),
+        "images": at_least(1),
+        "products": at_least(1),
+        "probes": at_least(0),
+        "remedy": one_of(*REMEDIES),
+        "penalty": at_least(0.0),
+        "most_skips": at_least(0),
+    },
+    "saliency": {
+        "steps": at_least(1),
+        "eps": above(0.0),
+        "step": above(0.0),
+        "mode": one_of(*saliency.MODES),
+        "ascent": one_of(*ASCENTS),
+        "rate": at_least(0.0),
+    },
+    "retrain": _NETWORK
+    | {
+        "epochs": at_least(0),  # 0: search only
+        "schedule": one_of("cosine", "linear"),
+        "label_smoothing": Range(0.0, 1.0),
+    },
 }
 
 
@@ -142,12 +113,7 @@ def config(given: ConfigDict) -> ConfigDict:
         defaults.pruned({**defaults.settings(), "algorithm": given.algorithm})
     )
     _same_fields(given, known, "config")
-    _values(given, "config")
-    if given.seed >= 2**32:
-        raise UserError(
-            f"config.seed is {given.seed}; expected an integer below {2**32}, because "
-            "keys hold 32 bits of it."
-        )
+    _values(given)
     if given.retrain.reweighted and not given.retrain.epochs:
         raise UserError(
             "config.retrain.reweighted is True, but nothing is retrained; set "
@@ -278,40 +244,18 @@ def _alike(value: object, example: object) -> bool:
     return isinstance(value, type(example))
 
 
-def _values(given: ConfigDict, path: str) -> None:
+def _values(given: ConfigDict) -> None:
     """Numbers are in their ranges, and choices among those there are."""
-    for name, value in given.items():
-        where = f"{path}.{name}"
-        if isinstance(value, ConfigDict):
-            _values(value, where)
-        elif name == "compile_cache":
-            if value not in ("auto", "off") and os.sep not in value:
-                raise UserError(
-                    f"{where} is {value!r}; expected 'auto', 'off', or a folder with "
-                    "its path, such as './compiled'."
-                )
-        elif name in CHOICES and value not in CHOICES[name]:
-            raise unknown(where, value, CHOICES[name])
-        elif name in AT_LEAST:
-            _number(value, name, where)
-
-
-def _number(value: object, name: str, where: str) -> None:
-    least = AT_LEAST.get(where, AT_LEAST[name])
-    whole = isinstance(least, int)
-    kinds = int if whole else int | float
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, kinds)
-        or not least <= value < float("inf")
-        or (name in BELOW_ONE and value >= 1)
-        or (name in AT_MOST_ONE and value > 1)
-        or (name in ABOVE_LEAST and value == least)
-    ):
-        kind = "an integer" if whole else "a number"
-        below = " to below 1" if name in BELOW_ONE else ""
-        most = " to 1" if name in AT_MOST_ONE else ""
-        start = "above" if name in ABOVE_LEAST else "from"
+    groups = list(LIMITS.items())
+    groups += [(f"arch.{name}", PARTS[name].limits) for name in given.arch]
+    for group, limits in groups:
+        fields = functools.reduce(getattr, filter(None, group.split(".")), given)
+        for name, limit in limits.items():
+            where = ".".join(filter(None, ("config", group, name)))
+            limit.check(fields[name], where)
+    cache = given.compile_cache
+    if cache not in ("auto", "off") and os.sep not in cache:
         raise UserError(
-            f"{where} is {value!r}; expected {kind} {start} {least:g}{below}{most}."
+            f"config.compile_cache is {cache!r}; expected 'auto', 'off', or a folder "
+            "with its path, such as './compiled'."
         )

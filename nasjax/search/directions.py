@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from nasjax.core.limits import Limit, Range, at_least
 from nasjax.engine import optim
 from nasjax.hypergrad import Estimator
 from nasjax.search.base import Direction, SearchState
@@ -87,6 +88,15 @@ def adam_settings(scale: str) -> dict[str, Any]:
         "b2": 0.999,  # Adam's second moment
         "weight_decay": 1e-3,  # L2, inside Adam as in PyTorch
     }
+
+
+ADAM_LIMITS: dict[str, Limit] = {
+    "every": at_least(1),
+    "rate": at_least(0.0),
+    "b1": Range(0.0, 1.0),
+    "b2": Range(0.0, 1.0),
+    "weight_decay": at_least(0.0),
+}
 
 
 def zero_order(

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from nasjax.core.errors import UserError, unknown
+from nasjax.core.limits import Limit
 from nasjax.search.algorithms import (
     amended,
     darts_first,
@@ -40,6 +41,7 @@ class Part(NamedTuple):
     Attributes:
       build: (settings, Algorithm) -> Algorithm, with this part's choices.
       settings: scale -> default settings by name; see `experiment.defaults`.
+      limits: of settings by name, see `nasjax.core.limits`.
       moves: whether it says how alpha moves.
       on: the part that says so where the sentence does not.
       wraps: choices of the other parts that it changes, and does not make anew.
@@ -49,6 +51,7 @@ class Part(NamedTuple):
 
     build: Callable[[Any, Algorithm], Algorithm]
     settings: Callable[[str], dict[str, Any]]
+    limits: Mapping[str, Limit] = MappingProxyType({})
     moves: bool = False
     on: str = "darts_first"
     wraps: tuple[str, ...] = ()
@@ -61,31 +64,27 @@ class Part(NamedTuple):
         return (inspect.getmodule(self.build).__doc__ or "").split("\n")[0]
 
 
-def _moving(module) -> Part:
-    return Part(module.build, module.settings, moves=True)
+def _part(module: ModuleType, **more: Any) -> Part:
+    return Part(module.build, module.settings, module.LIMITS, **more)
 
 
 PARTS = {
-    "amended": _moving(amended),
-    "budget": Part(budget.build, budget.settings, on="zarts_gld", smooth=False),
-    "darts_first": _moving(darts_first),
-    "darts_second": _moving(darts_second),
-    "fair_darts": Part(fair_darts.build, fair_darts.settings),
-    "implicit": _moving(implicit),
-    "pc_darts": Part(pc_darts.build, pc_darts.settings),
-    "random_search": _moving(random_search),
-    "sanas": Part(
-        sanas.build,
-        sanas.settings,
-        on="darts_second",
-        wraps=("direction", "every"),
-        shares=("saliency",),
+    "amended": _part(amended, moves=True),
+    "budget": _part(budget, on="zarts_gld", smooth=False),
+    "darts_first": _part(darts_first, moves=True),
+    "darts_second": _part(darts_second, moves=True),
+    "fair_darts": _part(fair_darts),
+    "implicit": _part(implicit, moves=True),
+    "pc_darts": _part(pc_darts),
+    "random_search": _part(random_search, moves=True),
+    "sanas": _part(
+        sanas, on="darts_second", wraps=("direction", "every"), shares=("saliency",)
     ),
-    "sdarts_adv": Part(sdarts_adv.build, sdarts_adv.settings),
-    "sdarts_rs": Part(sdarts_rs.build, sdarts_rs.settings),
-    "zarts_gld": _moving(zarts_gld),
-    "zarts_mgs": _moving(zarts_mgs),
-    "zarts_rs": _moving(zarts_rs),
+    "sdarts_adv": _part(sdarts_adv),
+    "sdarts_rs": _part(sdarts_rs),
+    "zarts_gld": _part(zarts_gld, moves=True),
+    "zarts_mgs": _part(zarts_mgs, moves=True),
+    "zarts_rs": _part(zarts_rs, moves=True),
 }
 WORDS = {  # of the fields of `Algorithm`, in messages
     "direction": "how alpha moves",

@@ -27,9 +27,10 @@ from __future__ import annotations
 from typing import Any
 
 from nasjax import hypergrad
+from nasjax.core.limits import at_least
 from nasjax.search.base import Algorithm
 from nasjax.search.bilevel import Bilevel
-from nasjax.search.directions import Descent, adam, adam_settings
+from nasjax.search.directions import ADAM_LIMITS, Descent, adam, adam_settings
 
 
 def settings(scale: str) -> dict[str, Any]:
@@ -38,6 +39,11 @@ def settings(scale: str) -> dict[str, Any]:
         "eta": 0.1,  # amending coefficient: eta H stands for the inverse of H
         "finite_difference": False,  # True: eqs. 14, 15 instead of exact products
     }
+
+
+LIMITS = ADAM_LIMITS | {
+    "eta": at_least(0.0),
+}
 
 
 def build(settings, base: Algorithm) -> Algorithm:

@@ -14,9 +14,12 @@ from __future__ import annotations
 
 from nasjax import hypergrad
 from nasjax.search.base import Algorithm
-from nasjax.search.directions import Descent, adam, adam_settings
+from nasjax.search.directions import ADAM_LIMITS, Descent, adam, adam_settings
 
 settings = adam_settings
+
+
+LIMITS = ADAM_LIMITS
 
 
 def build(settings, base: Algorithm) -> Algorithm:

@@ -24,7 +24,7 @@ from typing import Any
 from nasjax import hypergrad
 from nasjax.search.base import Algorithm
 from nasjax.search.bilevel import Bilevel
-from nasjax.search.directions import Descent, adam, adam_settings
+from nasjax.search.directions import ADAM_LIMITS, Descent, adam, adam_settings
 
 
 def settings(scale: str) -> dict[str, Any]:
@@ -32,6 +32,9 @@ def settings(scale: str) -> dict[str, Any]:
     return adam_settings(scale) | {
         "finite_difference": False,  # True: eq. 8 instead of the exact product
     }
+
+
+LIMITS = ADAM_LIMITS
 
 
 def build(settings, base: Algorithm) -> Algorithm:

@@ -26,7 +26,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nasjax.core import arguments
+from nasjax.core.limits import Limit, at_least, one_of
 from nasjax.search.base import Algorithm, Final
 from nasjax.search.bilevel import Penalty
 from nasjax.search.relax import Relaxation
@@ -43,9 +43,14 @@ def settings(scale: str) -> dict[str, Any]:
     }
 
 
+LIMITS: dict[str, Limit] = {
+    "weight": at_least(0.0),
+    "form": one_of("square", "absolute"),
+}
+
+
 def build(settings, base: Algorithm) -> Algorithm:
     """Independent operators and the zero-one loss."""
-    arguments.choice(settings.form, "form", "square", "absolute")
     measure = {"square": jnp.square, "absolute": jnp.abs}[settings.form]
 
     def zero_one(space: CellSpace, relaxation: Relaxation, final: Final) -> Penalty:

@@ -22,9 +22,10 @@ from typing import Any
 import jax
 
 from nasjax import hypergrad
+from nasjax.core.limits import above, at_least, one_of
 from nasjax.search.base import Algorithm
 from nasjax.search.bilevel import Bilevel
-from nasjax.search.directions import Descent, adam, adam_settings
+from nasjax.search.directions import ADAM_LIMITS, Descent, adam, adam_settings
 
 
 def settings(scale: str) -> dict[str, Any]:
@@ -38,6 +39,17 @@ def settings(scale: str) -> dict[str, Any]:
         "terms": 5,  # of the Neumann series
         "neumann_rate": 0.1,  # of the Neumann series; below 2 / largest curvature
     }
+
+
+LIMITS = ADAM_LIMITS | {
+    "inverse": one_of("neumann", "cg"),
+    "curvature": one_of("ggn", "hessian"),
+    "damping": at_least(0.0),
+    "max_steps": at_least(1),
+    "tolerance": at_least(0.0),
+    "terms": at_least(1),
+    "neumann_rate": above(0.0),
+}
 
 
 def build(settings, base: Algorithm) -> Algorithm:

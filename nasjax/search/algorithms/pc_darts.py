@@ -30,8 +30,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nasjax.core import arguments
 from nasjax.core.errors import UserError
+from nasjax.core.limits import Limit, at_least
 from nasjax.nets import Mixed
 from nasjax.nets.layers import Style
 from nasjax.nets.operations import NO_DRAWS, Draws
@@ -49,9 +49,13 @@ def settings(scale: str) -> dict[str, Any]:
     }
 
 
+LIMITS: dict[str, Limit] = {
+    "parts": at_least(1),
+}
+
+
 def build(settings, base: Algorithm) -> Algorithm:
     """Partial channels and edge weights."""
-    arguments.count(settings.parts, "parts")
     edge = functools.partial(Partial, parts=settings.parts)
     relaxation = weighted if settings.edge_weights else softmax
     return base._replace(edge=edge, relaxation=relaxation)

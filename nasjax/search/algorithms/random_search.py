@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from nasjax.core.limits import Limit, at_least
 from nasjax.search.base import Algorithm, SearchState
 from nasjax.search.bilevel import Bilevel
 from nasjax.search.directions import zero_order
@@ -35,6 +36,12 @@ def settings(scale: str) -> dict[str, Any]:
         # Architectures drawn in a round; 47: as many gradients as DARTS' second order.
         "samples": 47 if scale == "small" else 16,
     }
+
+
+LIMITS: dict[str, Limit] = {
+    "every": at_least(1),
+    "samples": at_least(1),
+}
 
 
 def build(settings, base: Algorithm) -> Algorithm:

@@ -45,6 +45,7 @@ from typing import Any
 from nasjax import hypergrad, saliency
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
+from nasjax.core.limits import Limit, at_least
 from nasjax.hypergrad import Level, descend, products
 from nasjax.saliency import Attack
 from nasjax.search.assemble import ordered
@@ -63,6 +64,13 @@ def settings(scale: str) -> dict[str, Any]:
         "w2_every": 3,  # weight steps between two steps of the second network
         "sum": False,  # True: its loss is the sum over the batch, as eq. 3 is printed
     }
+
+
+LIMITS: dict[str, Limit] = {
+    "every": at_least(1),
+    "gamma": at_least(0.0),
+    "w2_every": at_least(1),
+}
 
 
 def build(settings, base: Algorithm) -> Algorithm:

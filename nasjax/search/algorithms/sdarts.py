@@ -17,12 +17,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from nasjax.core.limits import Limit, at_least
 from nasjax.search.base import Smoothing
 from nasjax.search.perturb import ramp
 
 SETTINGS: dict[str, Any] = {
     "eps_start": 0.03,  # size of the perturbation in the first epoch ...
     "eps_end": 0.3,  # ... and towards the end, linear by epoch
+}
+
+
+LIMITS: dict[str, Limit] = {
+    "eps_start": at_least(0.0),
+    "eps_end": at_least(0.0),
 }
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nasjax.core.limits import at_least, one_of
 from nasjax.search import perturb
 from nasjax.search.algorithms import sdarts
 from nasjax.search.base import Algorithm
@@ -28,6 +29,12 @@ def settings(scale: str) -> dict[str, Any]:
         "norm": "linf",  # of the ball: or "l2"
         "steepest": True,  # by the sign of the gradient; False: by itself, as eq. 4
     }
+
+
+LIMITS = sdarts.LIMITS | {
+    "attack_steps": at_least(1),
+    "norm": one_of("linf", "l2"),
+}
 
 
 def build(settings, base: Algorithm) -> Algorithm:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nasjax.core.limits import one_of
 from nasjax.search import perturb
 from nasjax.search.algorithms import sdarts
 from nasjax.search.base import Algorithm
@@ -22,6 +23,11 @@ def settings(scale: str) -> dict[str, Any]:
     return sdarts.SETTINGS | {
         "noise": "uniform",  # or "normal", of the same variance
     }
+
+
+LIMITS = sdarts.LIMITS | {
+    "noise": one_of("uniform", "normal"),
+}
 
 
 def build(settings, base: Algorithm) -> Algorithm:

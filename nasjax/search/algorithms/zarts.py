@@ -31,6 +31,8 @@ from collections.abc import Callable
 from typing import Any
 
 from nasjax import hypergrad
+from nasjax.core.limits import Limit, at_least, one_of
+from nasjax.engine.devices import SPLITS
 from nasjax.search.base import Algorithm, SearchState
 from nasjax.search.bilevel import Bilevel, Training
 from nasjax.search.directions import SHORT, zero_order
@@ -48,6 +50,16 @@ def settings(scale: str) -> dict[str, Any]:
         "chunk": 0,  # candidates a device evaluates at once; 0: one on a CPU, else all
         "split": "candidates",  # what several devices share out; or "batch"
     }
+
+
+LIMITS: dict[str, Limit] = {
+    "every": at_least(1),
+    "inner_steps": at_least(0),
+    "inner_rate": at_least(0.0),
+    "inner_part": one_of("weights", "arch"),
+    "chunk": at_least(0),
+    "split": one_of(*SPLITS),
+}
 
 
 def zarts(

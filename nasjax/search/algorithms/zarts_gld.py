@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nasjax.core.limits import above, one_of
 from nasjax.search.algorithms import zarts
 from nasjax.search.base import Algorithm
 from nasjax.search.directions import SHORT
@@ -32,6 +33,13 @@ def settings(scale: str) -> dict[str, Any]:
         "min_radius": 0.125 if short else 4.69e-6,  # r; log2(R / r) + 2 candidates
         "distribution": "sphere",  # of the steps; or "ball"
     }
+
+
+LIMITS = zarts.LIMITS | {
+    "max_radius": above(0.0),
+    "min_radius": above(0.0),
+    "distribution": one_of("sphere", "ball"),
+}
 
 
 def build(settings, base: Algorithm) -> Algorithm:

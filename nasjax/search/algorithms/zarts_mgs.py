@@ -20,6 +20,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from nasjax.core.limits import Range, above, at_least, one_of
 from nasjax.search.algorithms import zarts
 from nasjax.search.base import Algorithm
 from nasjax.search.bilevel import Training
@@ -37,6 +38,16 @@ def settings(scale: str) -> dict[str, Any]:
         "proposal": "mixture",  # or "sum", as the released code draws
         "weights": "likelihood",  # or "importance", the printed eq. 8
     }
+
+
+LIMITS = zarts.LIMITS | {
+    "samples": at_least(1),
+    "spread": at_least(0.0),
+    "temperature": above(0.0),
+    "mixture": Range(0.0, 1.0, closed=True),
+    "proposal": one_of("mixture", "sum"),
+    "weights": one_of("importance", "likelihood"),
+}
 
 
 def build(settings, base: Algorithm) -> Algorithm:

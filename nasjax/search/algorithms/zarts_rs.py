@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nasjax.core.limits import above, at_least, one_of
 from nasjax.search.algorithms import zarts
 from nasjax.search.base import Algorithm
 from nasjax.search.directions import SHORT
@@ -30,6 +31,14 @@ def settings(scale: str) -> dict[str, Any]:
         "distribution": "sphere",  # of the directions; or "normal"
         "antithetic": True,  # pairs alpha +- mu u; False: all against alpha itself
     }
+
+
+LIMITS = zarts.LIMITS | {
+    "samples": at_least(1),
+    "radius": above(0.0),
+    "rate": at_least(0.0),
+    "distribution": one_of("sphere", "normal"),
+}
 
 
 def build(settings, base: Algorithm) -> Algorithm:

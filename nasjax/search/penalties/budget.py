@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax.core.errors import UserError
+from nasjax.core.limits import Limit, above, at_least
 from nasjax.nets import choice_macs, count_genotype
 from nasjax.search.base import Algorithm, Final
 from nasjax.search.bilevel import Penalty
@@ -37,6 +38,12 @@ def settings(scale: str) -> dict[str, Any]:
         "most": paper.get(scale, 8.5e5),  # price that costs nothing
         "weight": 1.0,  # added to the loss for twice as much
     }
+
+
+LIMITS: dict[str, Limit] = {
+    "most": above(0.0),
+    "weight": at_least(0.0),
+}
 
 
 def build(settings, base: Algorithm) -> Algorithm:
