@@ -58,7 +58,7 @@ def search(
     weights = Program(
         "weights",
         _weight_step(problem, smoothing),
-        ordered(),
+        in_order(),
         cost=1 + (smoothing.cost if smoothing else 0),
     )
     alpha = Program(
@@ -69,6 +69,10 @@ def search(
         direction.cost,
     )
     levels = algorithm.levels(problem)
+    programs: tuple[Program, ...] = (alpha, weights)
+    if algorithm.weights_first:
+        programs = (weights, _after_weights(alpha))
+    programs = (*programs, *map(_after_weights, levels))
 
     def init(key: Array) -> SearchState:
         network = problem.network(derive(key, "weights"))
@@ -84,22 +88,35 @@ def search(
             levels={own.name: own.init(key) for own in levels if own.init},
         )
 
-    return Search(problem, direction, init, (alpha, weights, *levels))
+    return Search(problem, direction, init, programs)
 
 
-def ordered(late: int = 0) -> Batches:
-    """A batch of the weights' half in the order of epochs, as the weights take it.
-
-    late: 1 for a program that runs after the weights' and takes the same batch.
-    """
+def in_order() -> Batches:
+    """A batch of the weights' half in the order of epochs."""
 
     def draw(task: Task, data, state: SearchState):
-        step = state.step - late
-        key = derive(state.key, "weight batch", step)
+        key = derive(state.key, "weight batch", state.step)
         order = derive(state.key, "order")
-        return (task.draw(data["weights"], key, step, order),)
+        return (task.draw(data["weights"], key, state.step, order),)
 
     return Batches(draw, (0,))
+
+
+def _after_weights(program: Program) -> Program:
+    """A program that runs after the weights' and sees the number of the same step."""
+
+    def before(state: SearchState) -> SearchState:
+        return state._replace(step=state.step - 1)
+
+    def draw(task: Task, data, state: SearchState):
+        return program.batches.draw(task, data, before(state))
+
+    def step(state: SearchState, *batches):
+        state, metrics = program.step(before(state), *batches)
+        return state._replace(step=state.step + 1), metrics
+
+    batches = program.batches._replace(draw=draw)
+    return program._replace(step=step, batches=batches)
 
 
 def _look_ahead(direction: Direction) -> Batches:

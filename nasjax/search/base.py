@@ -9,6 +9,7 @@ An algorithm is the sentence that picks them, see `nasjax.search.algorithms`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jax import Array
@@ -160,6 +161,8 @@ class Stage(NamedTuple):
       name: of its phase.
       outcome: name of its result; "genotype" in the last stage.
       space: (space, outcome of the stage before or None) -> its space.
+      supernet: fields of `config.search` that differ in this stage, such as cells or
+        epochs (P-DARTS).
       change: Algorithm -> that of this stage.
       finish: (arch, space) -> JSON, from which the next stage can be rebuilt; None: the
         genotype.
@@ -168,6 +171,7 @@ class Stage(NamedTuple):
     name: str = "search"
     outcome: str = "genotype"
     space: Callable = lambda space, previous: space
+    supernet: Mapping[str, Any] = MappingProxyType({})
     change: Callable = lambda algorithm: algorithm
     finish: Callable | None = None
 
@@ -184,6 +188,7 @@ class Algorithm(NamedTuple):
       smoothing: of the weight step. Alpha and its look-ahead use clean mixing weights.
       levels: (`Bilevel`, warm-up) -> further programs.
       stages: at least one.
+      weights_first: True: in every round the weights move before alpha (GDAS).
     """
 
     direction: Callable[..., Direction]
@@ -194,6 +199,7 @@ class Algorithm(NamedTuple):
     smoothing: Smoothing | None = None
     levels: Callable[[Bilevel], tuple[Program, ...]] = lambda problem: ()
     stages: tuple[Stage, ...] = (Stage(),)
+    weights_first: bool = False
 
 
 class Search(NamedTuple):

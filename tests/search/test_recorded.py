@@ -3,7 +3,9 @@
 recorded.json: sentence -> seed -> metrics of every program of six steps, and alpha after
 them, on the toy network of the contract tests, as version 0.1.0 of the first design
 computed them (JAX 0.10.2). The steps are the same; drop path is rate * (epoch / epochs)
-now and was (rate * epoch) / epochs, which rounds otherwise.
+now and was (rate * epoch) / epochs, which rounds otherwise. One sentence was recorded
+anew: in darts_second+sanas the second network's step at the end of an epoch took the drop
+path of the next epoch.
 """
 
 import json

@@ -48,7 +48,7 @@ from nasjax.core.keys import derive
 from nasjax.core.limits import Limit, at_least
 from nasjax.hypergrad import Level, descend, products
 from nasjax.saliency import Attack
-from nasjax.search.assemble import ordered
+from nasjax.search.assemble import in_order
 from nasjax.search.base import Algorithm, Cadence, Program, SearchState
 from nasjax.search.bilevel import Bilevel, trained
 from nasjax.search.directions import FORWARD, Descent
@@ -118,7 +118,7 @@ def build(settings, base: Algorithm) -> Algorithm:
         second = Program(
             "w2",
             _w2_step(problem, settings, solution),
-            ordered(late=1),
+            in_order(),
             Cadence(0, settings.w2_every),
             cost,
             lambda key: problem.network(derive(key, "second weights")),
