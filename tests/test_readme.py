@@ -15,6 +15,7 @@ from nasjax.experiment import build, estimate, report, run
 from nasjax.nets.operations import OPERATIONS
 from nasjax.search import PARTS
 from nasjax.spaces.genotype import Genotype
+from nasjax.tasks.images import METRIC
 
 HYPERGRADIENTS = (ROOT / "docs" / "hypergradients.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -122,7 +123,7 @@ def first_step(config, workdir):
     built = build.build(shrink(config, keep))
     search = built.begin(built.algorithm.stages[-1], None)
     state = jax.eval_shape(search.init, jax.random.key(0))
-    images = np.zeros((4, *built.image_shape), np.float32)
+    images = np.zeros((4, *built.domain.image_shape), np.float32)
     batch = {"image": images, "label": np.zeros(4, np.int32)}
     after, _ = jax.eval_shape(search.program("weights").step, state, batch)
     assert jax.tree.map(np.shape, after.w) == jax.tree.map(np.shape, state.w)
@@ -131,7 +132,9 @@ def first_step(config, workdir):
 
 def test_own_data(snippets):
     built, _ = snippets("mine.npz", first_step)
-    assert built.image_shape == (24, 24, 1) and len(built.data.classes) == 3
+    assert (
+        built.domain.image_shape == (24, 24, 1) and len(built.domain.data.classes) == 3
+    )
 
 
 def test_own_space(snippets):
@@ -144,7 +147,8 @@ def test_own_operation(snippets):
     built, shapes = snippets("own-operation", first_step)
     assert built.space.primitives[-1] == "conv_3x3"
     assert shapes == {"normal": (14, 3), "reduce": (14, 3)}
-    assert min(estimate.seconds(built, estimate.of(built))) > 0
+    maps = built.domain.maps(built.space)
+    assert min(estimate.seconds(built, estimate.of(built, maps[0]), maps)) > 0
 
 
 def test_the_last_words_of_a_run_with_an_own_operation(tmp_path):
@@ -153,7 +157,7 @@ def test_the_last_words_of_a_run_with_an_own_operation(tmp_path):
     result = {
         "genotype": cell.to_json(), "seconds": {"compile": 1, "search": 2, "retrain": 3},
         "test_accuracy": 0.5, "random_test_accuracy": None, "params": 1, "macs": 2,
-        "supernet_valid_accuracy": None,
+        "supernet_valid_accuracy": None, "metric": METRIC._asdict(),
     }  # fmt: skip
     assert "conv_3x3" in report.closing(result, tmp_path)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nasjax.analysis.scores import Run, signal
+from nasjax.analysis.scores import Run, judge, signal
 from nasjax.plots.style import clean, new_figure, pretty, save
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ DASHES = ("-", "--", ":", "-.")
 SKIPS = "kept_skips"
 COST = "gradient_evaluations"
 NAMES = {
-    "valid_accuracy": "supernet's validation accuracy",
     SKIPS: "share of skip connections kept",
     COST: "evaluations of a batch's gradient",
 }
@@ -85,8 +84,9 @@ def panels(
       `COST`, or "epoch" where some run did not log it; panel -> set -> its curve,
       without those that have no point.
     """
-    names = [m if m.startswith("true_") else "valid_accuracy" for m in metrics]
     every = [run for own in found.values() for run in own.values()]
+    own_metric = f"valid_{judge(every[0].result).name}"
+    names = [m if m.startswith("true_") else own_metric for m in metrics]
     logged = all(any(COST in line for line in run.lines) for run in every)
     x = COST if logged else "epoch"
     made = {
@@ -130,7 +130,9 @@ def draw(
         for index, title in enumerate(found):
             if title in curves:
                 lines[title] = _line(axes, curves[title], index)
-        known = NAMES.get(name) or f"true accuracy, {pretty(name[len('true_') :])}"
+        known = NAMES.get(name) or f"supernet's validation {name[len('valid_') :]}"
+        if name.startswith("true_"):
+            known = f"true accuracy, {pretty(name[len('true_') :])}"
         axes.set_ylabel(known, size=9)
         axes.tick_params(labelsize=8)
         clean(axes)

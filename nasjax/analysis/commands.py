@@ -81,12 +81,12 @@ def described(run: runs.Run, arguments: argparse.Namespace) -> dict[str, Any]:
         "run": {
             "command": manifest.get("command"),
             "algorithm": config.algorithm,
-            "dataset": run.experiment.data_name,
+            "dataset": run.experiment.domain.name,
             "alpha_norm": norms,
         },
         "look_ahead": {
             "rate": inner_rate(run, arguments),
-            "images": min(arguments.images, len(run.experiment.data.arch.label)),
+            "images": min(arguments.images, runs.examples(run)),
             "seed": arguments.seed,
         },
     }

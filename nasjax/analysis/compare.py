@@ -11,6 +11,7 @@ from nasjax.analysis.scores import (
     Run,
     by_seed,
     cost,
+    judge,
     mean_ranks,
     signals,
     spread,
@@ -21,6 +22,7 @@ from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.engine.workdir import flat
 from nasjax.experiment.defaults import FREE_ON_RESUME
+from nasjax.tasks.base import Metric
 
 SAME = (
     "seed",
@@ -28,8 +30,12 @@ SAME = (
     "parallel",
     *FREE_ON_RESUME,
 )  # runs that differ in these are one set
-METRICS = ("test_accuracy", "true_cifar10", "supernet_valid_accuracy")  # of preference
-
+METRICS = (
+    "test_{}",
+    "true_cifar10",
+    "supernet_valid_{}",
+)  # of preference; {}: the judge
+PERCENT = Metric("true", True, "{:.2%}")  # of an architecture in a table
 
 Sets = Mapping[str, Mapping[int, Run]]  # name -> seed -> run
 
@@ -119,7 +125,8 @@ def measure(
         empty: the first of `METRICS` that all runs have.
 
     Returns:
-      "baseline"; "shared_seeds", which all sets have; "sets": name -> "seeds",
+      "baseline"; "shared_seeds", which all sets have; "forms" of the metrics, for
+      `str.format`; "sets": name -> "seeds",
       "folders", "metrics", "cost" (seconds of the search and of compiling, and
       evaluations of a batch's gradient) and "signals" (of the architecture found, means
       over cell types; entropy of alpha in nats; the last eigenvalue that was measured).
@@ -141,15 +148,21 @@ def measure(
         metric: {name: _values(name, own, metric) for name, own in found.items()}
         for metric in dict.fromkeys(metrics or [_default(found)])
     }
-    ranks = {metric: mean_ranks(each, shared) for metric, each in values.items()}
+    judges = {metric: _judge(metric, found) for metric in values}
+    ranks = {
+        metric: mean_ranks(each, shared, judges[metric].higher_is_better)
+        for metric, each in values.items()
+    }
+    best = {name: max if own.higher_is_better else min for name, own in judges.items()}
     report: dict[str, Any] = {"baseline": baseline, "shared_seeds": shared, "sets": {}}
+    report["forms"] = {name: own.form for name, own in judges.items()}
     for name, own in found.items():
         report["sets"][name] = {
             "seeds": list(own),
             "folders": {seed: run.folder for seed, run in own.items()},
             "metrics": {
                 metric: spread(each[name])
-                | {"best": max(each[name].values())}
+                | {"best": best[metric](each[name].values())}
                 | {"mean_rank": ranks[metric].get(name)}
                 | _tests(name, baseline, each)
                 for metric, each in values.items()
@@ -162,13 +175,21 @@ def measure(
 
 def _default(found: Sets) -> str:
     every = [run.result for own in found.values() for run in own.values()]
-    for metric in METRICS:
+    names = [metric.format(judge(every[0]).name) for metric in METRICS]
+    for metric in names:
         if all(value_of(result, metric) is not None for result in every):
             return metric
     raise UserError(
-        f"There is none of {', '.join(METRICS)} that all runs have; compare those that "
+        f"There is none of {', '.join(names)} that all runs have; compare those that "
         "were retrained and those that were not by themselves, or name a --metric."
     )
+
+
+def _judge(metric: str, found: Sets) -> Metric:
+    """How a metric is read, and which of its values are better."""
+    if metric.startswith("true_"):
+        return PERCENT
+    return judge(next(iter(next(iter(found.values())).values())).result)
 
 
 def _values(name: str, own: Mapping[int, Run], metric: str) -> dict[int, float]:

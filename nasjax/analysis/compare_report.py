@@ -70,9 +70,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     """Tables of what `nasjax.analysis.compare.measure` returns: one for each metric, and one of
     cost and collapse. A dash stands for what no run has."""
     every, shared = report["sets"], report["shared_seeds"]
-    parts = [
-        _accuracies(metric, every) for metric in next(iter(every.values()))["metrics"]
-    ]
+    parts = [_scores(metric, form, every) for metric, form in report["forms"].items()]
     ranks = f"Mean rank: 1 is the best, over seeds {_seeds(shared)}. " if shared else ""
     tests = TESTS.format(report["baseline"])
     parts += [ranks + tests, _costs(every), COLUMNS]
@@ -81,7 +79,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _accuracies(metric: str, every: Mapping[str, Mapping[str, Any]]) -> str:
+def _scores(metric: str, form: str, every: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table of a metric. form: of its values, for `str.format`."""
     header = [
         metric.replace("_", " "), "seeds", "mean ± standard deviation", "best",
         "mean rank", "p", "p, one sample",
@@ -90,19 +89,28 @@ def _accuracies(metric: str, every: Mapping[str, Mapping[str, Any]]) -> str:
     for name, own in every.items():
         one = own["metrics"][metric]
         deviation = one["deviation"]
-        spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
+        spread = "" if deviation is None else f" ± {form.format(deviation)}"
         rows.append(
             [
                 name,
                 _seeds(own["seeds"]),
-                f"{100 * one['mean']:.2f}{spread} %",
-                f"{100 * one['best']:.2f} %",
+                _merged(form.format(one["mean"]) + spread),
+                _merged(form.format(one["best"])),
                 _number(one["mean_rank"], "{:.2f}"),
                 _number(one["p_value"], "{:.3g}"),
                 _number(one["p_one_sample"], "{:.3g}"),
             ]
         )
     return _table(header, rows)
+
+
+def _merged(text: str) -> str:
+    """With one percent sign, at the end.
+
+    >>> _merged("99.16% ± 0.28%"), _merged("3.2 ± 0.1")
+    ('99.16 ± 0.28 %', '3.2 ± 0.1')
+    """
+    return f"{text.replace('%', '')} %" if "%" in text else text
 
 
 def _costs(every: Mapping[str, Mapping[str, Any]]) -> str:

@@ -18,7 +18,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nasjax import nets
 from nasjax.analysis import commands, runs
 from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
@@ -26,8 +25,9 @@ from nasjax.core.keys import derive
 from nasjax.engine.progress import Progress
 from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
-from nasjax.experiment import retrain
 from nasjax.experiment.defaults import FREE_ON_RESUME
+from nasjax.experiment.phases import tested
+from nasjax.experiment.retrain import retrain
 from nasjax.plots import studies
 from nasjax.spaces import CellSpace
 from nasjax.spaces.genotype import Genotype
@@ -123,10 +123,10 @@ def _study(arguments: argparse.Namespace) -> str:
             "run": {
                 "command": run.folder.manifest.get("command"),
                 "algorithm": config.algorithm,
-                "dataset": made.data_name,
+                "dataset": made.domain.name,
             },
             "random_test_accuracy": random,
-            "test_images": len(made.data.test.label),
+            "test_images": len(runs.images_of(run).data.test.label),
             "epochs": rows,
             "architectures": identity["architectures"],
         }
@@ -158,14 +158,10 @@ def _retrained(
         return known
     made = run.experiment
     key = derive(jax.random.key(made.config.seed), "retrain")  # the run's own
-    model, outcome = retrain.retrain(made, name, cell, key, folder, progress)
-    accuracy = retrain.tested(made, model, outcome.state.variables)
-    macro = made.retrain_macro
-    counted = nets.count_genotype(
-        cell, macro.channels, macro.cells, len(made.data.classes),
-        made.image_shape[:2], made.image_shape[2], macro.stem,
-    )  # fmt: skip
-    result = {"test_accuracy": accuracy, **counted}
+    retraining, outcome = retrain(made, name, cell, key, folder, progress)
+    found = tested(retraining, outcome.state, made.devices)
+    size = made.domain.size(cell, made.space)
+    result = {"test_accuracy": found["accuracy"], **size}
     folder.write_outcome(name, result)
     return result
 

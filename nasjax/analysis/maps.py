@@ -52,7 +52,7 @@ class Net(NamedTuple):
 def networks(run: runs.Run) -> dict[str, Net]:
     """The supernet as the search left it, "search", and the retrained network, "final",
     if there is one."""
-    attack, task = run.experiment.attack, run.search.problem.task
+    attack, task = runs.images_of(run).attack, run.search.problem.task
 
     def logits(weights, images, keys):
         w, batch_stats, mix = weights
@@ -168,10 +168,9 @@ def prepared_images(
     run: runs.Run, index: np.ndarray
 ) -> tuple[Array, Array, np.ndarray]:
     """Images as networks take them, a key of each, labels."""
-    test = run.experiment.data.test
-    images = prepare(
-        jnp.asarray(test.image[index]), None, run.experiment.search_augment
-    )
+    domain = runs.images_of(run)
+    test = domain.data.test
+    images = prepare(jnp.asarray(test.image[index]), None, domain.search_augment)
     keys = per_example(jax.random.key(0), len(test.label))[index]
     return images, keys, test.label[index]
 
@@ -194,10 +193,11 @@ def inference(run: runs.Run, repeats: int = 5) -> dict[str, Any] | None:
     if final is None:
         return None
     model, variables = final
-    config, test = run.experiment.config, run.experiment.data.test
+    config, domain = run.experiment.config, runs.images_of(run)
+    test = domain.data.test
     size = min(config.retrain.batch, len(test.label))
     images, keys, _ = prepared_images(run, np.arange(size))
-    _, both = reweighting(model, run.experiment.attack, config.saliency.mode)
+    _, both = reweighting(model, domain.attack, config.saliency.mode)
     found: dict[str, Any] = {"batch": size}
     for name, net, own in (
         ("plain_ms", model, variables),

@@ -14,16 +14,15 @@ from ml_collections import ConfigDict
 from nasjax.collapse import rollback, verdict
 from nasjax.core.errors import UserError
 from nasjax.core.files import read_json
-from nasjax.core.keys import derive, per_example
-from nasjax.data.augment import prepare, random_indices
+from nasjax.core.keys import derive
 from nasjax.engine.checkpoint import Checkpoints
-from nasjax.engine.optim import Hyper
 from nasjax.engine.workdir import RunFolder, check_format
 from nasjax.experiment import defaults
 from nasjax.experiment.build import Experiment, build
 from nasjax.nets import Model
 from nasjax.search import Search, SearchState
 from nasjax.spaces.genotype import Genotype
+from nasjax.tasks.classification import Classification
 from nasjax.zeroth import lookahead
 
 
@@ -60,11 +59,11 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
     folder = open_folder(workdir)
     experiment = _experiment(folder)
     previous, newest = None, None
-    first = Hyper.of(experiment.config.search)
     stages = experiment.algorithm.stages
     for stage in stages:
-        own, decay = rollback.latest(folder, stage.name, first.weight_decay)
-        hyper = first._replace(weight_decay=decay)
+        hyper = experiment.hyper(stage)
+        own, decay = rollback.latest(folder, stage.name, hyper.weight_decay)
+        hyper = hyper._replace(weight_decay=decay)
         search = experiment.begin(stage, previous, hyper)
         checkpoints = Checkpoints(folder.path / "checkpoints" / own)
         if checkpoints.latest() is None:
@@ -104,12 +103,31 @@ def retrained(run: Run, phase: str = "retrain") -> tuple[Model, dict[str, Any]] 
     """
     made, found = run.experiment, run.folder.read_outcome("genotype")
     checkpoints = Checkpoints(run.folder.path / "checkpoints" / phase)
-    if found is None or checkpoints.latest() != made.retrain_steps:
+    if found is None or checkpoints.latest() is None:
         return None
-    model = made.network(Genotype.from_json(found, run.search.problem.space))
-    abstract = jax.eval_shape(made.training(model).init, jax.random.key(0))
+    genotype = Genotype.from_json(found, run.search.problem.space)
+    retraining, epochs = made.retraining(genotype), made.config.retrain.epochs
+    if checkpoints.latest() != epochs * retraining.steps_per_epoch:
+        return None
+    model = images_of(run).model(genotype, made.space, made.devices.axis)
+    abstract = jax.eval_shape(retraining.init, jax.random.key(0))
     _, state, _ = checkpoints.restore(abstract)
     return model, state.variables
+
+
+def images_of(run: Run) -> Classification:
+    """The images of a run, and the networks that classify them.
+
+    Raises:
+      UserError: the run is on data of another kind.
+    """
+    domain = run.experiment.domain
+    if not isinstance(domain, Classification):
+        raise UserError(
+            f"{run.folder.path} is a run on {domain.name}; this study needs a run on "
+            "images."
+        )
+    return domain
 
 
 def open_folder(workdir: str | Path) -> RunFolder:
@@ -186,23 +204,20 @@ def batches(run: Run, key: Array, steps: int, images: int) -> tuple[Any, Any]:
       steps: M.
       images: size of the validation batch, at most all there are.
     """
-    data, problem = run.experiment.data, run.search.problem
-    weights = {"image": data.weights.image, "label": data.weights.label}
-    weights = jax.tree.map(jnp.asarray, weights)
+    halves, problem = run.experiment.domain.halves, run.search.problem
+    halves = jax.tree.map(jnp.asarray, dict(halves))
 
     def train(own: Array):
-        batch = problem.task.draw(weights, own, run.state.step, None)
+        batch = problem.task.draw(halves["weights"], own, run.state.step, None)
         return problem.placed(batch, run.state, derive(own, "mix"))
 
-    total = len(data.arch.label)
-    index = random_indices(derive(key, "validation"), min(images, total), total)
-    val = {
-        "image": prepare(
-            jnp.asarray(data.arch.image)[index], None, run.experiment.search_augment
-        ),
-        "label": jnp.asarray(data.arch.label)[index],
-        "key": per_example(derive(key, "network"), len(index)),
-    }
+    size = min(images, examples(run))
+    val = problem.task.clean(halves["arch"], derive(key, "validation"), size)
     keys = jax.random.split(derive(key, "look-ahead batches"), steps)
     val = problem.placed(val, run.state, derive(key, "val mix"))
     return jax.vmap(train)(keys), val
+
+
+def examples(run: Run) -> int:
+    """Number of examples that alpha is searched on."""
+    return len(jax.tree.leaves(run.experiment.domain.halves["arch"])[0])

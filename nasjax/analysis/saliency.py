@@ -51,7 +51,7 @@ def study(
     every = [runs.load(path) for path in (run, beside) if path is not None]
     with compiled_programs(every[0].experiment.config.compile_cache):
         report, columns = _measured(every, indices, count)
-    test = every[0].experiment.data.test.image
+    test = runs.images_of(every[0]).data.test.image
     written = []
     for name, of_runs in columns.items():
         written.append(folder / f"saliency_{name}.png")
@@ -72,7 +72,7 @@ def study(
 def _measured(every: Sequence[runs.Run], indices: Sequence[int] | None, count: int):
     """What saliency.json holds; network -> run -> method -> heat of what is shown."""
     first = every[0]
-    tests = [run.experiment.data.test.image for run in every]
+    tests = [runs.images_of(run).data.test.image for run in every]
     if not all(np.array_equal(tests[0], other) for other in tests):
         raise UserError(
             f"{every[1].folder.path} has other test images than {first.folder.path}; "
@@ -110,13 +110,14 @@ def _chosen(run: runs.Run, indices: Sequence[int] | None) -> np.ndarray:
     Raises:
       UserError: there is no such image.
     """
-    label = run.experiment.data.test.label
+    domain = runs.images_of(run)
+    label = domain.data.test.label
     if indices is None:
         firsts = [np.flatnonzero(label == kind)[:1] for kind in np.unique(label)]
         return np.concatenate(firsts)[:SHOWN]
     if max(indices) >= len(label):
         raise UserError(
-            f"There is no test image {max(indices)} of {run.experiment.data_name}; give "
+            f"There is no test image {max(indices)} of {domain.name}; give "
             f"--images from 0 to {len(label) - 1}."
         )
     return np.array(indices)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nasjax.collapse import verdict
+from nasjax.tasks.base import Metric
 
 SIGNALS = ("kept_skips", "parameter_free", "width", "depth", "entropy")  # of each cell
 
@@ -26,8 +27,13 @@ class Run(NamedTuple):
     lines: verdict.Lines
 
 
+def judge(result: Mapping[str, Any]) -> Metric:
+    """The metric that a result is judged by."""
+    return Metric(**result["metric"])
+
+
 def value_of(result: Mapping[str, Any], metric: str) -> float | None:
-    """A fraction of a result, None if it has none of that name.
+    """A measure of a result, None if it has none of that name.
 
     >>> value_of({"true_accuracy": {"cifar10": 0.5}, "params": 3}, "true_cifar10")
     0.5
@@ -35,7 +41,7 @@ def value_of(result: Mapping[str, Any], metric: str) -> float | None:
     if metric.startswith("true_"):
         result = result.get("true_accuracy") or {}
         metric = metric.removeprefix("true_")
-    elif not metric.endswith("accuracy"):
+    elif not metric.endswith(judge(result).name):
         return None
     value = result.get(metric)
     return value if isinstance(value, float) else None
@@ -97,9 +103,13 @@ def by_seed(
 
 
 def mean_ranks(
-    values: Mapping[str, Mapping[int, float]], seeds: Sequence[int]
+    values: Mapping[str, Mapping[int, float]],
+    seeds: Sequence[int],
+    largest: bool = True,
 ) -> dict[str, float]:
-    """The rank of every set, averaged over seeds that all have; 1 is the largest value.
+    """The rank of every set, averaged over seeds that all have; 1 is the best value.
+
+    largest: True if larger values are better.
 
     Sets that are equal share the mean of their ranks. Empty without seeds.
 
@@ -110,6 +120,7 @@ def mean_ranks(
 
     if not seeds:
         return {}
-    each = [[-own[seed] for own in values.values()] for seed in seeds]
+    sign = -1 if largest else 1
+    each = [[sign * own[seed] for own in values.values()] for seed in seeds]
     means = np.mean([stats.rankdata(own) for own in each], axis=0)
     return dict(zip(values, means.tolist(), strict=True))

@@ -82,6 +82,12 @@ def kinds(lines: Lines) -> list[str]:
     return [n.removeprefix("entropy_") for n in names if n.startswith("entropy_")]
 
 
+def scores(lines: Lines) -> list[str]:
+    """The scores that were measured before and after discretising."""
+    names = dict.fromkeys(name for line in lines for name in line)
+    return [n.removeprefix("mixed_") for n in names if n.startswith("mixed_")]
+
+
 def verdict(lines: Lines, epochs: int) -> Verdict:
     """Whether a search has collapsed, and what shows it.
 
@@ -130,13 +136,16 @@ def verdict(lines: Lines, epochs: int) -> Verdict:
             f"DARTS-ES (local averages of {DARTS_ES.window} eigenvalues growing by more "
             f"than {DARTS_ES.ratio}) {said}."
         )
-        mixed, chosen = (
-            series(lines, f"{name}_accuracy")[1] for name in ("mixed", "discretised")
-        )
-        reasons.append(
-            f"discretised, the supernet's accuracy falls from {mixed[-1]:.1%} to "
-            f"{chosen[-1]:.1%} (last measurement)."
-        )
+        for score in scores(lines):
+            form = "{:.1%}" if score == "accuracy" else "{:.4g}"
+            mixed, chosen = (
+                form.format(series(lines, f"{name}_{score}")[1][-1])
+                for name in ("mixed", "discretised")
+            )
+            reasons.append(
+                f"discretised, the supernet's {score} goes from {mixed} to {chosen} "
+                "(last measurement)."
+            )
     word = "collapsed" if collapsed else "collapsing" if stop else "healthy"
     return Verdict(word, tuple(reasons), stop)
 
@@ -159,9 +168,12 @@ def draw(lines: Lines, path: str | os.PathLike[str]) -> None:
             "largest in magnitude": series(lines, "eigenvalue_strongest"),
         },
         "trace of the Hessian": {"trace": series(lines, "hessian_trace")},
-        "validation accuracy": {
-            "supernet": series(lines, "mixed_accuracy"),
-            "discretised": series(lines, "discretised_accuracy"),
+        **{
+            f"validation {score}": {
+                "supernet": series(lines, f"mixed_{score}"),
+                "discretised": series(lines, f"discretised_{score}"),
+            }
+            for score in scores(lines)
         },
         "operators without parameters": by_kind("parameter_free"),
         "mean weight of skip connections": by_kind("skip"),

@@ -38,7 +38,7 @@ class Hyper(NamedTuple):
     @classmethod
     def of(cls, settings) -> Hyper:
         """Those of the config's part `search` or `retrain`."""
-        least = settings.get("rate_min", 0.0)
+        least = getattr(settings, "rate_min", 0.0)
         return cls(settings.epochs, settings.rate, least, settings.weight_decay)
 
     def arrays(self) -> Hyper:

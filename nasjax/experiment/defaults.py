@@ -16,6 +16,7 @@ from nasjax.core.errors import unknown
 from nasjax.search.algorithms import PARTS, parse
 from nasjax.search.directions import SHORT
 from nasjax.spaces import DARTS_7
+from nasjax.tasks import DOMAINS
 
 PAPER = ("cifar10", "cifar100", "svhn", "imagenet")
 HARD = ("s1", "s2", "s3", "s4")  # spaces in which searches collapse
@@ -77,6 +78,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     config = ConfigDict()
     config.format = FORMAT  # of this config
     config.algorithm = "darts_first"  # parts joined by "+"; `nasjax list` shows them
+    config.task = "images"  # kind of data
     config.seed = 0  # governs initial values, data order, augmentation, proposals
     config.parallel = "jit"  # how steps are split over devices: "jit" or "pmap"
     config.devices = 0  # how many devices to use; 0 for all
@@ -163,6 +165,10 @@ def settings(arg: str | None = None) -> ConfigDict:
     retrain.auxiliary = 0.4  # weight of the auxiliary head's loss; 0 for no head
     retrain.baseline = True  # retrain a random architecture the same way
     retrain.reweighted = False  # True: then another network on reweighted images
+
+    for name, kind in DOMAINS.items():
+        if fields := kind.settings(scale(arg)):
+            config[name] = ConfigDict(fields)
 
     if arg in ("nasbench201", SMALL):
         _nasbench201(config, small=arg == SMALL)

@@ -20,10 +20,12 @@ from nasjax.engine.compiling import compiled_programs, compiler_options
 from nasjax.nets import lowering
 from nasjax.nets.edges import Mixed
 from nasjax.nets.layers import Style
+from nasjax.saliency import Attack
 from nasjax.search.directions import FORWARD
 from nasjax.search.saliency_level import attack_cost
 from nasjax.spaces import CellSpace, Macro
 from nasjax.spaces.mix import Weights
+from nasjax.tasks.base import Maps
 
 if TYPE_CHECKING:
     from nasjax.experiment.build import Experiment
@@ -81,46 +83,50 @@ def measure(
     return Edge(compiling, min(runs) / x.size)
 
 
-def of(experiment: Experiment) -> Edge:
+def of(experiment: Experiment, maps: Maps) -> Edge:
     """`measure` of an edge of the experiment's supernet."""
-    config, macro = experiment.config, experiment.macro(experiment.space)
-    height, width = (macro.map_sizes(side)[0] for side in experiment.image_shape[:2])
-    spelling, channels = lowering.resolve(config.lowering), macro.plan()[0].channels
-    batch = config.search.batch
-    return measure(experiment.space, channels, (height, width), batch, spelling)
+    height, width = (maps.macro.map_sizes(side)[0] for side in maps.sides)
+    spelling = lowering.resolve(experiment.config.lowering)
+    channels, space = maps.macro.plan()[0].channels, experiment.space
+    return measure(space, channels, (height, width), maps.batch, spelling)
 
 
-def seconds(experiment: Experiment, edge: Edge) -> tuple[float, float, float]:
-    """To compile the search, to compile the rest, and to run it all."""
+def seconds(
+    experiment: Experiment, edge: Edge, maps: tuple[Maps, Maps]
+) -> tuple[float, float, float]:
+    """Seconds to compile the search, to compile the rest, and to run it all."""
     config, stages = experiment.config, len(experiment.algorithm.stages)
     search = experiment.begin(experiment.algorithm.stages[-1], None)
     training = search.problem.training
-    macro, sides = experiment.macro(experiment.space), experiment.image_shape[:2]
-    images = len(experiment.data.weights.label), len(experiment.data.arch.label)
+    own, final = maps
+    images = len(jax.tree.leaves(experiment.domain.halves["arch"])[0])
     steps = training.epochs * training.steps_per_epoch
     kinds = [len(experiment.space.edges_of(kind)) for kind in experiment.space.types]
     edges = sum(kinds) / len(kinds)
 
     held = search.direction.held or search.direction.cost
-    each = SEARCH_PROGRAMS + SEARCH_BODY * bodies(macro)
+    each = SEARCH_PROGRAMS + SEARCH_BODY * bodies(own.macro)
     searching = stages * each * (1 + HELD * (held - 1)) * edge.compiling
     passes = search.gradients(steps) + config.search.epochs * FORWARD * (
-        images[1] / config.search.batch
+        images / own.batch
     )
-    numbers = config.search.batch * filled(macro, sides)
+    numbers = own.batch * filled(own.macro, own.sides)
     running = stages * passes * PASS * edges * numbers * edge.running
 
     settings, retraining = config.retrain, 0.0
     if settings.epochs:
-        attacked = settings.reweighted * (1 + attack_cost(experiment.attack))
+        steps = attack_cost(Attack(config.saliency.steps))
+        attacked = settings.reweighted * (1 + steps)
         programs = 1 + bool(settings.baseline) + 2 * bool(settings.reweighted)
-        macro = experiment.retrain_macro
-        retraining = programs * RETRAIN_BODY * bodies(macro) * edge.compiling
+        retraining = programs * RETRAIN_BODY * bodies(final.macro) * edge.compiling
         kept = len(experiment.space.targets) / len(experiment.space.primitives)
-        numbers = settings.batch * filled(macro, sides)
+        numbers = final.batch * filled(final.macro, final.sides)
         times = 1 + bool(settings.baseline) + attacked
         each = RETRAIN_PASS * kept * numbers * edge.running
-        running += times * experiment.retrain_steps * each
+        count = sum(
+            len(jax.tree.leaves(half)[0]) for half in experiment.domain.halves.values()
+        )
+        running += times * settings.epochs * (count // final.batch) * each
     return searching, retraining, running
 
 

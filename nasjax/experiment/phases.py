@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
 
-from nasjax.core.keys import derive
-from nasjax.data.augment import Augment, epoch_indices
-from nasjax.data.splits import Part
 from nasjax.engine import memory
 from nasjax.engine.compiling import compiler_options
 from nasjax.engine.devices import Devices
@@ -20,12 +17,10 @@ from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import NOTHING, Programs, Store
 from nasjax.engine.workdir import RunFolder
 from nasjax.monitors.base import Monitor, Seen
-from nasjax.nets import Model
 from nasjax.search import Search
 from nasjax.search.base import Program
 from nasjax.spaces.mix import strength
-from nasjax.tasks.images import draw, evaluation
-from nasjax.tasks.retrain import Training
+from nasjax.tasks.base import Retraining
 
 LOWER = (
     "lower --config.search.batch, --config.search.channels, or of ZARTS "
@@ -33,18 +28,11 @@ LOWER = (
 )
 
 
-class Halves(NamedTuple):
-    """The data of a search: what the weights train on, and what alpha does."""
-
-    weights: Part
-    arch: Part
-
-
 def search_phase(
     name: str,
     begin: Callable[[Hyper], Search],
     hyper: Hyper,
-    halves: Halves,
+    halves: Mapping[str, Any],
     key: Array,
     devices: Devices,
     folder: RunFolder,
@@ -58,7 +46,7 @@ def search_phase(
       name: of the phase.
       begin: the search, of numbers that may be traced.
       hyper: these numbers.
-      halves: of the training data.
+      halves: "weights" and "arch" of the training data, see `Domain.halves`.
       key: of the search.
       devices: that steps are split over.
       folder: of the run.
@@ -70,8 +58,10 @@ def search_phase(
     problem, training = search.problem, search.problem.training
     space, epochs = problem.space, int(hyper.epochs)
     key = devices.replicate(key)
-    parts = {half: on_devices(part, devices) for half, part in halves._asdict().items()}
-    data = {**parts, "hyper": devices.replicate(hyper.arrays())}
+    data = {
+        **devices.replicate(dict(halves)),
+        "hyper": devices.replicate(hyper.arrays()),
+    }
     watched = monitors(search)
     measured = {own.name: own.program for own in watched if own.program}
     programs = Programs(
@@ -162,11 +152,6 @@ def _mix_line(name: str, search: Search, seen: Seen) -> dict[str, Any]:
     }
 
 
-def on_devices(part: Part, devices: Devices) -> dict[str, Array]:
-    """A part of the data, as it lives on the devices: uint8 images and labels."""
-    return devices.replicate({"image": part.image, "label": part.label})
-
-
 def shapes(tree: Any) -> Any:
     """The shapes of a tree's leaves."""
     return jax.tree.map(lambda leaf: leaf.shape, tree)
@@ -174,48 +159,36 @@ def shapes(tree: Any) -> Any:
 
 def retrain_phase(
     name: str,
-    training: Training,
-    part: Part,
-    augment: Augment,
-    batch: int,
+    retraining: Retraining,
     hyper: Hyper,
     key: Array,
     devices: Devices,
     store: Store = NOTHING,
-    first: Any = None,
-    reweight: Callable | None = None,
     abstract: bool = False,
 ) -> Phase:
     """Training of a genotype's network. Test data are not seen here.
 
     Args:
+      name: of the phase.
+      retraining: the network and its data.
+      hyper: numbers of the training.
+      key: of the training.
+      devices: that steps are split over.
       store: of compiled programs of this code, config, data and network.
-      first: variables of another network that finds saliency.
-      reweight: (first, images, keys) -> images, on which it trains instead.
       abstract: the phase is compiled and not run; its data take no memory of devices.
     """
     place = devices.abstract if abstract else devices.replicate
     key = devices.replicate(key)
-    images = {"image": part.image, "label": part.label}
-    data = place({**images, "first": first, "hyper": hyper.arrays()})
-    n = len(part.label)
+    data = place({**retraining.data, "hyper": hyper.arrays()})
 
-    def train_batch(data, state):
-        index = epoch_indices(derive(state.key, "order"), state.step, batch, n)
-        draw_key = derive(state.key, "batch", state.step)
-        return draw(data, index, draw_key, augment), data["first"], data["hyper"]
-
-    def step(state, batch, first, traced):
-        if reweight:
-            image = reweight(first, batch["image"], batch["key"])
-            batch = {**batch, "image": image}
-        return training.step(state, batch, traced)
+    def batches(data, state):
+        return *retraining.batches(data, state), data["hyper"]
 
     programs = Programs(
-        store.of("retrain", reweight is not None, shapes(data)),
+        store.of("retrain", shapes(data)),
         list(devices.where),
-        init=jax.jit(training.init),
-        step=devices.step(step, train_batch, (0, None, None)),
+        init=jax.jit(retraining.init),
+        step=devices.step(retraining.step, batches, (*retraining.axes, None)),
     )
 
     def compile(state) -> str:
@@ -229,8 +202,8 @@ def retrain_phase(
 
     return Phase(
         name,
-        hyper.epochs * (n // batch),
-        n // batch,
+        hyper.epochs * retraining.steps_per_epoch,
+        retraining.steps_per_epoch,
         lambda: programs.initial(key),
         lambda state, index: programs["step"](state, data),
         compile,
@@ -240,21 +213,15 @@ def retrain_phase(
     )
 
 
-def test_accuracy(
-    model: Model,
-    variables: Any,
-    part: Part,
-    augment: Augment,
-    batch: int,
-    devices: Devices,
-    store: Store = NOTHING,
-) -> float:
-    """Accuracy of a retrained network on the test part, which is read only here."""
-    given: tuple = (devices.replicate(variables), {}, on_devices(part, devices))
+def tested(
+    retraining: Retraining, state: Any, devices: Devices, store: Store = NOTHING
+) -> dict[str, float]:
+    """Measures of a retrained network on the test part, which is read only here."""
+    given = devices.replicate((retraining.variables(state), retraining.held))
     programs = Programs(
         store.of("test", shapes(given)),
         list(devices.where),
-        test=jax.jit(evaluation(model, augment, batch)),
+        test=jax.jit(retraining.test),
     )
     programs.compile({"test": given}, "test", compiler_options(level=1))
-    return float(programs["test"](*given)["accuracy"])
+    return {name: float(value) for name, value in programs["test"](*given).items()}

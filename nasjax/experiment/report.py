@@ -15,6 +15,7 @@ from nasjax.plots import curves, genotypes
 from nasjax.spaces import CellSpace
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.known import known_space
+from nasjax.tasks.base import Metric
 
 if TYPE_CHECKING:
     from nasjax.experiment.build import Experiment
@@ -28,35 +29,30 @@ def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
       path: its folder.
       store: of compiled programs; what was measured for the estimate is kept there, too.
     """
-    config, data = experiment.config, experiment.data
+    config, domain = experiment.config, experiment.domain
     last = experiment.begin(experiment.algorithm.stages[-1], None)
     space, where = last.problem.space, experiment.devices.where
-    height, width, channels = experiment.image_shape
-    parts = " / ".join(str(len(part.label)) for part in data[:3])
     operations = space.alpha_shape(space.types[0])[1]
     lines = [
-        f"{config.algorithm} ({last.name}) on {experiment.data_name}: "
-        f"{height}x{width}x{channels} images, {len(data.classes)} classes, "
-        f"{parts} for weights / architecture / test",
-        f"supernet: {config.search.cells} cells, C = {config.search.channels}, "
-        f"{operations} operations on an edge; {len(where)} "
+        f"{config.algorithm} ({last.name}) on {domain.describe()}",
+        f"supernet: {domain.describe_supernet()}, {operations} operations on an edge; {len(where)} "
         f"{where[0].platform} device(s); seed {config.seed}",
         _estimate(experiment, store),
         f"writing to {path}; stop it at any time, the same command goes on",
     ]
-    if config.retrain.auxiliary and not experiment.auxiliary:
-        lines.append(
-            "no auxiliary head: the maps it would look at are smaller than 2x2"
-        )
-    return lines
+    return lines + domain.remarks(experiment.space)
 
 
 def _estimate(experiment: Experiment, store: Store) -> str:
+    maps = experiment.domain.maps(experiment.space)
+    if maps is None:
+        return "how long it will take is not estimated for this kind of data"
     try:
-        edge = estimate.Edge(*store.value("edge", lambda: estimate.of(experiment)))
+        measure = lambda: estimate.of(experiment, maps[0])
+        edge = estimate.Edge(*store.value("edge", measure))
     except Exception as error:  # whatever it is, a run can do without an estimate
         return f"how long it will take could not be estimated ({type(error).__name__})"
-    searching, retraining, running = estimate.seconds(experiment, edge)
+    searching, retraining, running = estimate.seconds(experiment, edge, maps)
     compiling = f"{_minutes(searching + retraining)} compiling"
     if store.knows("search"):  # its programs; those of its genotype perhaps not
         rest = f"at most {_minutes(retraining)} compiling"
@@ -70,16 +66,18 @@ def closing(result: dict[str, Any], path: Path) -> str:
     """The last words of a run."""
     genotype = _found(result["genotype"])
     seconds = result["seconds"]
-    random = result["random_test_accuracy"]
-    supernet = result["supernet_valid_accuracy"]
-    second = result.get("reweighted_test_accuracy")
+    metric = Metric(**result["metric"])
+    name, text = metric.name, metric.text
+    random = result[f"random_test_{name}"]
+    supernet = result[f"supernet_valid_{name}"]
+    second = result.get(f"reweighted_test_{name}")
     accuracies = []
-    if result["test_accuracy"] is not None:
-        beside = "" if random is None else f", a random architecture {random:.2%}"
-        own = f"{result['test_accuracy']:.2%}{beside}"
-        accuracies.append(f"test accuracy after retraining: {own}")
+    if result[f"test_{name}"] is not None:
+        beside = "" if random is None else f", a random architecture {text(random)}"
+        own = f"{text(result[f'test_{name}'])}{beside}"
+        accuracies.append(f"test {name} after retraining: {own}")
     if second is not None:
-        accuracies.append(f"on images reweighted by their saliency: {second:.2%}")
+        accuracies.append(f"on images reweighted by their saliency: {text(second)}")
     if result.get("true_accuracy"):
         each = (
             f"{name} {value:.2%}" for name, value in result["true_accuracy"].items()
@@ -92,7 +90,7 @@ def closing(result: dict[str, Any], path: Path) -> str:
             "",
             *accuracies,
             f"{result['params']:,} parameters, {result['macs']:,} multiply-adds"
-            + ("" if supernet is None else f"; supernet's accuracy {supernet:.2%}"),
+            + ("" if supernet is None else f"; supernet's {name} {text(supernet)}"),
             f"{seconds['compile']:.0f} s compiling, {seconds['search']:.0f} s searching, "
             f"{seconds['retrain']:.0f} s retraining",
             f"everything is in {path}: genotype.json, result.json, cells.png, alpha.png, "
@@ -107,13 +105,17 @@ def closing(result: dict[str, Any], path: Path) -> str:
     )
 
 
-def pictures(folder: RunFolder, genotype: Genotype, space: CellSpace) -> None:
+def pictures(
+    folder: RunFolder, genotype: Genotype, space: CellSpace, metric: str
+) -> None:
     """cells.png; alpha.png and collapse.png of the last stage, edges.png of one before;
     curves.png."""
     lines = folder.metrics()
     genotypes.draw(genotype, folder.path / "cells.png")
     curves.plot_curves(
-        [line for line in lines if "mix" not in line], folder.path / "curves.png"
+        [line for line in lines if "mix" not in line],
+        folder.path / "curves.png",
+        metric,
     )
     for phase, name in (("search", "alpha.png"), ("edges", "edges.png")):
         own = verdict.followed(lines, phase)

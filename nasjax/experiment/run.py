@@ -17,7 +17,6 @@ import jax
 from ml_collections import ConfigDict
 
 import nasjax
-from nasjax import nets
 from nasjax.collapse import rollback
 from nasjax.core.keys import derive
 from nasjax.engine.beside import beside
@@ -30,11 +29,10 @@ from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import report
 from nasjax.experiment.build import Experiment, build
 from nasjax.experiment.defaults import FREE_ON_RESUME, TRACED
-from nasjax.experiment.phases import search_phase
-from nasjax.experiment.retrain import retrain, retraining, tested
+from nasjax.experiment.phases import retrain_phase, search_phase, tested
+from nasjax.experiment.retrain import retrain
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.rules import random_genotype
-from nasjax.tasks.retrain import reweighting
 
 
 def run(
@@ -105,9 +103,10 @@ def _run(
             """Compiles beside the search what the random architecture needs."""
 
             def compile():
-                _, phase = retraining(
-                    experiment, "", random, retrain_key, store, abstract=True
-                )
+                phase = retrain_phase(
+                    "", experiment.retraining(random), Hyper.of(config.retrain),
+                    retrain_key, experiment.devices, store.of(random.to_json()), True,
+                )  # fmt: skip
                 return phase.compile(phase.place(phase.init()))
 
             wanted = store.folder and baseline
@@ -131,44 +130,40 @@ def _run(
                 experiment, "retrain_random", random, retrain_key, folder, progress,
                 store,
             )  # fmt: skip
-        accuracy = {}
-        for name, (model, outcome) in trained.items():
-            own, variables = (
-                store.of(candidates[name].to_json()),
-                outcome.state.variables,
-            )
-            accuracy[name] = tested(experiment, model, variables, own)
+        metric, measured = experiment.domain.metric, {}
+
+        def test(name: str, cell: Genotype) -> None:
+            retraining, outcome = trained[name]
+            own = store.of(cell.to_json())
+            found = tested(retraining, outcome.state, experiment.devices, own)
+            measured[name] = found[metric.name]
+
+        for name, cell in candidates.items():
+            test(name, cell)
         if config.retrain.reweighted and candidates:
-            first = trained["retrain"][1].state.variables
-            model, outcome = trained["reweighted"] = retrain(
+            first, outcome = trained["retrain"]
+            trained["reweighted"] = retrain(
                 experiment, "reweighted", genotype, derive(key, "retrain reweighted"),
-                folder, progress, store, first,
+                folder, progress, store, first.variables(outcome.state),
             )  # fmt: skip
-            _, both = reweighting(model, experiment.attack, config.saliency.mode)
-            variables = {**outcome.state.variables, "first": first}
-            accuracy["reweighted"] = tested(
-                experiment, both, variables, store.of(genotype.to_json())
-            )
+            test("reweighted", genotype)
         retrained = [outcome for _, outcome in trained.values()]
         passed = [outcome for stage in searched for outcome in stage.outcomes]
-        macro = experiment.retrain_macro
-        height, width, colours = experiment.image_shape
-        count = nets.count_genotype(
-            genotype, macro.channels, macro.cells, len(experiment.data.classes),
-            (height, width), colours, macro.stem,
-        )  # fmt: skip
         result = {
             "algorithm": config.algorithm,
             "estimator": searched[-1].search.name,
             "seed": config.seed,
-            "dataset": experiment.data_name,
+            "dataset": experiment.domain.name,
             "genotype": genotype.to_json(),
-            "test_accuracy": accuracy.get("retrain"),
-            "random_test_accuracy": accuracy.get("retrain_random"),
-            "reweighted_test_accuracy": accuracy.get("reweighted"),
+            "metric": metric._asdict(),
+            f"test_{metric.name}": measured.get("retrain"),
+            f"random_test_{metric.name}": measured.get("retrain_random"),
+            f"reweighted_test_{metric.name}": measured.get("reweighted"),
             "true_accuracy": experiment.truth(genotype) or None,
-            **count,
-            "supernet_valid_accuracy": searched[-1].evaluation["valid_accuracy"],
+            **experiment.domain.size(genotype, experiment.space),
+            f"supernet_valid_{metric.name}": searched[-1].evaluation[
+                f"valid_{metric.name}"
+            ],
             "stops": [stop._asdict() for stage in searched for stop in stage.stops],
             "gradient_evaluations": round(sum(each.gradients for each in searched), 3),
             "seconds": {
@@ -178,7 +173,7 @@ def _run(
             },
             "interrupted": folder.interrupted,
         }
-        report.pictures(folder, genotype, experiment.space)
+        report.pictures(folder, genotype, experiment.space, metric.name)
         folder.write_outcome("result", result)
         progress.line(report.closing(result, folder.path))
         return result
@@ -227,7 +222,7 @@ def _search(
             stage=stage, begin=begin, before=before,
         ):  # fmt: skip
             phase = search_phase(
-                name, begin, hyper, experiment.halves, derive(key, stage.name),
+                name, begin, hyper, experiment.domain.halves, derive(key, stage.name),
                 experiment.devices, folder,
                 functools.partial(experiment.monitors, before + spent),
                 store.of(stage.name), config.collapse.most_skips,
@@ -246,7 +241,7 @@ def _search(
             stage.name,
             begin,
             phase_of,
-            Hyper.of(config.search),
+            experiment.hyper(stage),
             watch,
             folder,
             progress,
@@ -268,8 +263,6 @@ def _store(experiment: Experiment, folder: Path) -> Store:
     last = experiment.begin(experiment.algorithm.stages[-1], None)
     return Store(folder, environment(list(experiment.devices.where))).of(
         config,
-        len(experiment.data.classes),
-        experiment.search_augment,
-        experiment.retrain_augment,
+        experiment.domain.depends,
         [penalty.depends for penalty in last.problem.penalties],
     )

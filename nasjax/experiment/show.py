@@ -42,10 +42,9 @@ def show(workdir: str) -> str:
     for line in folder.metrics():
         if "phase" in line and "step" in line:
             rows[line["phase"]] = _progress(line)  # the last line of a phase stays
-    accuracies = (
-        "test_accuracy", "reweighted_test_accuracy", "supernet_valid_accuracy"
-    )  # fmt: skip
-    for name in (*accuracies, "true_accuracy", "params", "macs", "seconds"):
+    judge = result["metric"]["name"] if result else ""
+    scores = [f"{k}_{judge}" for k in ("test", "reweighted_test", "supernet_valid")]
+    for name in (*scores, "true_accuracy", "params", "macs", "seconds"):
         if result.get(name) is not None:
             rows[name.replace("_", " ")] = _value(result[name])
     parts = [table(f"{path}: {_state(folder)}", rows)]

@@ -13,8 +13,7 @@ from nasjax.collapse.early_stopping import adapt
 from nasjax.collapse.rollback import REMEDIES
 from nasjax.core.errors import UserError, unknown
 from nasjax.core.limits import Limit, Range, above, at_least, one_of
-from nasjax.data.splits import Splits
-from nasjax.engine.devices import MODES, Devices
+from nasjax.engine.devices import MODES
 from nasjax.experiment import defaults
 from nasjax.nets.layers import DTYPES, REMATS
 from nasjax.nets.lowering import SPELLINGS
@@ -22,7 +21,8 @@ from nasjax.nets.operations import OPERATIONS
 from nasjax.search import PARTS
 from nasjax.search.saliency_level import ASCENTS
 from nasjax.search.stages import EDGES
-from nasjax.spaces import SPACES, CellSpace, Macro, darts
+from nasjax.spaces import SPACES, CellSpace, darts
+from nasjax.tasks import DOMAINS
 
 _NETWORK: dict[str, Limit] = {  # of the network that is searched or retrained
     "channels": at_least(2),
@@ -97,9 +97,11 @@ def head(given: ConfigDict) -> None:
             "config.arch meant something else; start from a config of configs/."
         )
     known = defaults.settings()
-    for name in ("algorithm", "arch"):
+    for name in ("algorithm", "arch", "task"):
         _has(given, name, "config")
         _of_kind(given[name], known[name], f"config.{name}")
+    if given.task not in DOMAINS:
+        raise unknown("config.task", given.task, DOMAINS)
     for name in given.arch:
         if name not in PARTS:
             raise unknown("part of config.arch", name, PARTS)
@@ -123,6 +125,13 @@ def config(given: ConfigDict) -> ConfigDict:
         raise UserError(
             f"config.collapse.remedy is {given.collapse.remedy!r}, but the eigenvalues "
             "it looks at are not measured; set --config.collapse.interval=2."
+        )
+    if not given.space.share and given.retrain.cells != given.search.cells:
+        raise UserError(
+            f"With --config.space.share=False every cell is found for its place, but "
+            f"the search has {given.search.cells} cells and retraining "
+            f"{given.retrain.cells}; set --config.retrain.cells and "
+            "--config.search.cells to the same number."
         )
     decay = given.search.weight_decay
     if given.collapse.remedy == "adapt" and (not decay or adapt(decay) is None):
@@ -168,34 +177,6 @@ def space(given: ConfigDict) -> CellSpace:
             "of them other than 'none', in --config.space.primitives."
         )
     return darts(names)
-
-
-def sizes(config: ConfigDict, space: CellSpace, data: Splits, devices: Devices) -> None:
-    """Batches fit their parts and the devices; images survive the reductions."""
-    parts = {"weight": data.weights.label, "architecture": data.arch.label}
-    smallest = min(parts, key=lambda name: len(parts[name]))
-    known = sum(len(label) for label in parts.values())
-    for name, batch, size, where in (
-        ("search", config.search.batch, len(parts[smallest]), f"the {smallest} part"),
-        ("retrain", config.retrain.batch, known, "the training data"),
-    ):
-        if batch > size:
-            raise UserError(
-                f"A batch of {batch} is larger than {where}, which has {size} images; "
-                f"set --config.{name}.batch to at most {size}."
-            )
-        devices.check_batch(batch)
-    if not config.space.share and config.retrain.cells != config.search.cells:
-        raise UserError(
-            f"With --config.space.share=False every cell is found for its place, but "
-            f"the search has {config.search.cells} cells and retraining "
-            f"{config.retrain.cells}; set --config.retrain.cells and "
-            "--config.search.cells to the same number."
-        )
-    shape = data.weights.image.shape[1:]
-    for part in (config.search, config.retrain):
-        macro = Macro.of_images(space, part.channels, part.cells, shape)
-        macro.map_sizes(min(shape[:2]))
 
 
 def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:
@@ -246,7 +227,8 @@ def _alike(value: object, example: object) -> bool:
 
 def _values(given: ConfigDict) -> None:
     """Numbers are in their ranges, and choices among those there are."""
-    groups = list(LIMITS.items())
+    groups = [*LIMITS.items()]
+    groups += [(name, kind.limits) for name, kind in DOMAINS.items() if kind.limits]
     groups += [(f"arch.{name}", PARTS[name].limits) for name in given.arch]
     for group, limits in groups:
         fields = functools.reduce(getattr, filter(None, group.split(".")), given)

@@ -13,20 +13,18 @@ they are known.
 
 from __future__ import annotations
 
+import jax
 from jax import Array
 
-from nasjax.core.keys import derive, per_example
-from nasjax.data.augment import Augment, prepare, random_indices
+from nasjax.core.keys import derive
 from nasjax.hypergrad.curvature import extremes_and_trace
 from nasjax.monitors.base import Monitor
 from nasjax.search import Search
 from nasjax.tasks.base import At
-from nasjax.tasks.images import accuracy, cross_entropy
 
 
 def curvature(
     search: Search,
-    augment: Augment,
     every: int,
     images: int,
     products: int,
@@ -37,39 +35,35 @@ def curvature(
     Batch norm uses the moments of the batch: those of the supernet would be wrong for
     its discretised self. eigenvalue, eigenvalue_strongest (largest in magnitude) and
     eigenvalue_error are `curvature.Extremes`; hessian_trace is Hutchinson's estimate;
-    mixed_accuracy and discretised_accuracy are of the same images, before and after
+    mixed_ and discretised_ of every score are of the same images, before and after
     alpha is discretised.
 
     Args:
       search: whose supernet is measured, on every device alike.
-      augment: of which the normalisation is taken.
       every: epochs between two measurements.
       images: in the batch.
       products: Lanczos's steps.
       probes: of the trace; 0: no trace.
     """
     problem = search.problem.split("candidates")
-    relaxation = problem.relaxation
+    relaxation, task = problem.relaxation, problem.task
 
     def measure(state, part) -> dict[str, Array]:
         key = derive(state.key, "curvature", state.step)
-        count = part["label"].shape[0]
-        size = min(images, count)
-        index = random_indices(derive(key, "index"), size, count)
+        size = min(images, len(jax.tree.leaves(part)[0]))
         at = At(None, problem.training.progress(state.step))
-        batch = {
-            "image": prepare(part["image"][index], None, augment),
-            "label": part["label"][index],
-            "key": per_example(derive(key, "network"), size),
-            "batch_stats": state.batch_stats,
-            "at": At(),  # without drop path
-        }
+        batch = task.clean(part, key, size)
+        batch |= {"batch_stats": state.batch_stats, "at": At()}  # without drop path
 
-        def logits(mix):
-            return problem.task.outputs(state.w, mix, batch, True)[0].logits
+        def outputs(mix):
+            return task.outputs(state.w, mix, batch, True)[0]
 
         def loss(arch):
-            return cross_entropy(logits(relaxation.mix(arch, at)), batch["label"])
+            return task.criterion(outputs(relaxation.mix(arch, at)), batch)
+
+        def scores(name, mix):
+            found = task.scores(outputs(mix), batch)
+            return {f"{name}_{metric}": value for metric, value in found.items()}
 
         ends, trace = extremes_and_trace(
             loss, state.arch, derive(key, "curvature"), products, probes
@@ -81,8 +75,8 @@ def curvature(
             "eigenvalue_strongest": ends.strongest,
             "eigenvalue_error": ends.error,
             **({"hessian_trace": trace.mean} if probes else {}),
-            "mixed_accuracy": accuracy(logits(mix), batch["label"]),
-            "discretised_accuracy": accuracy(logits(chosen), batch["label"]),
+            **scores("mixed", mix),
+            **scores("discretised", chosen),
         }
 
     return Monitor("curvature", every, measure)

@@ -119,14 +119,17 @@ def _over_time(axes: Axes, steps, weights: Mapping[str, np.ndarray]) -> dict[str
 
 
 def plot_curves(
-    lines: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
+    lines: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+    metric: str = "accuracy",
 ) -> None:
-    """Plots losses and accuracies over the steps of every phase.
+    """Plots losses and a metric over the steps of every phase.
 
     Args:
       lines: the objects of `metrics.jsonl`: "phase", "step" and numbers; every
-        number with "loss" or "accuracy" in its name is drawn.
+        number with "loss" or the metric in its name is drawn.
       path: the picture to write; its ending says the format: .png, .svg or .pdf.
+      metric: drawn beside the losses.
 
     Raises:
       UserError: nothing to draw, another ending, or the file cannot be written.
@@ -134,12 +137,14 @@ def plot_curves(
     curves: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
     for line in lines:
         for key, value in line.items():
-            kind = next((k for k in ("loss", "accuracy") if k in key), None)
+            kind = next((k for k in ("loss", metric) if k in key), None)
             if kind is not None and isinstance(value, int | float):
                 panel = curves.setdefault((line["phase"], kind), {})
                 panel.setdefault(key, []).append((line["step"], value))
     if not curves:
-        raise UserError("There is no loss or accuracy to draw; let the run log a step.")
+        raise UserError(
+            f"There is no loss or {metric} to draw; let the run log a step."
+        )
     phases = list(dict.fromkeys(phase for phase, _ in curves))
     kinds = sorted({kind for _, kind in curves}, reverse=True)
     figure = new_figure((4.2 * len(kinds), 2.8 * len(phases)), layout="constrained")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,6 @@ from nasjax.search.base import (
     Batches,
     Cadence,
     Direction,
-    Final,
     Program,
     Search,
     SearchState,
@@ -33,7 +33,7 @@ def search(
     training: Training,
     devices: Devices,
     spread: float = 1e-3,
-    final: Final | None = None,
+    final: Any = None,
 ) -> Search:
     """An algorithm on a problem.
 
@@ -44,7 +44,7 @@ def search(
       training: of the weights.
       devices: what steps are split over.
       spread: of alpha's initial values.
-      final: the network that is retrained, for penalties that look at it.
+      final: the network that is retrained, for penalties, see `Domain.final`.
     """
     relaxation = algorithm.relaxation(space, spread)
     penalties = [made(space, relaxation, final) for made in algorithm.penalties]

@@ -17,7 +17,7 @@ from jax import Array
 from nasjax.nets import Mixed
 from nasjax.search.bilevel import Bilevel
 from nasjax.search.relax import Relaxation, softmax
-from nasjax.spaces import CellSpace, Macro
+from nasjax.spaces import CellSpace
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.mix import Mix
 from nasjax.spaces.rules import discretise
@@ -140,20 +140,6 @@ class Smoothing(NamedTuple):
     cost: float
 
 
-class Final(NamedTuple):
-    """The network that is retrained, as penalties see it.
-
-    Attributes:
-      macro: how its cells are stacked.
-      classes: number of classes.
-      image_shape: (H, W, C).
-    """
-
-    macro: Macro
-    classes: int
-    image_shape: tuple[int, int, int]
-
-
 class Stage(NamedTuple):
     """One search of several, each from scratch.
 
@@ -184,7 +170,7 @@ class Algorithm(NamedTuple):
       every: weight steps between two moves of alpha.
       relaxation: (space, spread of the initial values) -> `Relaxation`.
       edge: (primitives, channels, stride, style) -> module: what an edge computes.
-      penalties: each (space, relaxation, `Final`) -> `Penalty`.
+      penalties: each (space, relaxation, `Domain.final`) -> `Penalty`.
       smoothing: of the weight step. Alpha and its look-ahead use clean mixing weights.
       levels: (`Bilevel`, warm-up) -> further programs.
       stages: at least one.

@@ -16,7 +16,7 @@ from nasjax.data.augment import Augment, epoch_indices, prepare, random_indices
 from nasjax.nets import Model
 from nasjax.tasks.base import Metric, Task
 
-METRICS = (Metric("accuracy", True), Metric("loss", False))
+METRIC = Metric("accuracy", True, "{:.2%}")
 
 
 def images(
@@ -74,6 +74,14 @@ def images(
             index = epoch_indices(order, step, batch, count)
         return draw(part, index, key, augment, cutout(step // steps_per_epoch))
 
+    def clean(part, key: Array, count: int):
+        index = random_indices(derive(key, "index"), count, part["label"].shape[0])
+        return {
+            "image": prepare(part["image"][index], None, augment),
+            "label": part["label"][index],
+            "key": per_example(derive(key, "network"), count),
+        }
+
     evaluate = evaluation(model, augment, batch)
 
     def measure(w, batch_stats, mix, part):
@@ -86,8 +94,8 @@ def images(
         criterion,
         lambda out, batch: {"accuracy": accuracy(out.logits, batch["label"])},
         draw_batch,
+        clean,
         measure,
-        METRICS,
         (augment.mean, augment.std),
     )
 

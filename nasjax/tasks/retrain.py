@@ -10,7 +10,7 @@ usual, finds the saliency of each image, a second one learns the reweighted imag
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,12 +20,14 @@ from jax import Array
 
 from nasjax import saliency
 from nasjax.core.keys import derive, per_example
+from nasjax.data.augment import Augment, epoch_indices
 from nasjax.engine import optim
 from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
 from nasjax.nets import Model
 from nasjax.saliency import Attack
-from nasjax.tasks.images import accuracy, cross_entropy
+from nasjax.tasks.base import Retraining
+from nasjax.tasks.images import accuracy, cross_entropy, draw
 
 
 class Recipe(NamedTuple):
@@ -54,7 +56,7 @@ class Recipe(NamedTuple):
     @classmethod
     def of(cls, settings) -> Recipe:
         """That of the config's part `retrain`."""
-        return cls(*(settings[name] for name in cls._fields))
+        return cls(*(getattr(settings, name) for name in cls._fields))
 
 
 class TrainState(NamedTuple):
@@ -81,7 +83,7 @@ class Training(NamedTuple):
 
 def training(
     model: Model,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     recipe: Recipe,
     steps_per_epoch: int,
     devices: Devices,
@@ -131,6 +133,55 @@ def training(
         return state, {"loss": loss, "accuracy": hits}
 
     return Training(init, step)
+
+
+def retraining(
+    plain: Training,
+    part: Mapping[str, Any],
+    augment: Augment,
+    batch: int,
+    measure: Callable,
+    held: Any,
+    first: Any = None,
+    images_of: Callable | None = None,
+) -> Retraining:
+    """A training on images, and its test.
+
+    Args:
+      plain: the training.
+      part: "image" uint8 [N, H, W, C] and "label" int32 [N].
+      augment: of training images.
+      batch: number of images in a batch.
+      measure: (variables, mix, part) -> scalars by name.
+      held: the test part.
+      first: variables of another network; then images are reweighted by the saliency
+        that it finds. None: images as they are.
+      images_of: (first, images, keys) -> reweighted images.
+    """
+    count = len(part["label"])
+
+    def batches(data, state: TrainState):
+        index = epoch_indices(derive(state.key, "order"), state.step, batch, count)
+        key = derive(state.key, "batch", state.step)
+        return draw(data, index, key, augment), data["first"]
+
+    def step(state: TrainState, batch, found, hyper: Hyper):
+        if images_of and found is not None:
+            image = images_of(found, batch["image"], batch["key"])
+            batch = {**batch, "image": image}
+        return plain.step(state, batch, hyper)
+
+    return Retraining(
+        plain.init,
+        step,
+        batches,
+        (0, None),
+        {**part, "first": first},
+        count // batch,
+        lambda state: state.variables | ({} if first is None else {"first": first}),
+        lambda variables, part: measure(variables, {}, part),
+        held,
+    )
 
 
 def reweighting(model: Model, attack: Attack, mode: str) -> tuple[Callable, Model]:

@@ -13,6 +13,7 @@ from nasjax import cli
 from nasjax.analysis import anytime, compare, compare_report, scores
 from nasjax.analysis.significance import t_test
 from nasjax.core.errors import UserError
+from nasjax.tasks.images import METRIC
 
 OURS, THEIRS = [0.91, 0.95, 0.93, 0.96], [0.90, 0.92, 0.91]
 
@@ -24,7 +25,8 @@ def write(path, seed, accuracy, algorithm="darts_first", lines=(), arch=None, **
     config = {"format": 2, "algorithm": algorithm, "seed": seed}
     config["arch"] = {algorithm: own}
     (path / "config.json").write_text(json.dumps(config))
-    result = {"test_accuracy": accuracy, "params": 5, "dataset": "digits", **more}
+    result = {"test_accuracy": accuracy, "params": 5, "dataset": "digits"} | more
+    result.setdefault("metric", METRIC._asdict())
     if accuracy is not None or "true_accuracy" in more:
         (path / "result.json").write_text(json.dumps(result))
     text = "".join(json.dumps({"phase": "search", **line}) + "\n" for line in lines)
@@ -286,14 +288,18 @@ def test_the_picture_has_a_line_and_a_band_for_every_set(logged, monkeypatch):
         (one.get_color(), one.get_linestyle()) for one in figure.legends[0].get_lines()
     }
     assert len(looks) == 2
-    assert not anytime.draw({"old": {0: scores.Run("", {}, [])}}, ["x"], "unused.png")
+    judged = {"metric": METRIC._asdict()}
+    assert not anytime.draw(
+        {"old": {0: scores.Run("", judged, [])}}, ["x"], "unused.png"
+    )
 
 
 def test_twenty_sets_look_different(monkeypatch):
     kept = []
     monkeypatch.setattr(anytime, "save", lambda figure, path: kept.append(figure))
     lines = [epoch(1, valid_accuracy=0.5)]
-    many = {f"set {n}": {0: scores.Run("", {}, lines)} for n in range(20)}
+    judged = {"metric": METRIC._asdict()}
+    many = {f"set {n}": {0: scores.Run("", judged, lines)} for n in range(20)}
     anytime.draw(many, ["test_accuracy"], "unused.png")
     looks = {
         (one.get_color(), one.get_linestyle()) for one in kept[0].legends[0].get_lines()

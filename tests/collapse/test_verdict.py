@@ -40,7 +40,7 @@ def test_growing_eigenvalues_are_a_warning():
     assert found.stop.epoch_detected == 32 and found.stop.epoch_returned == 20
     text = " ".join(found.reasons)
     assert "stops it at epoch 33 and returns to epoch 21" in text
-    assert "falls from 90.0% to 25.0%" in text
+    assert "goes from 90.0% to 25.0%" in text
 
 
 @pytest.mark.parametrize("free", [[0.25] * 50, [0.6] * 50, np.linspace(0.75, 0.25, 50)])

@@ -27,7 +27,7 @@ from nasjax.experiment import build, run
 from nasjax.experiment.defaults import TRACED
 from nasjax.experiment.phases import retrain_phase
 from nasjax.search.penalties.budget import multiply_adds, price
-from nasjax.tasks.retrain import Training, TrainState
+from nasjax.tasks.retrain import Training, TrainState, retraining
 
 WHERE = jax.devices()[:1]
 OPTIONS = {}
@@ -248,9 +248,9 @@ def test_a_phase_finds_its_programs_on_any_number_of_devices(tmp_path, count, mo
 
     def phase_of(store, abstract=False):
         hyper = Hyper(epochs=2, rate=0.1, rate_min=0.0, weight_decay=0.0)
+        own = retraining(training(), part._asdict(), Augment(), 4, None, None)
         return retrain_phase(
-            "retrain", training(), part, Augment(), 4, hyper,
-            jax.random.key(1), devices, store, abstract=abstract,
+            "retrain", own, hyper, jax.random.key(1), devices, store, abstract,
         )  # fmt: skip
 
     def run(store):
@@ -322,7 +322,11 @@ def test_programs_of_other_data_or_another_price_are_others(made):
     def slightly(numbers):
         return jax.tree.map(lambda x: x * (1 + 1e-9), numbers)
 
-    augment, data = made.search_augment, made.data
+    domain = made.domain
+    augment, data = domain.search_augment, domain.data
+
+    def changed_domain(**fields):
+        return made._replace(domain=domain._replace(**fields))
 
     def priced(change_costs=lambda x: x, change_fixed=lambda x: x):
         def penalty(space, relaxation, final):
@@ -338,11 +342,11 @@ def test_programs_of_other_data_or_another_price_are_others(made):
 
     others = (
         made,
-        made._replace(search_augment=augment._replace(mean=slightly(augment.mean))),
-        made._replace(search_augment=augment._replace(std=slightly(augment.std))),
-        made._replace(retrain_augment=augment._replace(mean=slightly(augment.mean))),
-        made._replace(retrain_augment=augment._replace(std=slightly(augment.std))),
-        made._replace(data=data._replace(classes=(*data.classes, "one more"))),
+        changed_domain(search_augment=augment._replace(mean=slightly(augment.mean))),
+        changed_domain(search_augment=augment._replace(std=slightly(augment.std))),
+        changed_domain(retrain_augment=augment._replace(mean=slightly(augment.mean))),
+        changed_domain(retrain_augment=augment._replace(std=slightly(augment.std))),
+        changed_domain(data=data._replace(classes=(*data.classes, "one more"))),
         priced(change_fixed=slightly),
         priced(change_costs=slightly),
         of_penalties(),
@@ -350,7 +354,7 @@ def test_programs_of_other_data_or_another_price_are_others(made):
     assert key(priced()) == key(made)
     assert len({key(each) for each in others}) == len(others)
     again = data._replace(classes=data.classes[::-1])  # as many of other names
-    assert key(made._replace(data=again)) == key(made)
+    assert key(changed_domain(data=again)) == key(made)
 
 
 def test_many_write_at_once_and_none_is_lost(store):

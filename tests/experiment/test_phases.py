@@ -23,7 +23,7 @@ from nasjax.search import search
 from nasjax.search.base import Algorithm, Direction
 from nasjax.spaces import darts
 from nasjax.tasks.images import images
-from nasjax.tasks.retrain import Training, TrainState
+from nasjax.tasks.retrain import Training, TrainState, retraining
 
 N, BATCH, STEPS, LOOK_AHEADS = 32, 8, 6, 3
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 1), np.uint8)
@@ -65,7 +65,8 @@ def search_phase():
         return found._replace(programs=tuple(looking))
 
     return phases.search_phase(
-        "search", begin, HYPER, phases.Halves(PART, PART), KEY, DEVICES, None,
+        "search", begin, HYPER, dict.fromkeys(("weights", "arch"), PART._asdict()), KEY,
+        DEVICES, None,
         lambda search: [],
     )  # fmt: skip
 
@@ -78,9 +79,8 @@ def retrain_phase():
             {"retraining": seen(batch)},
         ),
     )
-    return phases.retrain_phase(
-        "retrain", training, PART, AUGMENT, BATCH, HYPER, KEY, DEVICES
-    )
+    own = retraining(training, PART._asdict(), AUGMENT, BATCH, None, None)
+    return phases.retrain_phase("retrain", own, HYPER, KEY, DEVICES)
 
 
 def batches_of(phase):

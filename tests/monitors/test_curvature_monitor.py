@@ -22,7 +22,7 @@ from nasjax.tasks.images import accuracy, cross_entropy
 
 SPACE = darts(("skip_connect", "avg_pool_3x3", "dil_conv_3x3"))
 ADAM = SimpleNamespace(every=1, rate=3e-4, b1=0.5, b2=0.999, weight_decay=1e-3)
-AUGMENT = Augment(0, False, 0, (0.5,), (0.3,))
+AUGMENT = Augment()
 ALGORITHM = compose("darts_first", {"darts_first": ADAM})
 TRAINING = Training(
     optimizer=lambda rate, clip=True: optim.sgd(rate, 0.9, 3e-4, 5.0 * clip),
@@ -75,7 +75,7 @@ def test_what_is_measured_is_that_of_the_whole_hessian(searched):
         state.arch,
     )
     values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
-    monitor = curvature(search, AUGMENT, 2, images=12, products=84, probes=400)
+    monitor = curvature(search, 2, images=12, products=84, probes=400)
     assert [monitor.due(epoch, 6) for epoch in range(6)] == [1, 0, 1, 0, 1, 1]
     found = jax.jit(monitor.program)(state, PART)
     size = np.abs(values).max()
@@ -91,7 +91,7 @@ def test_what_is_measured_is_that_of_the_whole_hessian(searched):
     assert found["mixed_accuracy"] == accuracy(logits(mix), label)
     chosen = one_hot(search.genotype(jax.device_get(mix)), SPACE)
     assert found["discretised_accuracy"] == accuracy(logits(chosen), label)
-    few = curvature(search, AUGMENT, 2, images=12, products=2, probes=0)
+    few = curvature(search, 2, images=12, products=2, probes=0)
     found = jax.eval_shape(few.program, state, PART)
     assert "hessian_trace" not in found
 

@@ -21,8 +21,8 @@ from nasjax.engine.devices import Devices
 from nasjax.nets import Model
 from nasjax.nets.network import Output
 from nasjax.search import PARTS, Training, parse, search
-from nasjax.search.base import Final
 from nasjax.spaces import SPACES, Macro, darts
+from nasjax.tasks.classification import Final
 from nasjax.tasks.images import images
 
 SPACE = darts(("skip_connect", "max_pool_3x3", "dil_conv_3x3"))._replace(

@@ -328,7 +328,8 @@ def test_every_level_at_its_own_cadence():
 
     phase = phases.search_phase(
         "search", lambda hyper: counting, Hyper.of(default().search),
-        phases.Halves(part(), part()), jax.random.key(0), Devices.of(1), None,
+        {"weights": part()._asdict(), "arch": part()._asdict()}, jax.random.key(0),
+        Devices.of(1), None,
         lambda search: [],
     )  # fmt: skip
     state = phase.init()

@@ -20,10 +20,10 @@ from nasjax.nets.layers import ResidualBlock, Style, drawn
 from nasjax.nets.operations import NO_DRAWS
 from nasjax.plots import genotypes
 from nasjax.search import PARTS, Training
-from nasjax.search.base import Final
 from nasjax.spaces import NASBENCH_201, SPACES, Macro, Weights
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.rules import choose, discretise, draw, one_hot, random_genotype
+from nasjax.tasks.classification import Final
 
 SPACE = SPACES["nasbench201"]
 

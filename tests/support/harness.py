@@ -24,8 +24,8 @@ from nasjax.engine.programs import Programs
 from nasjax.experiment import phases
 from nasjax.experiment.defaults import settings
 from nasjax.search import PARTS, SearchState, Training, compose, parse, search
-from nasjax.search.base import Final
 from nasjax.spaces import Macro, darts
+from nasjax.tasks.classification import Final
 from nasjax.tasks.images import images
 from support.toy import toy
 
@@ -80,6 +80,11 @@ def parts():
         return Part((noise + 60 * label[:, None, None, None]).astype(np.uint8), label)
 
     return part(), part()
+
+
+def halves():
+    """`parts` as a search takes them."""
+    return {n: p._asdict() for n, p in zip(("weights", "arch"), parts(), strict=True)}
 
 
 class Case(NamedTuple):
@@ -137,7 +142,7 @@ def case(sentence, mode, network=toy, hyper=HYPER):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(phases, "Programs", catching)
         phase = phases.search_phase(
-            "search", begin, hyper, phases.Halves(*parts()), jax.random.key(0), devices,
+            "search", begin, hyper, halves(), jax.random.key(0), devices,
             None, lambda search: [],
         )  # fmt: skip
     # Steps are compiled when they are first used; evaluation is tested elsewhere.

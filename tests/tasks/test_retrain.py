@@ -14,7 +14,7 @@ from nasjax.experiment import phases
 from nasjax.nets import Model, Output, genotype_network
 from nasjax.spaces import Macro
 from nasjax.spaces.genotype import Genotype
-from nasjax.tasks.retrain import Recipe, training
+from nasjax.tasks.retrain import Recipe, retraining, training
 
 DEVICES = Devices.of(1)
 SETTINGS = ConfigDict(
@@ -121,9 +121,10 @@ def test_other_numbers_compile_nothing(monkeypatch, schedule):
     for numbers in ({}, {"epochs": 9, "rate": 0.3, "weight_decay": 0.01}):
         settings = ConfigDict({**SETTINGS.to_dict(), "schedule": schedule, **numbers})
         hyper = Hyper.of(settings)
+        plain = trained(toy(True), settings, 2)
+        own = retraining(plain, part._asdict(), Augment(), 2, None, None)
         phase = phases.retrain_phase(
-            "retrain", trained(toy(True), settings, 2), part, Augment(), 2,
-            hyper, jax.random.key(0), DEVICES, abstract=True,
+            "retrain", own, hyper, jax.random.key(0), DEVICES, abstract=True,
         )  # fmt: skip
         images = {"image": part.image, "label": part.label}
         data = {**images, "first": None, "hyper": hyper.arrays()}

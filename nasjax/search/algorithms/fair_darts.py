@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from nasjax.core.limits import Limit, at_least, one_of
-from nasjax.search.base import Algorithm, Final
+from nasjax.search.base import Algorithm
 from nasjax.search.bilevel import Penalty
 from nasjax.search.relax import Relaxation
 from nasjax.spaces import CellSpace
@@ -53,7 +53,7 @@ def build(settings, base: Algorithm) -> Algorithm:
     """Independent operators and the zero-one loss."""
     measure = {"square": jnp.square, "absolute": jnp.abs}[settings.form]
 
-    def zero_one(space: CellSpace, relaxation: Relaxation, final: Final) -> Penalty:
+    def zero_one(space: CellSpace, relaxation: Relaxation, final: Any) -> Penalty:
         del final
 
         def of(val_loss, w, arch, batch):

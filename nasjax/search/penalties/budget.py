@@ -21,7 +21,7 @@ import numpy as np
 from nasjax.core.errors import UserError
 from nasjax.core.limits import Limit, above, at_least
 from nasjax.nets import choice_macs, count_genotype
-from nasjax.search.base import Algorithm, Final
+from nasjax.search.base import Algorithm
 from nasjax.search.bilevel import Penalty
 from nasjax.search.relax import Relaxation
 from nasjax.spaces import CellSpace, Macro
@@ -49,7 +49,7 @@ LIMITS: dict[str, Limit] = {
 def build(settings, base: Algorithm) -> Algorithm:
     """The price as a penalty."""
 
-    def penalty(space: CellSpace, relaxation: Relaxation, final: Final) -> Penalty:
+    def penalty(space: CellSpace, relaxation: Relaxation, final: Any) -> Penalty:
         if settings.price == "macs":
             costs = multiply_adds(space, final.macro, final.classes, final.image_shape)
         else:
