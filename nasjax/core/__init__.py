@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, keys, validation of arguments."""
+"""Basics that all packages use: errors, files, keys, pytrees, argument checks."""

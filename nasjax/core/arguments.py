@@ -1,6 +1,7 @@
-"""What can be wrong with losses, settings and pytrees, said in a sentence.
+"""Checks of losses, settings and pytrees; a failed check raises one sentence.
 
-For the libraries that need jax alone; what is traced is checked while it is.
+The packages that depend on jax alone use these checks. Traced values are checked while
+they are traced.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 
 
 def floating(tree: Any, name: str) -> None:
-    """Refuses leaves that cannot move by a real number.
+    """Refuses leaves that are not real floating point.
 
     Raises:
       TypeError: a leaf is not real floating point.
@@ -23,15 +24,15 @@ def floating(tree: Any, name: str) -> None:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise TypeError(
                 f"{name}{jax.tree_util.keystr(path)} is {jnp.result_type(leaf)}; "
-                "expected floating point: convert it, or let it travel in the batch."
+                "expected floating point: convert it, or put it in the batch."
             )
 
 
 def scalar(loss: Callable, name: str) -> Callable:
-    """The loss, refusing to return anything but a real scalar.
+    """The loss, wrapped to raise unless it returns a real scalar.
 
     Raises:
-      TypeError: when called, it returned something else.
+      TypeError: when called, the loss returned something else.
     """
 
     def checked(*arguments):
@@ -40,7 +41,7 @@ def scalar(loss: Callable, name: str) -> Callable:
             what = "None" if value is None else f"a {type(value).__name__}"
             raise TypeError(
                 f"{name} returned {what}; expected the scalar alone: "
-                "auxiliary results have no place in a hypergradient."
+                "do not return auxiliary results."
             )
         shape, dtype = jnp.shape(value), jnp.result_type(value)
         if shape or not jnp.issubdtype(dtype, jnp.floating):
@@ -54,17 +55,17 @@ def scalar(loss: Callable, name: str) -> Callable:
 
 
 def like(tree: Any, example: Any, name: str, expected: str) -> None:
-    """Refuses a pytree of another structure or other shapes than the example's.
+    """Refuses a pytree whose structure or shapes differ from the example's.
 
     Raises:
-      ValueError: it differs; the first difference is named.
+      ValueError: the pytrees differ; the message names the first difference.
     """
     given: Any = jax.tree.structure(tree)
     wanted: Any = jax.tree.structure(example)
     if given != wanted:
         raise ValueError(
-            f"{name} has the structure {_short(given)}; expected that of {expected}, "
-            f"{_short(wanted)}{_first_difference(tree, example)}."
+            f"{name} has the structure {_short(given)}; expected the structure of "
+            f"{expected}, {_short(wanted)}{_first_difference(tree, example)}."
         )
     both = zip(
         jax.tree_util.tree_leaves_with_path(tree),
@@ -85,7 +86,7 @@ def _short(structure: Any, length: int = 200) -> str:
 
 
 def _first_difference(tree: Any, example: Any) -> str:
-    """Where the leaves first differ in words; empty if only the containers do."""
+    """A clause with the first leaf that differs; empty if only containers differ."""
     have, want = (
         [jax.tree_util.keystr(path) for path, _ in pairs]
         for pairs in map(jax.tree_util.tree_leaves_with_path, (tree, example))
@@ -95,36 +96,36 @@ def _first_difference(tree: Any, example: Any) -> str:
 
 
 def leading(batch: Any, steps: int) -> None:
-    """Refuses batches that do not hold one batch a step.
+    """Refuses a train_batch that does not hold one batch per step.
 
     Raises:
-      ValueError: a leaf does not lead with an axis of `steps`.
+      ValueError: a leaf has no leading axis of length `steps`.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
         shape = jnp.shape(leaf)
         if not shape or shape[0] != steps:
             raise ValueError(
                 f"train_batch{jax.tree_util.keystr(path)} has shape {shape}; with "
-                f"steps = {steps} every leaf of train_batch must lead with an axis of "
-                f"{steps}, one batch for each step."
+                f"steps = {steps} every leaf of train_batch must have a leading axis "
+                f"of length {steps}, one batch for each step."
             )
 
 
 def count(value: Any, name: str) -> None:
-    """Refuses what is not a whole number of at least 1.
+    """Refuses anything but a positive integer.
 
     Raises:
-      ValueError: it is not.
+      ValueError: value is not a positive integer.
     """
     if not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
+        raise ValueError(f"{name} is {value!r}; expected a positive integer.")
 
 
 def number(value: Any, name: str, least: float, above: bool = False) -> None:
-    """Refuses a Python number that is too small; arrays pass, they may be traced.
+    """Refuses a Python number that is too small. Arrays pass: they may be traced.
 
     Raises:
-      ValueError: it is below `least`, or equal to it where it must be above.
+      ValueError: value is below `least`, or equal to `least` where `above` is True.
     """
     if isinstance(value, int | float) and (value < least or (above and value == least)):
         bound = "above" if above else "at least"
@@ -132,20 +133,20 @@ def number(value: Any, name: str, least: float, above: bool = False) -> None:
 
 
 def positive(value: Any, name: str) -> None:
-    """Refuses a Python number that is not above 0; schedules and arrays pass.
+    """Refuses a Python number that is not positive. Schedules and arrays pass.
 
     Raises:
-      ValueError: it is 0, negative, infinite or nan.
+      ValueError: value is 0, negative, infinite or nan.
     """
     if isinstance(value, int | float) and not 0 < value < math.inf:
         raise ValueError(f"{name} is {value!r}; expected a finite number above 0.")
 
 
 def choice(value: Any, name: str, *allowed: str) -> None:
-    """Refuses a word that means nothing here.
+    """Refuses a value that is not one of `allowed`.
 
     Raises:
-      ValueError: it is none of those allowed.
+      ValueError: value is not one of `allowed`.
     """
     if value not in allowed:
         words = " or ".join(map(repr, allowed))

@@ -1,4 +1,4 @@
-"""Errors a user can mend: one sentence saying what was given and what to type."""
+"""Errors that a user can fix: one sentence with the input and what to type instead."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Bad input. The message is one complete sentence for the user.
 
-    From Python it is raised; `nasjax.main` and `nasjax.cli` print it without a
-    traceback and exit with code 2.
+    Python code gets the exception. `nasjax.main` and `nasjax.cli` print its message
+    without a traceback and exit with code 2.
     """
 
 

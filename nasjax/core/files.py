@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and errors of the disk as one sentence."""
+"""Atomic writing of files; disk errors become one sentence."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 from nasjax.core.errors import UserError
 
-SCRATCH = ".nasjax-"  # files of ours that a kill may leave behind
+SCRATCH = ".nasjax-"  # prefix of scratch files, which a kill may leave behind
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns an `OSError` (full, read-only, no permission) into one sentence."""
+    """Turns an `OSError` (disk full, read-only, no permission) into a `UserError`."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
-            f"Cannot write to {path}: {reason}; make room or mend its permissions and "
+            f"Cannot write to {path}: {reason}; make room or fix its permissions and "
             "repeat the command, or give another folder with --workdir."
         ) from error
 
@@ -53,10 +53,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in the JSON file at `path`, None if there is no such file.
+    """The object in the JSON file at `path`, or None if there is no such file.
 
     Raises:
-        UserError: the file cannot be read or holds something else.
+        UserError: the file cannot be read or does not hold a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -64,7 +64,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise UserError(
-            f"Cannot read {path}: {error}; mend it, or give another folder with "
+            f"Cannot read {path}: {error}; fix the file, or give another folder with "
             "--workdir."
         ) from error
     if not isinstance(value, dict):

@@ -9,7 +9,9 @@ from jax import Array
 
 
 def derive(key: Array, name: str, *indices: int | Array) -> Array:
-    """A key for a purpose, and for a step of it. The given key is not consumed.
+    """A key derived from `key` by purpose and by indices, such as a step.
+
+    The given key is not consumed.
 
     >>> key = jax.random.key(0)
     >>> bool(derive(key, "data", 3) == derive(key, "data", 3))
@@ -23,7 +25,7 @@ def derive(key: Array, name: str, *indices: int | Array) -> Array:
 
 
 def per_example(key: Array, batch: int) -> Array:
-    """Keys [batch]: one per example, by its index in the global batch."""
+    """Keys [batch]: one per example, derived from its index in the global batch."""
     return jax.vmap(lambda index: jax.random.fold_in(key, index))(
         jax.numpy.arange(batch)
     )

@@ -13,7 +13,7 @@ from nasjax.core import arguments
 
 
 def ravel(x, name: str = "x") -> tuple[Array, Callable]:
-    """x as one vector [d], and the way back into the structure and dtypes of x.
+    """x as one vector [d], and a function that restores its structure and dtypes.
 
     The vector is float64 if a leaf is, else float32: directions and densities of
     half-precision leaves are computed in single precision.

@@ -1,6 +1,6 @@
 """Hypergradients of bilevel problems. Imports nothing but jax.
 
-The problem is to descend L_val(w*(alpha), alpha) in alpha, where w*(alpha) minimises
+The problem is to minimise L_val(w*(alpha), alpha) over alpha, where w*(alpha) minimises
 L_train(w, alpha). An estimator is called as (w, arch, train_batch, val_batch,
 opt_state=None) and returns a `Hypergradient` (value, grad). Losses are functions
 (w, arch, batch) -> scalar; w, arch and batch are any pytrees.
@@ -10,8 +10,8 @@ opt_state=None) and returns a `Hypergradient` (value, grad). Losses are function
 | `first_order` | w, taken as constant | 1 |
 | `unrolled` | w after T steps of an optimiser | 3 T + 1 |
 | `implicit` | the optimum w*(alpha), by an approximate inverse Hessian | 3 + 2 products |
-| `chain` | the end of a chain of one-step problems | 1 + 3 a level |
-| `finite_difference.*` | the papers' approximations | 4, 5 |
+| `chain` | the end of a chain of one-step problems | 1 + 3 per level |
+| `finite_difference.*` | the papers' approximations | 4 or 5 |
 """
 
 from nasjax.hypergrad import finite_difference

@@ -1,4 +1,4 @@
-"""Nested problems of any depth: each level takes its step, then the next one sees it."""
+"""Nested problems of any depth: each level takes a step, which the next level sees."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Level(NamedTuple):
     """One level of a nested problem.
 
     Attributes:
-      name: the key of its value in w and of its optimiser's state in opt_state.
-      update: (solutions, arch, train_batch, opt_state) -> its new value. solutions:
-        name -> value, those of earlier levels already stepped, later ones current;
-        opt_state: this level's, or None.
+      name: key of the level's value in w and of its optimiser state in opt_state.
+      update: (solutions, arch, train_batch, opt_state) -> the level's new value.
+        solutions: name -> value; earlier levels have stepped, the others have not.
+        opt_state: the optimiser state of this level, or None.
     """
 
     name: str
@@ -33,11 +33,11 @@ def descend(
     """A level that takes one optimiser step on its own loss.
 
     Args:
-      name: of the level.
+      name: name of the level.
       loss: (solutions, arch, batch) -> scalar, descended in solutions[name].
       optimizer: anything with optax's init and update.
-      along: how second derivatives are taken: exactly, or as in the papers
-        `finite_difference.along()`.
+      along: how second derivatives are taken: exactly by default, or as in the papers
+        by `finite_difference.along()`.
     """
     loss = arguments.scalar(loss, f"the loss of level {name!r}")
 
@@ -61,24 +61,26 @@ def descend(
 def chain(levels: Sequence[Level], objective: Callable) -> Estimator:
     """d objective / d alpha through the steps of all levels, one after the other.
 
-    Exact: the composed map is differentiated, with all direct and indirect paths. A
-    chain of one `descend` is `unrolled` with one step; four levels are SANAS. Costs one
-    gradient evaluation for the objective, and three for each `descend`. Keeps all
-    solutions, and the intermediate values of one gradient at a time.
+    The derivative of the composed map is exact, along all direct and indirect paths. A
+    chain of one `descend` equals `unrolled` with one step; SANAS is a chain of three
+    levels. The cost is one gradient evaluation for the objective and three for each
+    `descend`. Memory holds all solutions, and the intermediate values of one gradient
+    at a time.
 
-    `objective` is differentiated in reverse first, as that of `unrolled`.
+    `objective` must be differentiated in reverse mode first, as in `unrolled`.
 
     Args:
-      levels: in the order in which they step.
+      levels: the levels in the order in which they step.
       objective: (solutions, arch, val_batch) -> scalar.
 
     Returns:
-      An estimator whose w and opt_state are dictionaries by level name; opt_state may
-      lack levels, which start afresh.
+      An estimator whose w and opt_state are dictionaries keyed by level name. A level
+      that opt_state lacks starts its optimiser afresh.
 
     Raises:
-      ValueError: two levels of one name, or none; when called, a w or opt_state with
-        other names, or a level that returns another structure than it was given.
+      ValueError: two levels have the same name, or there are no levels. When called: w
+        or opt_state has other names, or a level changes the structure or shapes of its
+        value.
 
     >>> import optax
     >>> pull = lambda x, y: 0.5 * (x - y) ** 2
@@ -118,7 +120,7 @@ def chain(levels: Sequence[Level], objective: Callable) -> Estimator:
             arguments.like(
                 value,
                 w[level.name],
-                f"what level {level.name!r} returned",
+                f"the value returned by level {level.name!r}",
                 f"w[{level.name!r}]",
             )
             solutions[level.name] = value

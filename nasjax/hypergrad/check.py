@@ -1,4 +1,4 @@
-"""Is this hypergradient right? Compare it with central differences, and say so in words."""
+"""Compares a hypergradient with central differences and reports the result in words."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from nasjax.core import arguments
 from nasjax.hypergrad.estimators import Estimator
 
 STEPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
-FLAT = 1e-2  # two neighbouring differences on a plateau are relatively as close
-AT_OPTIMUM = 1e-3  # the inner problem is solved if solving again moves w by less
+FLAT = 1e-2  # largest relative distance of two neighbouring differences on a plateau
+AT_OPTIMUM = 1e-3  # an inner problem is solved if solving it again moves w by less
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What `check` found; print it.
+    """The result of `check`; print it.
 
     Attributes:
-      estimator: its name.
-      agrees: whether the hypergradient is the derivative of its objective.
-      error: relative distance from the differences on the plateau; nan without one.
-      step: of the plateau; None if there is none.
-      spread: relative distance between the two differences that are the plateau.
+      estimator: name of the estimator.
+      agrees: True if the hypergradient is the derivative of its objective.
+      error: relative distance from the hypergradient to the differences on the plateau;
+        nan without a plateau.
+      step: step of the plateau; None without a plateau.
+      spread: relative distance between the two neighbouring differences of the plateau.
       steps: the steps tried.
-      errors: relative distance from the differences at each step.
-      remarks: what is wrong, and the likely cause, in sentences.
+      errors: relative distance from the hypergradient to the differences at each step.
+      remarks: sentences about what is wrong and the likely cause.
     """
 
     estimator: str
@@ -68,23 +69,25 @@ def check(
 ) -> Report:
     """Compares a hypergradient with central differences of its own objective.
 
-    Along random directions of unit norm, at several steps. The differences are right
-    where two neighbouring steps agree: too large a step crosses kinks of ReLU and max
-    pooling, too small a one cancels. A supernet has such a plateau in float64 only.
+    The differences are taken along random directions of unit norm, at several steps.
+    They are accurate where two neighbouring steps agree (the plateau): a larger step
+    crosses kinks of ReLU and max pooling, a smaller step loses digits to cancellation.
+    A supernet has a plateau in float64 only.
 
     Args:
-      estimator: what to check; called with the next five arguments.
-      solve: (w, arch, train_batch) -> w*(arch), for estimators whose claim is about the
-        solved inner problem (`implicit`): then the objective is taken at w*. Given for
-        another estimator, it measures how far that is from the total derivative.
-      directions: how many.
-      steps: from the largest to the smallest.
-      key: of the directions; None for `jax.random.key(0)`.
+      estimator: the estimator to check; called with the next five arguments.
+      solve: (w, arch, train_batch) -> w*(arch); the objective is then taken at w*.
+        Required if the estimator claims the derivative at the solved inner problem, as
+        `implicit` does. For another estimator, the error then measures its distance
+        from the total derivative.
+      directions: number of directions.
+      steps: the steps from the largest to the smallest.
+      key: key of the random directions; None for `jax.random.key(0)`.
 
     Raises:
-      ValueError: the estimator claims something about w*(arch), and there is no solve;
-        fewer than two steps.
-      TypeError: it has no `.objective`.
+      ValueError: the estimator claims a derivative at w*(arch) and solve is None; there
+        are fewer than two steps.
+      TypeError: the estimator has no `.objective`.
 
     >>> from nasjax.hypergrad import first_order
     >>> report = check(first_order(lambda w, a, x: w * a**2), 2.0, 3.0, None, None)
@@ -166,7 +169,7 @@ def _no_plateau(spread: float, rounding: float) -> str:
     closest = f"only to {spread:.1%}" if spread < 1 else "not even to 100 %"
     text = (
         "There is no plateau: no two neighbouring steps agree to 1 % (the closest pair "
-        f"{closest}), so the differences say nothing."
+        f"{closest}), so the differences cannot be used."
     )
     if rounding > 1e-6:
         return text + (
@@ -174,7 +177,7 @@ def _no_plateau(spread: float, rounding: float) -> str:
             "JAX_ENABLE_X64=1, or within `with jax.enable_x64(True):`, and make w, arch "
             "and the batches float64."
         )
-    return text + " Kinks may be too dense, or the loss draws afresh at every call."
+    return text + " Kinks may be too dense, or the loss draws new numbers each time."
 
 
 def _broken(found, estimator: Estimator, at: tuple) -> list[str]:
@@ -190,7 +193,7 @@ def _broken(found, estimator: Estimator, at: tuple) -> list[str]:
             if not _finite(leaf)
         )
         if not math.isfinite(of_w + of_arch):
-            cause = "so is the gradient of its objective: a loss is not differentiable"
+            cause = "nor is the gradient of its objective: a loss is not differentiable"
         else:
             cause = (
                 "the losses' gradients are finite, so a second derivative or the "
@@ -263,8 +266,8 @@ def _distance(a: Sequence[float], b: Sequence[float]) -> float:
 def _spreads(
     measured, exact: Sequence[float], steps: Sequence[float], last_digit: float
 ) -> list[float]:
-    """For every step but the last, how far the next one's differences are from its own,
-    and at least as far as rounding can have moved those."""
+    """For every step but the last, the relative distance between its differences and
+    those at the next step, and at least the part that rounding can cause."""
     spreads = []
     for (coarse, fine), step in zip(
         itertools.pairwise(measured), steps[1:], strict=True

@@ -1,15 +1,15 @@
 """The curvature of a scalar function over a small pytree, such as alpha.
 
-The eigenvalues of the Hessian of the validation loss in alpha are what collapse is seen
-by: Zela et al., arXiv 1909.09656, follow the largest, Chen and Hsieh (SmoothDARTS),
-arXiv 2002.05283, figure 5, name it the spectral norm, which is the largest in
-magnitude; their eq. 6 has the trace. Here are all three, from exact Hessian-vector
-products: for a few hundred entries the whole matrix, beyond that Lanczos's method and
-Hutchinson's estimate.
+Collapse shows in the eigenvalues of the Hessian of the validation loss in alpha. Zela
+et al., arXiv 1909.09656, follow the largest eigenvalue. Chen and Hsieh (SmoothDARTS),
+arXiv 2002.05283, figure 5, call it the spectral norm, which is the largest in
+magnitude; their eq. 6 has the trace. This module computes all three from exact
+Hessian-vector products: from the full matrix for up to a few hundred entries, beyond
+that by Lanczos's method and Hutchinson's estimate.
 
-A product costs about two gradients of f: of `chunk` products at once one gradient and
-`chunk` derivatives of it. The entries of x are in the order of jax.tree.leaves. f closes
-over everything else: weights, batch, batch statistics.
+A product costs about two gradients of f. `chunk` products taken at once cost one
+gradient and `chunk` derivatives of it. The entries of x are in the order of
+jax.tree.leaves. f closes over everything else: weights, batch, batch statistics.
 
 Deviations: the authors add the weight decay of alpha, 1e-3, to the diagonal, and so to
 every eigenvalue, and report the absolute value of the largest. Here f is taken as given.
@@ -28,7 +28,7 @@ from nasjax.core.arguments import count
 from nasjax.core.trees import ravel
 from nasjax.hypergrad import hvp
 
-DENSE = 400  # entries up to which `spectrum` takes the whole Hessian
+DENSE = 400  # most entries for which `spectrum` forms the full Hessian
 
 
 class Extremes(NamedTuple):
@@ -38,8 +38,8 @@ class Extremes(NamedTuple):
       largest: the largest eigenvalue.
       strongest: the largest in magnitude, with its sign; its absolute value is the
         spectral norm.
-      error: some eigenvalue lies as near to each of them, up to rounding. It does not
-        say that none lies further out, where the method has not looked.
+      error: bound on the distance from each of the two to an eigenvalue, up to
+        rounding. It does not exclude eigenvalues further out that the method missed.
     """
 
     largest: Array
@@ -55,12 +55,12 @@ class Estimate(NamedTuple):
 
 
 class Spectrum(NamedTuple):
-    """What is worth watching of a Hessian, all scalars.
+    """The extreme eigenvalues and the trace of a Hessian, all scalars.
 
     Attributes:
-      largest, strongest, error: see `Extremes`; the error of a whole matrix is 0.
+      largest, strongest, error: see `Extremes`; the error is 0 for a full matrix.
       trace: sum of the eigenvalues.
-      trace_error: its standard error; 0 where it is exact.
+      trace_error: standard error of the trace; 0 where the trace is exact.
     """
 
     largest: Array
@@ -76,12 +76,12 @@ def hessian(f: Callable, x: Any, chunk: int = 8) -> Array:
     Args:
       f: x -> scalar.
       x: a pytree of n real floating-point numbers.
-      chunk: products taken at once. More are faster and take more memory, each about
-        that of a gradient.
+      chunk: number of products taken at once. More are faster, but each takes about
+        the memory of a gradient.
 
     Raises:
-      TypeError: a leaf of x is not floating point; f returns no scalar.
-      ValueError: x is empty; chunk is no count.
+      TypeError: a leaf of x is not floating point; f does not return a scalar.
+      ValueError: x is empty; chunk is not a positive integer.
 
     >>> print(hessian(lambda x: x["a"] ** 3 + x["a"] * x["b"], {"a": 1.0, "b": 2.0}))
     [[6. 1.]
@@ -112,7 +112,7 @@ def trace(f: Callable, x: Any, chunk: int = 8) -> Array:
 def hutchinson(
     f: Callable, x: Any, key: Array, samples: int = 32, chunk: int = 8
 ) -> Estimate:
-    """The trace of the Hessian as the mean of z' H z, z of random signs.
+    """The trace of the Hessian as the mean of z' H z, z random signs.
 
     Takes `samples` products. The variance of a sample is twice the sum of squares of
     the entries off the diagonal. Hutchinson, "A Stochastic Estimator of the Trace of
@@ -120,11 +120,11 @@ def hutchinson(
 
     Args:
       f, x, chunk: see `hessian`.
-      key: of the signs.
-      samples: at least 2, so that they have a spread.
+      key: key of the random signs.
+      samples: number of samples, at least 2 because of the standard error.
 
     Raises:
-      TypeError, ValueError: as `hessian`; samples is no count above 1.
+      TypeError, ValueError: as `hessian`; samples is not an integer above 1.
 
     >>> found = hutchinson(lambda x: (x**2).sum(), jnp.ones(3), jax.random.key(0))
     >>> [float(value) for value in found]
@@ -132,7 +132,7 @@ def hutchinson(
     """
     count(samples, "samples")
     if samples == 1:
-        raise ValueError("samples is 1; expected at least 2, to see how they differ.")
+        raise ValueError("samples is 1; expected at least 2, for a standard error.")
     product, vector = _product(f, x)
     z = jax.random.rademacher(key, (samples, vector.size), vector.dtype)
     each = jnp.sum(z * _products(product, z, chunk), 1)
@@ -142,18 +142,18 @@ def hutchinson(
 def dominant(f: Callable, x: Any, key: Array, steps: int = 40) -> Extremes:
     """The ends of the spectrum by Lanczos's method. Takes min(steps, n) products.
 
-    All vectors are kept and orthogonalised against, twice, which takes `steps` [n]
-    vectors of memory. Where the vectors span an invariant subspace the method goes on
-    from a new random one, so that n steps see every eigenvalue. Parlett, "The Symmetric
-    Eigenvalue Problem", chapter 13.
+    All `steps` vectors [n] stay in memory, and each new vector is orthogonalised
+    against them twice. Where the vectors span an invariant subspace the method
+    continues from a new random vector; n steps therefore find every eigenvalue.
+    Parlett, "The Symmetric Eigenvalue Problem", chapter 13.
 
     Args:
       f, x: see `hessian`.
-      key: of the first vector, and of new ones.
-      steps: at most.
+      key: key of the random vectors.
+      steps: largest number of steps.
 
     Raises:
-      TypeError, ValueError: as `hessian`; steps is no count.
+      TypeError, ValueError: as `hessian`; steps is not a positive integer.
 
     >>> f = lambda x: 2 * x[:40].sum() ** 2 - 3 * x[40:].sum() ** 2
     >>> found = dominant(f, jnp.ones(90), jax.random.key(0), steps=5)
@@ -168,15 +168,15 @@ def extremes_and_trace(
 ) -> tuple[Extremes, Estimate]:
     """`dominant` and `hutchinson` in one loop, so that the product is compiled once.
 
-    Takes min(steps, n) + probes products. One probe has no standard error, which is
-    then 0; without probes trace and error are 0.
+    Takes min(steps, n) + probes products. The standard error of one probe is given as
+    0; without probes the trace and its error are 0.
 
     Args:
       f, x, key, steps: see `dominant`.
-      probes: samples of the trace.
+      probes: number of samples of the trace.
 
     Raises:
-      TypeError, ValueError: as `dominant`; probes is negative or no integer.
+      TypeError, ValueError: as `dominant`; probes is negative or not an integer.
 
     >>> ends, trace = extremes_and_trace(lambda x: (x**2).sum(), jnp.ones(3), jax.random.key(0))
     >>> round(float(ends.largest), 4), round(float(trace.mean), 4)
@@ -238,18 +238,18 @@ def spectrum(
     samples: int = 32,
     chunk: int = 8,
 ) -> Spectrum:
-    """The numbers to watch: exact for up to 400 entries, estimated beyond.
+    """The extreme eigenvalues and the trace: exact up to 400 entries, then estimated.
 
-    Takes n products, or min(steps, n) + samples of them beyond.
+    Takes n products up to 400 entries, min(steps, n) + samples products above.
 
     Args:
       f, x, chunk: see `hessian`.
-      key: only needed beyond.
+      key: required above 400 entries, not used below.
       steps: see `dominant`.
       samples: see `hutchinson`.
 
     Raises:
-      TypeError, ValueError: as `hessian`; there is no key where one is needed.
+      TypeError, ValueError: as `hessian`; key is None where it is required.
 
     >>> found = spectrum(lambda x: x[0] ** 2 - 2 * x[1] ** 2, jnp.ones(2))
     >>> [float(value) for value in found]
@@ -262,8 +262,8 @@ def spectrum(
         return Spectrum(values[-1], _strongest(values), zero, jnp.trace(matrix), zero)
     if key is None:
         raise ValueError(
-            f"x has {n} entries and no key was given; expected one, because beyond "
-            f"{DENSE} entries the curvature is estimated by random vectors."
+            f"x has {n} entries and no key was given; give one, because above "
+            f"{DENSE} entries the curvature is estimated with random vectors."
         )
     ends, trace = extremes_and_trace(f, x, key, steps, samples)
     return Spectrum(*ends, *trace)
@@ -288,7 +288,7 @@ def _products(product: Callable, vectors: Array, chunk: int) -> Array:
 
 
 def _apart(v: Array, basis: Array) -> Array:
-    """v without its part in the span of the rows of basis; once is not enough."""
+    """v minus its projection on the rows of basis, twice because of rounding."""
     dot = lambda a, b: jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
     for _ in range(2):
         v = v - dot(dot(basis, v), basis)

@@ -18,12 +18,12 @@ from nasjax.hypergrad.products import gradient, hvp, mixed_vjp
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Hypergradient:
-    """What an estimator returns; unpacks as `value, grad = ...`.
+    """The result of an estimator; unpacks as `value, grad = ...`.
 
     Attributes:
       value: the validation loss, scalar.
       grad: a pytree like arch.
-      report: how well inner computations went, name -> scalar; see `cg`, `neumann`.
+      report: diagnostics of inner computations, name -> scalar; see `cg`, `neumann`.
     """
 
     value: Array
@@ -39,12 +39,12 @@ class Estimator:
     """A hypergradient estimator; call it, also under `jax.jit` and `jax.vmap`.
 
     Attributes:
-      name: what logs and results call it.
+      name: name in logs and results.
       objective: (w, arch, train_batch, val_batch, opt_state=None) -> scalar, the
-        function of arch whose total derivative it claims; see `solved`.
+        function of arch whose total derivative the estimator claims; see `solved`.
       estimate: (w, arch, train_batch, val_batch, opt_state) -> Hypergradient.
-      cost: in evaluations of one batch's gradient, where a product counts two.
-      solved: whether the claim is for w = w*(arch), the solution of the inner problem.
+      cost: cost in gradient evaluations on one batch; a product counts as two.
+      solved: True if the claim is for w = w*(arch), the solution of the inner problem.
     """
 
     name: str
@@ -59,8 +59,8 @@ class Estimator:
         """The hypergradient at (w, arch).
 
         Raises:
-          TypeError: a leaf of w or arch is not floating point; a loss is no scalar.
-          ValueError: structures or shapes that do not match.
+          TypeError: a leaf of w or arch is not floating point; a loss is not a scalar.
+          ValueError: structures or shapes do not match.
         """
         arguments.floating(w, "w")
         arguments.floating(arch, "arch")
@@ -70,8 +70,8 @@ class Estimator:
 def first_order(val_loss: Callable) -> Estimator:
     """grad_alpha L_val(w, alpha), with w taken as independent of alpha (DARTS, xi = 0).
 
-    Costs one gradient evaluation, and its memory. Liu et al., "DARTS", ICLR 2019,
-    section 2.3.
+    Takes the time and memory of one gradient evaluation. Liu et al., "DARTS",
+    ICLR 2019, section 2.3.
 
     Args:
       val_loss: (w, arch, batch) -> scalar.
@@ -103,31 +103,32 @@ def unrolled(
 ) -> Estimator:
     """d L_val(w_T, alpha) / d alpha, w_T being T optimiser steps from w (DARTS, eq. 7).
 
-    Exact, through the optimiser. With lambda_T = grad_w L_val(w_T, alpha) pulled back
-    step by step, and c_t the cotangent of the gradient g_t = grad_w L_train(w_t, alpha)
-    that the optimiser was given,
+    The derivative is exact and includes the optimiser. With lambda_T = grad_w
+    L_val(w_T, alpha) pulled back step by step, and c_t the cotangent of the gradient
+    g_t = grad_w L_train(w_t, alpha) that the optimiser was given,
 
         grad = grad_alpha L_val(w_T, alpha) + sum_t D_alpha,w L_train(w_t, alpha) . c_t,
-        lambda_t = (what the optimiser passes on to w_t) + D_w^2 L_train(w_t, alpha) . c_t.
+        lambda_t = (the optimiser's cotangent of w_t) + D_w^2 L_train(w_t, alpha) . c_t.
 
-    Costs T + 1 gradient evaluations and T products, 3 T + 1 in all, with `remat` T more.
-    Keeps T copies of w, and of the optimiser's state if its derivative needs it (Adam's
-    does, momentum does not); with `remat` about 2 sqrt(T) of w and sqrt(T) of the state.
-    Of intermediate values those of one gradient at a time.
+    The cost is T + 1 gradient evaluations and T products: 3 T + 1 gradient evaluations,
+    and T more with `remat`. Memory holds T copies of w, and T copies of the optimiser's
+    state if its derivative needs them (Adam does, momentum does not); with `remat`
+    about 2 sqrt(T) copies of w and sqrt(T) copies of the state. It also holds the
+    intermediate values of one gradient at a time.
 
-    `objective` is differentiated in reverse first: jax.grad and jax.hessian work,
-    jax.jvp and jax.jacfwd raise TypeError. The estimator itself takes both modes.
+    `objective` must be differentiated in reverse mode first: jax.grad and jax.hessian
+    work, jax.jvp and jax.jacfwd raise TypeError. The estimator supports both modes.
 
     Args:
       train_loss, val_loss: (w, arch, batch) -> scalar.
-      optimizer: anything with optax's init and update. `opt_state` is its live state;
-        None starts it afresh.
-      steps: T. Above 1, the leaves of train_batch lead with [T], if it has any.
-      remat: compute segments of about sqrt(T) steps again instead of keeping them.
+      optimizer: anything with optax's init and update. `opt_state` is its current
+        state; None starts it afresh.
+      steps: T. Above 1, every leaf of train_batch has a leading axis [T].
+      remat: recompute segments of about sqrt(T) steps instead of keeping them.
 
     Raises:
-      ValueError: steps below 1; when called, train_batch without the leading axis, or
-        an opt_state that is not the optimiser's.
+      ValueError: steps is below 1. When called: train_batch lacks the leading axis, or
+        opt_state is not a state of the optimiser.
 
     >>> import optax
     >>> estimator = unrolled(
@@ -174,15 +175,16 @@ def implicit(
 ) -> Estimator:
     """grad_alpha L_val - (d2 L_train / d alpha d w) . H^-1 . grad_w L_val, at (w, alpha).
 
-    The implicit function theorem at an optimum w = w*(alpha) of L_train, H being its
-    Hessian in w; exact there if the inverse is. Costs one gradient evaluation, the
-    inverse's products and one mixed product: 3 + 2 `inverse.products`. The products of
-    `neumann` and `cg` share the intermediate values of one gradient, which they keep.
+    This is the implicit function theorem at an optimum w = w*(alpha) of L_train, whose
+    Hessian in w is H; it is exact there if the inverse is. The cost is one gradient
+    evaluation, the inverse's products and one mixed product: 3 + 2 `inverse.products`
+    gradient evaluations. The products of `neumann` and `cg` share the intermediate
+    values of one gradient, which stay in memory.
 
     Args:
       train_loss, val_loss: (w, arch, batch) -> scalar.
-      inverse: (matvec, v) -> about H^-1 v, a pytree like w: `identity`, `amended`,
-        `neumann`, `cg`, or your own, which counts as one product.
+      inverse: (matvec, v) -> approximately H^-1 v, a pytree like w: `identity`,
+        `amended`, `neumann`, `cg`, or your own function, counted as one product.
       curvature: (loss, w, arch, batch, v) -> H v; `ggn(...)` where H is indefinite.
 
     >>> from nasjax.hypergrad import cg
@@ -211,7 +213,7 @@ def implicit(
         matvec = lambda v: curvature(train_loss, w, arch, train_batch, v)
         value, (v, direct) = jax.value_and_grad(val_loss, (0, 1))(w, arch, val_batch)
         x, report = solve(matvec, v)
-        arguments.like(x, v, "what the inverse returned", "w")
+        arguments.like(x, v, "the value returned by the inverse", "w")
         indirect = mixed_vjp(train_loss, w, arch, train_batch, x)
         grad = jax.tree.map(jnp.subtract, direct, indirect)
         return Hypergradient(value, grad, report)
@@ -229,7 +231,7 @@ def _name(function: Callable) -> str:
 
 
 def live(optimizer, w, opt_state, key: str = ""):
-    """opt_state, refused if it is not the optimiser's for w; None starts it afresh."""
+    """opt_state, checked to be a state of the optimiser for w; a fresh one for None."""
     if opt_state is None:
         return optimizer.init(w)
     fresh = jax.eval_shape(optimizer.init, w)
@@ -243,7 +245,7 @@ def moved(p, update):
 
 
 def _scan(step: Callable, carry, batches, steps: int, remat: bool):
-    """lax.scan for its last carry; with `remat` in segments of about sqrt(steps)."""
+    """The last carry of lax.scan; with `remat` in segments of about sqrt(steps)."""
     through = lambda n: lambda c, part: (lax.scan(step, c, part, n)[0], None)
     if not remat:
         return through(steps)(carry, batches)[0]

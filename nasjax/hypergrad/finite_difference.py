@@ -1,8 +1,8 @@
 """The papers' finite differences, kept for comparison. Use the exact products.
 
-Both estimators round where the exact ones do not: their error is of order epsilon^2 for
-a smooth loss, and of order (machine precision / epsilon) from cancellation, which in
-float32 leaves two to four digits, in bfloat16 none. Memory is that of a gradient.
+Both estimators have errors that the exact ones do not have: of order epsilon^2 for a
+smooth loss, and of order (machine precision / epsilon) from cancellation. In float32
+two to four digits are left, in bfloat16 none. They take the memory of one gradient.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from nasjax.core import arguments
 from nasjax.hypergrad import estimators
 from nasjax.hypergrad.estimators import Estimator, Hypergradient
 
-EPSILON = 0.01  # of both papers: the distance |w+ - w| in parameter space
+EPSILON = 0.01  # in both papers: the distance |w+ - w| in parameter space
 
 
 def hvp(loss: Callable, w, arch, batch, v, epsilon: float = EPSILON) -> Any:
     """[grad_w L(w + r v) - grad_w L(w - r v)] / 2r with r = epsilon / |v|.
 
-    About `hypergrad.hvp`, by two gradient evaluations.
+    Approximates `hypergrad.hvp` by two gradient evaluations.
     """
     slope = jax.grad(arguments.scalar(loss, "loss"))
     return _along(slope, w, arch, batch, v, epsilon)
@@ -32,7 +32,7 @@ def hvp(loss: Callable, w, arch, batch, v, epsilon: float = EPSILON) -> Any:
 def mixed_vjp(loss: Callable, w, arch, batch, v, epsilon: float = EPSILON) -> Any:
     """[grad_alpha L(w + r v) - grad_alpha L(w - r v)] / 2r with r = epsilon / |v|.
 
-    About `hypergrad.mixed_vjp`, by two gradient evaluations. DARTS, eq. 8.
+    Approximates `hypergrad.mixed_vjp` by two gradient evaluations. DARTS, eq. 8.
     """
     arguments.floating(arch, "arch")
     slope = jax.grad(arguments.scalar(loss, "loss"), 1)
@@ -42,15 +42,15 @@ def mixed_vjp(loss: Callable, w, arch, batch, v, epsilon: float = EPSILON) -> An
 def along(epsilon: float = EPSILON, norm: Callable | None = None) -> Callable:
     """(f, x, v) -> [f(x + r v) - f(x - r v)] / 2r with r = epsilon / |v|.
 
-    For `hypergrad.descend`: then `chain` takes finite differences level by level, each
-    along what the level after it hands back, as SANAS does.
+    Pass it to `hypergrad.descend`: `chain` then takes finite differences level by
+    level, each along the cotangent from the next level, as SANAS does.
 
     Args:
-      epsilon: how far, in the space of x.
-      norm: of v, where it is not the root of the sum of all squares.
+      epsilon: distance |r v| in the space of x.
+      norm: v -> |v|; None: the root of the sum of all squares.
 
     Raises:
-      ValueError: epsilon not above 0.
+      ValueError: epsilon is not above 0.
 
     >>> round(float(along(0.1)(lambda x: x**2, 3.0, 2.0)), 3)  # 2 x v
     12.0
@@ -72,12 +72,12 @@ def unrolled(
 ) -> Estimator:
     """One unrolled step with its second-order term by eq. 8 of DARTS.
 
-    Four gradient evaluations. The gradient with respect to w' is pulled back through
-    the optimiser first; for SGD that multiplies it by -xi, as in the paper.
+    Takes four gradient evaluations. The gradient with respect to w' is pulled back
+    through the optimiser first; for SGD that multiplies it by -xi, as in the paper.
 
     Raises:
-      ValueError: epsilon not above 0; when called, an opt_state that is not the
-        optimiser's.
+      ValueError: epsilon is not above 0. When called: opt_state is not a state of the
+        optimiser.
     """
     arguments.number(epsilon, "epsilon", 0, above=True)
     train_loss = arguments.scalar(train_loss, "train_loss")
@@ -108,12 +108,12 @@ def amended(
 ) -> Estimator:
     """Amended-DARTS by eqs. 14 and 15 of arXiv 1910.11831. Five gradient evaluations.
 
-    With v = grad_w L_val, e = epsilon / |v| and d = e H v as half a difference of
-    gradients at w + e v and w - e v, the amending term is -eta times half the
-    difference of grad_alpha L_train at w + d and w - d, over e. Exact for quadratics.
+    Let v = grad_w L_val, e = epsilon / |v|, and d = e H v, taken as half the difference
+    of the gradients at w + e v and w - e v. The amending term is -eta / e times half
+    the difference of grad_alpha L_train at w + d and w - d. It is exact for quadratics.
 
     Raises:
-      ValueError: epsilon not above 0.
+      ValueError: epsilon is not above 0.
     """
     arguments.number(epsilon, "epsilon", 0, above=True)
     train_loss = arguments.scalar(train_loss, "train_loss")
@@ -151,7 +151,7 @@ def _half_difference(f: Callable, w, step):
 
 
 def _radius(norm, epsilon: float):
-    """epsilon / norm; for v = 0, where every difference is 0, 1."""
+    """epsilon / norm, or 1 for v = 0, where every difference is 0."""
     return jnp.where(norm > 0, epsilon / jnp.where(norm > 0, norm, 1), 1)
 
 

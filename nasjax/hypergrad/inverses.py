@@ -1,8 +1,8 @@
-"""Inverses: (matvec, v) -> about H^-1 v, for a symmetric H known by its products.
+"""Inverses: (matvec, v) -> approximately H^-1 v, for a symmetric H given by products.
 
-Any function of that form will do for `implicit`. Those made here also have
-`.solve(matvec, v) -> (x, report)`, whose report says how well it went, and `.products`,
-how often they multiply by H.
+`implicit` takes any function of this form. An `Inverse` also has
+`.solve(matvec, v) -> (x, report)`, whose report holds diagnostics, and `.products`, the
+number of products with H.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Inverse:
     """An approximate inverse; call it as (matvec, v) -> x.
 
     Attributes:
-      name: what logs and results call it.
-      solve: (matvec, v) -> (x, report), report being a dictionary of scalars.
-      products: how many products with H it takes, at most.
+      name: name in logs and results.
+      solve: (matvec, v) -> (x, report); report is a dictionary of scalars.
+      products: largest number of products with H.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Inverse:
 
 
 def identity(lr) -> Inverse:
-    """lr . v: the curvature is not looked at. Takes no product.
+    """lr . v, which ignores the curvature. Takes no product.
 
-    The estimate of one gradient step from an optimum, and the simplification of DARTS'
-    second order with its gradients at the current w.
+    With it `implicit` is the estimate of one gradient step from an optimum: DARTS'
+    second order, simplified by taking its gradients at the current w.
 
     >>> round(float(identity(0.1)(None, 2.0)), 6)
     0.2
@@ -49,7 +49,7 @@ def identity(lr) -> Inverse:
 
 
 def amended(eta) -> Inverse:
-    """eta . H v, whose sign is that of H^-1 v along every eigenvector of H > 0.
+    """eta . H v, which has the sign of H^-1 v along every eigenvector of H > 0.
 
     Takes one product. Bi et al., "Stabilizing DARTS with Amended Gradient Estimation
     on Architectural Parameters", arXiv 1910.11831, eq. 5.
@@ -67,11 +67,11 @@ def neumann(lr, terms: int) -> Inverse:
     Takes terms - 1 products. Lorraine, Vicol, Duvenaud, "Optimizing Millions of
     Hyperparameters by Implicit Differentiation", AISTATS 2020, eq. 8.
 
-    Report: neumann_last, the norm of the last term over that of the first; above 1 the
-    series diverges, and lr must be lowered or H damped.
+    Report: neumann_last, the norm of the last term over the norm of the first. Above 1
+    the series diverges: lower lr or damp H.
 
     Raises:
-      ValueError: terms below 1, or lr not above 0.
+      ValueError: terms is below 1, or lr is not above 0.
 
     >>> float(neumann(0.25, 2)(lambda v: 2.0 * v, 4.0))  # 0.25 (4 + 2)
     1.5
@@ -99,16 +99,17 @@ def cg(max_steps: int, damping=0.0, tol=1e-6) -> Inverse:
     """(H + damping I)^-1 v by conjugate gradients, from 0.
 
     Stops when the relative residual |v - (H + damping I) x| / |v| is at most tol, after
-    max_steps, or where the curvature along the next direction is not positive: then
-    with the last good iterate, which is 0 if that is the first direction. Takes
-    max_steps products at most. The loop has no fixed length, so that reverse mode does
-    not go through it; forward mode does.
+    max_steps steps, or where the curvature along the next direction is not positive. In
+    the last case it returns the iterate before that direction, which is 0 for the first
+    direction. Takes at most max_steps products. The loop has no fixed length, so
+    forward mode can differentiate it but reverse mode cannot.
 
-    Report: cg_steps; cg_residual, relative; cg_negative_curvature, whether that is why
-    it stopped: raise the damping, or use the curvature `ggn`.
+    Report: cg_steps, the number of steps; cg_residual, the relative residual;
+    cg_negative_curvature, True if it stopped for lack of positive curvature: raise the
+    damping, or use the curvature `ggn`.
 
     Raises:
-      ValueError: max_steps below 1, damping or tol below 0.
+      ValueError: max_steps is below 1, or damping or tol is below 0.
 
     >>> import jax.numpy as jnp
     >>> matvec = lambda v: jnp.array([1.0, 10.0]) * v
@@ -131,7 +132,7 @@ def cg(max_steps: int, damping=0.0, tol=1e-6) -> Inverse:
             x, residual, direction, step, _ = carry
             product = _plus(matvec(direction), damping, direction)
             curvature = _dot(direction, product)
-            negative = ~(curvature > 0)  # not a number counts as negative
+            negative = ~(curvature > 0)  # nan counts as negative
             square = _dot(residual, residual)
             length = square / jnp.where(negative, 1, curvature)
             after = _plus(residual, -length, product)

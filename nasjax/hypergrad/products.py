@@ -1,7 +1,7 @@
 """Exact products with second derivatives. No matrix is formed.
 
 A product costs about two gradient evaluations: the forward-mode derivative of a
-reverse-mode gradient. Its memory is that of a gradient and its tangent.
+reverse-mode gradient. It takes the memory of a gradient and its tangent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def hvp(loss: Callable, w, arch, batch, v) -> Any:
       v: a pytree like w.
 
     Raises:
-      TypeError: a leaf of w is not floating point; the loss is no scalar.
+      TypeError: a leaf of w is not floating point; the loss is not a scalar.
       ValueError: v is not like w.
 
     >>> float(hvp(lambda w, a, batch: a * w**3, 2.0, 5.0, None, 1.0))  # 6 a w
@@ -40,7 +40,7 @@ def mixed_vjp(loss: Callable, w, arch, batch, v) -> Any:
     Computed as the derivative of grad_arch loss along v, in w.
 
     Raises:
-      TypeError: a leaf of w or arch is not floating point; the loss is no scalar.
+      TypeError: a leaf of w or arch is not floating point; the loss is not a scalar.
       ValueError: v is not like w.
 
     >>> float(mixed_vjp(lambda w, a, batch: a**2 * w, 2.0, 5.0, None, 1.0))  # 2 a
@@ -52,13 +52,13 @@ def mixed_vjp(loss: Callable, w, arch, batch, v) -> Any:
 
 
 def ggn(outputs: Callable, loss_of_outputs: Callable) -> Callable:
-    """The generalised Gauss-Newton curvature J' H_out J, to use in the place of `hvp`.
+    """The generalised Gauss-Newton curvature J' H_out J, to use instead of `hvp`.
 
     J is the Jacobian of the outputs in w and H_out the Hessian of the loss in the
-    outputs. Where the loss is convex in them (cross-entropy, squares) the product is
-    positive semi-definite, also where the Hessian is not. A product costs a little less
-    than one with the Hessian. Schraudolph, "Fast Curvature Matrix-Vector Products for
-    Second-Order Gradient Descent", 2002.
+    outputs. Where the loss is convex in the outputs (cross-entropy, squared error) the
+    matrix is positive semi-definite, even where the Hessian is not. A product costs a
+    little less than a product with the Hessian. Schraudolph, "Fast Curvature
+    Matrix-Vector Products for Second-Order Gradient Descent", 2002.
 
     Args:
       outputs: (w, arch, batch) -> pytree, such as logits.
@@ -86,7 +86,7 @@ def ggn(outputs: Callable, loss_of_outputs: Callable) -> Callable:
 
 
 def _tangent(v, w):
-    """v in the types of w, which jvp insists on."""
+    """v in the dtypes of w, as jvp requires."""
     arguments.floating(w, "w")
     arguments.like(v, w, "v", "w")
     return jax.tree.map(lambda v, w: jnp.asarray(v, jnp.result_type(w)), v, w)
@@ -98,16 +98,17 @@ def along(f: Callable, x, v) -> Any:
 
 
 def gradient(loss: Callable, along: Callable = along) -> Callable:
-    """(x, others, batch) -> grad_x loss, made to be differentiated in reverse.
+    """(x, others, batch) -> grad_x loss, with a cheap reverse-mode derivative.
 
     The Hessian is symmetric, so a cotangent c of the gradient is pulled back by
     pushing it forward: (D_x^2 loss . c, D_others D_x loss . c) is the derivative of
-    grad_{x, others} loss along c. That stores nothing, where the reverse of a reverse
-    would keep all intermediate values of the gradient.
+    grad_{x, others} loss along c. This stores nothing, while reverse mode over reverse
+    mode would keep all intermediate values of the gradient.
 
     Args:
-      loss: (x, others, batch) -> scalar. What is not floating point travels in the
-        batch; the rest of it may be differentiated too, and what the loss closes over.
+      loss: (x, others, batch) -> scalar. Leaves that are not floating point must be in
+        the batch. The floating-point leaves of the batch, and arrays that the loss
+        closes over, may be differentiated too.
       along: (f, x, v) -> the derivative of f at x along v.
     """
 

@@ -112,7 +112,7 @@ def test_a_child_is_the_best_of_the_living_but_for_one_edge():
 
 
 def test_evolution_needs_someone():
-    with pytest.raises(ValueError, match="population is 0; expected a whole number"):
+    with pytest.raises(ValueError, match="population is 0; expected a positive"):
         evolution(population=0, tournament=5)
 
 

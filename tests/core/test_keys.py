@@ -1,4 +1,4 @@
-"""Keys: by purpose and step, and per example whatever the split over devices."""
+"""Keys depend on purpose and step; those of examples not on the split over devices."""
 
 import itertools
 

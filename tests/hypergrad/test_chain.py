@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def test_two_levels_are_one_unrolled_step():
-    """Momentum, weight decay and a live state."""
+    """Momentum, weight decay and an optimiser state of an earlier step."""
     p, optimizer = smooth(), optim.sgd(0.3, 0.9, 0.1)
     state = optimizer.update(p.w, optimizer.init(p.w), p.w)[1]
     level = descend("w", lambda s, alpha, x: p.loss(s["w"], alpha, x), optimizer)
@@ -59,7 +59,7 @@ def test_more_levels_are_the_derivative_of_the_composition(depth):
             now[index] = now[index] - rate * jax.grad(own)(now[index])
         return final(now, alpha, None)
 
-    optimizer = optax.sgd(rate, momentum)  # its first step is plain
+    optimizer = optax.sgd(rate, momentum)  # its first step is plain SGD
     levels = [descend(f"w{i}", loss, optimizer) for i, loss in enumerate(losses(depth))]
     estimator = chain(levels, lambda s, alpha, x: final([*s.values()], alpha, x))
     w = {f"w{i}": x for i, x in enumerate(start)}
@@ -70,7 +70,7 @@ def test_more_levels_are_the_derivative_of_the_composition(depth):
 
 
 def test_a_level_of_the_users_own():
-    """A closed-form solution between two others."""
+    """A level with a closed-form solution, after a level that descends."""
     middle = Level("m", lambda s, alpha, batch, state: s["w"] * alpha)
     level = descend("w", lambda s, alpha, x: (s["w"] - alpha) ** 2, optax.sgd(0.5))
     value, grad = chain([level, middle], lambda s, alpha, x: s["m"])(
@@ -97,7 +97,7 @@ def test_what_does_not_fit_is_said(w, state, words):
 
 def test_a_level_that_returns_something_else_is_named():
     level = Level("w", lambda s, alpha, batch, state: jnp.stack([s["w"]] * 2))
-    with pytest.raises(ValueError, match="what level 'w' returned has shape"):
+    with pytest.raises(ValueError, match="returned by level 'w' has shape"):
         chain([level], lambda s, a, x: jnp.sum(s["w"]))(
             {"w": jnp.ones(2)}, 1.0, None, None
         )

@@ -35,7 +35,7 @@ def test_a_right_hypergradient_agrees_on_its_plateau(float64):
 
 
 def test_a_wrong_one_does_not(float64):
-    """First order against the derivative through a step; a sign turned round."""
+    """First order against an unrolled objective; then its finite-difference twin."""
     p = smooth()
     right = unrolled(p.loss, p.loss, optax.sgd(0.3))
     wrong = first_order(p.loss)
@@ -66,7 +66,7 @@ def test_implicit_needs_the_solution(float64):
 
 
 def test_without_a_plateau_it_says_so_and_advises_float64():
-    """Wiggles that only small steps resolve, on a value whose digits those cancel."""
+    """Wiggles that only small steps resolve, on a value whose digits then cancel."""
     loss = lambda w, a, x: 1e3 + 1e-3 * w * jnp.sum(jnp.sin(1e3 * a))
     report = check(first_order(loss), 1.0, jnp.arange(3.0), None, None)
     assert report.step is None and not report.agrees and np.isnan(report.error)
@@ -77,7 +77,7 @@ def test_without_a_plateau_it_says_so_and_advises_float64():
 
 
 def test_a_derivative_below_the_last_digit_is_no_bias():
-    """All differences are exactly 0, and so would be those of any other slope."""
+    """All differences are exactly 0 in float32, whatever the slope."""
     faint = lambda w, a, x: 1 + 1e-9 * w * a
     report = check(first_order(faint), 1.0, 1.0, None, None)
     assert report.step is None and "no plateau" in report.remarks[0]
@@ -153,7 +153,7 @@ BAD = {
     "another optimiser's state": (
         lambda f: unrolled(f, f, optax.sgd(0.1, 0.9)),
         (1.0, 1.0, None, None, optax.adam(0.1).init(1.0)),
-        "opt_state has the structure .* expected that of optimizer.init",
+        "opt_state has the structure .* expected the structure of optimizer.init",
     ),
     "a state of other shapes": (
         lambda f: unrolled(f, f, optax.sgd(0.1, 0.9)),
@@ -163,18 +163,18 @@ BAD = {
     "an inverse of another structure": (
         lambda f: implicit(f, f, lambda matvec, v: {"x": v}),
         (1.0, 1.0, None, None),
-        "what the inverse returned has the structure",
+        "the value returned by the inverse has the structure",
     ),
     "another structure in the depths of a large one": (
         lambda f: lambda w, v: hvp(f, w, 1.0, None, v),
         ({"a": [1.0] * 99, "b": {"c": 1.0}}, {"a": [1.0] * 99, "b": {"d": 1.0}}),
-        r"v has the structure .{200}\.\.\.; expected that of w, .{200}\.\.\.; they "
-        r"differ at \['b'\]\['d'\]",
+        r"v has the structure .{200}\.\.\.; expected the structure of w, "
+        r".{200}\.\.\.; they differ at \['b'\]\['d'\]",
     ),
     "the twin with another optimiser's state": (
         lambda f: finite_difference.unrolled(f, f, optax.sgd(0.1, 0.9)),
         (1.0, 1.0, None, None, optax.adam(0.1).init(1.0)),
-        "opt_state has the structure .* expected that of optimizer.init",
+        "opt_state has the structure .* expected the structure of optimizer.init",
     ),
     "an epsilon of 0": (
         lambda f: finite_difference.amended(f, f, 0.1, epsilon=0.0),
@@ -258,6 +258,6 @@ def test_gauss_newton_refuses_the_same():
 
 @pytest.mark.parametrize("steps", [0, 2.0])
 def test_steps_are_a_whole_number(steps):
-    words = f"steps is {steps}; expected a whole number of at least 1"
+    words = f"steps is {steps}; expected a positive integer"
     with pytest.raises(ValueError, match=words):
         unrolled(None, None, None, steps=steps)

@@ -60,7 +60,7 @@ def lanczos(values, steps, seed=0):
     return jax.device_get(run(x, jax.random.key(seed)))
 
 
-# The whole matrix.
+# The full matrix.
 
 
 def test_hessian_and_its_eigenvalues_against_brute_force(brute_force):
@@ -172,7 +172,7 @@ def test_hutchinson_is_unbiased_with_the_stated_error():
     )
     found = jax.device_get(run(jax.random.split(KEY, 400)))
     off = matrix - np.diag(np.diag(matrix))
-    error = np.sqrt(2 * np.square(off).sum() / 20)  # of one estimate
+    error = np.sqrt(2 * np.square(off).sum() / 20)  # standard error of one estimate
     assert abs(found.mean.mean() - np.trace(matrix)) < 5 * error / 20
     np.testing.assert_allclose(found.mean.std(), error, rtol=5 / np.sqrt(2 * 400))
     squares = np.square(found.error)  # unbiased for error^2
@@ -186,7 +186,7 @@ def test_hutchinson_is_exact_on_a_diagonal():
     np.testing.assert_allclose(found, [6 * 36, 0], atol=1e-12)
 
 
-# Larger arguments, and what all have in common.
+# Larger arguments, and behaviour that all functions share.
 
 
 def test_spectrum_of_many_entries_is_estimated():

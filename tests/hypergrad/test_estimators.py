@@ -123,7 +123,7 @@ def test_unrolled_goes_through_clipping_and_maps_over_alpha(clip):
 
 
 def three_steps(loss):
-    """On the same batch, in two segments."""
+    """Three unrolled steps on the same batch, recomputed in two segments."""
     inner = unrolled(loss, loss, optim.sgd(0.1, 0.9, 0.1), 3, remat=True)
 
     def estimate(w, alpha, train, val, state):
@@ -133,7 +133,7 @@ def three_steps(loss):
 
 
 def two_levels(loss):
-    """w steps, then its twin, which is pulled to it."""
+    """w steps first, then a twin of w that is pulled towards w."""
     apart = lambda s: sum(jnp.sum(jnp.square(s["u"][k] - s["w"][k])) for k in s["w"])
     inner = hypergrad.chain(
         [
@@ -188,7 +188,7 @@ def test_names_and_single_precision(name):
 
 @names
 def test_bfloat16_losses(name):
-    """The loss in bfloat16, w and alpha in float32, as mixed precision has it."""
+    """The loss in bfloat16, w and alpha in float32, as in mixed precision."""
     p = smooth()
 
     def loss(w, alpha, batch):
@@ -225,7 +225,7 @@ def test_batches_split_over_devices_change_nothing(name):
 
 @names
 def test_losses_that_average_over_devices_themselves(name):
-    """Each device has its part of the batches, and the loss a pmean."""
+    """Each device has its part of the batches, and the loss takes a pmean."""
     p, P = smooth(), PartitionSpec
     train, val = np.tile(p.train, (4, 1))[:16], np.tile(p.val, (4, 1))[:16]
     mean = lambda x: jax.lax.pmean(x, "d")
@@ -275,7 +275,7 @@ def test_losses_without_batches():
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_objective_can_be_differentiated_in_whatever_is_floating(steps):
-    """In w and in batches that hold integers too; twice, but not forward first."""
+    """In w and in batches that also hold integers: reverse mode, then any mode."""
     draws = np.random.default_rng(0)
     w, alpha, x = draws.normal(size=(3, 2))
     loss = lambda w, a, batch: jnp.sum(jnp.sin(w * batch["x"] - a) ** 2) * batch["n"]

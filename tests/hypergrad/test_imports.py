@@ -1,4 +1,4 @@
-"""What hypergrad and zeroth import."""
+"""The modules that hypergrad and zeroth import."""
 
 import subprocess
 import sys

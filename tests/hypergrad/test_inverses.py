@@ -113,9 +113,9 @@ def test_names_and_costs():
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: neumann(0.1, 0), "terms is 0; expected a whole number of at least 1"),
+        (lambda: neumann(0.1, 0), "terms is 0; expected a positive integer"),
         (lambda: neumann(0.0, 3), "lr is 0.0; expected a number above 0"),
-        (lambda: cg(2.5), "max_steps is 2.5; expected a whole number"),
+        (lambda: cg(2.5), "max_steps is 2.5; expected a positive integer"),
         (lambda: cg(3, damping=-1.0), "damping is -1.0; expected a number at least 0"),
         (lambda: cg(3, tol=-1.0), "tol is -1.0"),
     ],
