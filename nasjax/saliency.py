@@ -1,14 +1,14 @@
-"""Saliency maps by adversarial attack, and images that are reweighted by them.
+"""Saliency maps by adversarial attack, and images reweighted by them.
 
 Hosseini and Xie, "Saliency-Aware Neural Architecture Search", NeurIPS 2022, after
 Madry et al., arXiv 1706.06083: an image's saliency is the perturbation delta,
-|delta| <= eps, that changes what a network says of it most,
+|delta| <= eps, that changes a network's output f most,
 
     delta* = argmax l(f(x + delta), f(x)).
 
-Needs jax alone. Images x [B, H, W, C] are as networks take them, normalised by the mean
-and standard deviation of each channel; delta is in units of pixels in [0, 1], whatever
-the normalisation, and x + delta stays within black and white.
+This module needs jax alone. Images x [B, H, W, C] are normalised by the mean and
+standard deviation of each channel, as networks take them. delta is in units of pixels
+in [0, 1], whatever the normalisation, and x + delta stays between black and white.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Attack(NamedTuple):
     """Projected gradient ascent in the l_inf ball (Table 7).
 
     Attributes:
-      steps: how many.
-      eps: radius of the ball, in pixels.
-      step: length of a step in every pixel, in pixels.
-      mean: per channel, of the pixels, that was subtracted.
-      std: per channel, that was divided by.
+      steps: number of steps.
+      eps: radius of the ball, in units of pixels.
+      step: length of a step in every pixel, in units of pixels.
+      mean: mean of the pixels per channel, which the images have subtracted.
+      std: standard deviation per channel, which the images are divided by.
     """
 
     steps: int = 7
@@ -46,23 +46,23 @@ class Attack(NamedTuple):
 
 
 def perturbed(images: Array, delta: Array, attack: Attack) -> Array:
-    """x + delta as a network takes it."""
+    """x + delta, normalised as x is."""
     return images + delta / _row(attack.std, images)
 
 
 def into_range(images: Array, delta: Array, attack: Attack) -> Array:
-    """delta brought into the ball, and to where x + delta is a pixel."""
+    """delta clipped to the ball and to a range where x + delta is in [0, 1]."""
     std, mean = _row(attack.std, images), _row(attack.mean, images)
-    pixels = jnp.clip(images * std + mean, 0, 1)  # without the round-off
+    pixels = jnp.clip(images * std + mean, 0, 1)  # against round-off
     lower, upper = -jnp.minimum(attack.eps, pixels), jnp.minimum(attack.eps, 1 - pixels)
     return jnp.clip(delta, lower, upper)
 
 
 def start(images: Array, keys: Array, attack: Attack) -> Array:
-    """A random delta in the ball, of each image by its own key [B].
+    """A random delta in the ball, drawn for each image by its key in keys [B].
 
-    Where l is smallest at delta = 0, as it is without labels, its gradient there is
-    exactly 0, and an attack from there never moves.
+    Without labels l is smallest at delta = 0. Its gradient there is exactly 0, and an
+    attack that starts there never moves.
     """
     shape, dtype = images.shape[1:], images.dtype
     draw = lambda key: jax.random.uniform(
@@ -72,7 +72,7 @@ def start(images: Array, keys: Array, attack: Attack) -> Array:
 
 
 def pgd(gradient: Callable, images: Array, delta: Array, attack: Attack) -> Array:
-    """Ascends from delta by the sign of gradient(delta), `attack.steps` times."""
+    """`attack.steps` steps of ascent from delta along the sign of gradient(delta)."""
 
     def step(delta, _):
         moved = delta + attack.step * jnp.sign(gradient(delta))
@@ -82,17 +82,17 @@ def pgd(gradient: Callable, images: Array, delta: Array, attack: Attack) -> Arra
 
 
 def target(logits: Array, label: Array | None = None) -> Array:
-    """What an attack moves away from: softmax f(x), or with labels [B] these, one-hot."""
+    """The output that an attack moves away from: softmax f(x), or one-hot labels [B]."""
     if label is None:
         return jax.nn.softmax(logits)
     return jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
 
 
 def divergence(logits: Array, target: Array) -> Array:
-    """l(f(x + delta), f(x)), the mean over the batch of cross-entropies of [B, classes].
+    """l(f(x + delta), f(x)), the cross-entropy averaged over the batch.
 
     Args:
-      logits: of f(x + delta).
+      logits: logits f(x + delta) [B, classes].
       target: probabilities [B, classes].
     """
     return -(target * jax.nn.log_softmax(logits)).sum(-1).mean()
@@ -109,10 +109,10 @@ def find(
 
     Args:
       logits: images -> [B, classes].
-      images: normalised as `attack` says.
-      keys: typed, one per image, of the random start.
-      attack: how it is found.
-      label: true labels [B], in the place of what the network says of x.
+      images: images [B, H, W, C], normalised by the mean and std of `attack`.
+      keys: typed keys [B] of the random start, one per image.
+      attack: settings of the ascent.
+      label: true labels [B], the target instead of the network's output for x.
 
     >>> images = jnp.full((1, 2, 1, 1), 0.5)
     >>> logits = lambda x: x[:, :, 0, 0] @ jnp.array([[1.0, -1.0], [0.1, 0.3]])
@@ -133,11 +133,11 @@ def reweighted(
     """delta * x, element by element, as the network of the third level takes it.
 
     Args:
-      images: x, normalised, so that the mean colour stays what it is.
+      images: x, normalised; a pixel of the mean colour is 0 and stays so.
       delta: as `find` returns it.
       mode: "signed": delta * x, as eq. 3 is printed; "absolute": |delta| * x; "scaled":
         |delta| / eps * x, whose weights are from 0 to 1.
-      eps: of "scaled".
+      eps: divisor of "scaled".
     """
     arguments.choice(mode, "mode", *MODES)
     if mode != "signed":
@@ -146,7 +146,7 @@ def reweighted(
 
 
 def heat(delta: Array) -> Array:
-    """|delta|, the mean over the channels: maps [B, H, W] (appendix L)."""
+    """The mean of |delta| over the channels: maps [B, H, W] (appendix L)."""
     return abs(delta).mean(-1)
 
 
@@ -158,10 +158,10 @@ def gradient_saliency(logits: Callable, images: Array, label: Array) -> Array:
 def integrated_gradients(
     logits: Callable, images: Array, label: Array, steps: int = 32
 ) -> Array:
-    """x * the mean gradient on the way to x from the mean colour, [B, H, W, C].
+    """x times the mean gradient on the line from the mean colour to x, [B, H, W, C].
 
-    Sundararajan et al., arXiv 1703.01365, by the midpoint rule, so that the sums over
-    an image approach the difference of its logits at both ends.
+    Sundararajan et al., arXiv 1703.01365, by the midpoint rule: the sum over an image
+    approaches the difference of its logits at both ends.
     """
     middles = (jnp.arange(steps) + 0.5) / steps
     add = lambda total, t: (
@@ -173,10 +173,10 @@ def integrated_gradients(
 
 
 def of_label(logits: Array, label: Array) -> Array:
-    """Of [B, classes] the entries of the labels [B]."""
+    """The entries [B] of logits [B, classes] at the labels [B]."""
     return jnp.take_along_axis(logits, label[:, None], 1)[:, 0]
 
 
 def _row(values: tuple[float, ...], like: Array) -> Array:
-    """Per channel, to be broadcast over [B, H, W, C]."""
+    """Values per channel, shaped to broadcast over [B, H, W, C]."""
     return jnp.asarray(np.asarray(values), like.dtype).reshape(1, 1, 1, -1)

@@ -1,18 +1,19 @@
 """Zero-order optimisation of any objective over any pytree. Imports nothing but jax.
 
-A method is a `ZerothOrder`; the caller evaluates the candidates in between, vmapped:
+A method is a `ZerothOrder`. The caller evaluates its candidates, vmapped:
 
     proposal = method.propose(state, x, key, guide)
     losses = jax.vmap(objective)(proposal.candidates)
     x, state, metrics = method.update(state, x, proposal, losses)
 
-`minimise` is that loop. Losses of an update, n being `samples`:
+`minimise` runs this loop. The last column is the number of losses of an update, where
+n is `samples`:
 
 | method | where x goes | losses |
 |---|---|---|
 | `random_search` | down a gradient estimated by finite differences | 2 n, or n + 1 |
 | `mgs` | to the mean under exp(-L / tau), estimated from a proposal | n |
-| `gld` | to the best of one draw for each radius of a ladder, or nowhere | log2(R / r) + 2 |
+| `gld` | to the best of x and one draw for each radius of a ladder | log2(R / r) + 2 |
 """
 
 from nasjax.zeroth.base import Proposal, State, ZerothOrder

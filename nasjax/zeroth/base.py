@@ -1,4 +1,4 @@
-"""What all zero-order methods share: their contract, flat vectors and metrics."""
+"""The parts that all zero-order methods share: interface, checks and metrics."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Proposal(NamedTuple):
     """Points to evaluate.
 
     Attributes:
-      candidates: a pytree like x whose leaves lead with [N].
-      aux: what the method needs again in `update` (directions, log q, radii).
+      candidates: a pytree like x whose leaves have a leading axis [N].
+      aux: data of the method for its `update` (directions, log q, radii).
     """
 
     candidates: Any
@@ -32,10 +32,11 @@ class ZerothOrder(NamedTuple):
     Attributes:
       init: (x, key) -> state.
       propose: (state, x, key, guide=None) -> Proposal. guide: a pytree like x, for
-        example a gradient; a method that has no use for it ignores it.
-      update: (state, x, proposal, losses [N]) -> (x, state, metrics); `summary` says
-        which metrics. A loss that is not finite is left out; if all are, x stays.
-      samples: N, losses that one update needs.
+        example a gradient; a method without a use for it ignores it.
+      update: (state, x, proposal, losses [N]) -> (x, state, metrics); for the metrics
+        see `summary`. A loss that is not finite is left out; if none is finite, x
+        stays.
+      samples: N, number of losses that one update needs.
     """
 
     init: Callable
@@ -45,7 +46,7 @@ class ZerothOrder(NamedTuple):
 
 
 class State(NamedTuple):
-    """updates: how many so far, what schedules are asked with."""
+    """updates: number of updates so far, the argument of schedules."""
 
     updates: Array
 
@@ -58,7 +59,7 @@ def start(x, key) -> State:
 
 
 def scheduled(value: Schedule, state: State, dtype) -> Array:
-    """The number that a setting is now."""
+    """The current value of a setting."""
     return jnp.asarray(value(state.updates) if callable(value) else value, dtype)
 
 
@@ -66,7 +67,7 @@ def measured(losses: Array, samples: int, dtype) -> Array:
     """The losses [N] in the wider of their dtype and `dtype`.
 
     Raises:
-      ValueError: there are not as many as candidates.
+      ValueError: the number of losses is not the number of candidates.
     """
     losses = jnp.asarray(losses)
     if losses.shape != (samples,):
@@ -81,14 +82,15 @@ def summary(losses: Array, kept: Array, step: Array, **more: Array) -> dict[str,
     """The metrics of an update.
 
     Args:
-      losses: [N].
-      kept: [N], which of them counted.
-      step: [d], from the old x to the new one.
-      **more: the method's own.
+      losses: losses [N].
+      kept: mask [N], True for the losses that the update used.
+      step: step [d] from the old x to the new one.
+      **more: metrics specific to the method.
 
     Returns:
-      candidate_loss and candidate_spread: mean and standard deviation of the losses
-      kept, 0 if none is; left_out: how many are not; step_norm; moved: 0 or 1.
+      candidate_loss and candidate_spread: mean and standard deviation of the kept
+      losses, 0 if none is kept; left_out: number of the other losses; step_norm: norm
+      of the step; moved: 0 or 1.
 
     >>> losses, kept = jnp.array([1.0, 3.0, jnp.inf]), jnp.array([True, True, False])
     >>> found = summary(losses, kept, jnp.array([3.0, 4.0]))

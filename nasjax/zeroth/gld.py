@@ -3,23 +3,23 @@
 Golovin et al., "Gradientless Descent: High-Dimensional Zeroth-Order Optimization", ICLR
 2020, arXiv 1911.06317, Algorithm 1; Wang et al., "ZARTS", NeurIPS 2022, section 4.3.
 
-One direction for each radius of a ladder from R down to r; x moves to the best of the
-points that they lead to and x itself (eq. 10):
+One direction is drawn for each radius of a ladder from R down to r. x moves to the best
+among these points and x itself (eq. 10):
 
     u_k uniform on the sphere of radius 2^-k R,    k = 0 .. floor(log2(R / r))
     x <- argmin { L(y) : y = x, x + u_0, x + u_1, ... }
 
-It compares losses and does nothing else with them, so that any monotone function of the
-loss gives the same path.
+The method only compares losses: any increasing function of the loss gives the same
+path.
 
 Deviations:
-  * As in ZARTS' released code, and in neither text, `groups="leaf"` gives the part of
-    each leaf (there: each type of cell) the full radius.
+  * As in ZARTS' released code, but in neither text, `groups="leaf"` draws the part of
+    each leaf (there: each type of cell) at the full radius.
   * Golovin et al. draw from a ball (`distribution="ball"`), ZARTS from its surface.
-  * That code compares with the loss at x without inner training steps, and can step to
-    something worse; here x is measured like the rest.
-  * A candidate whose loss is not finite is never chosen, not even over an x whose own
-    loss is not; x moves to the best that is finite.
+  * That code takes the loss at x without inner training steps, and can step to a worse
+    point; here x is evaluated like the other candidates.
+  * A candidate whose loss is not finite is never chosen. If the loss at x itself is not
+    finite, x moves to the best candidate whose loss is finite.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from nasjax.zeroth.base import (
 
 
 class GLDAux(NamedTuple):
-    """radii [N] of the rows; 0 for the first, x itself."""
+    """radii: radius [N] of each row; 0 for row 0, which is x itself."""
 
     radii: Array
 
@@ -59,14 +59,15 @@ def gld(
 ) -> ZerothOrder:
     """GLD over any pytree of floating-point arrays. It ignores a guide.
 
-    Besides those of `summary` its metrics are `radius`, which it chose, 0 when it
-    stays, and `index`, the row.
+    In addition to the metrics of `summary` there are `radius`, the chosen radius, 0
+    when x stays, and `index`, the chosen row.
 
     Args:
       max_radius: R.
-      min_radius: r, at most R. N is floor(log2(R / r)) + 1 radii and x itself.
-      distribution: "sphere", or "ball" of the radius.
-      groups: "leaf", the radius is that of the part of each leaf, or "joint", of all.
+      min_radius: r, at most R. N counts floor(log2(R / r)) + 1 radii and x itself.
+      distribution: "sphere" of the radius, or the "ball" within it.
+      groups: "leaf": the radius holds for each leaf by itself; "joint": for all leaves
+        together.
 
     Raises:
       ValueError: a setting is out of its range.
@@ -109,7 +110,7 @@ def gld(
         before, _ = ravel(x)
         losses = measured(losses, rows, before.dtype)
         finite = jnp.isfinite(losses)
-        best = jnp.argmin(jnp.where(finite, losses, jnp.inf))  # of equals the first: x
+        best = jnp.argmin(jnp.where(finite, losses, jnp.inf))  # first of ties: x
         x = jax.tree.map(lambda rows: rows[best], proposal.candidates)
         metrics = summary(
             losses,

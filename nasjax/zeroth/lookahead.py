@@ -17,8 +17,9 @@ from nasjax.core import arguments
 def lookahead(train_loss: Callable, val_loss: Callable, optimizer) -> Callable:
     """L(alpha) = L_val(w_M(alpha), alpha).
 
-    M = 0 is DARTS' first-order look-ahead L_val(w, alpha). M = 1 with the live state of
-    the optimiser of w is its second-order one, the objective of `hypergrad.unrolled`.
+    M = 0 is DARTS' first-order look-ahead L_val(w, alpha). M = 1 with the current state
+    of w's optimiser is its second-order look-ahead, the objective of
+    `hypergrad.unrolled`.
 
     Args:
       train_loss: (w, arch, batch) -> scalar, descended.
@@ -27,10 +28,10 @@ def lookahead(train_loss: Callable, val_loss: Callable, optimizer) -> Callable:
 
     Returns:
       objective(arch, w, train_batches, val_batch, opt_state=None) -> scalar. The leaves
-      of train_batches lead with [M]. opt_state is where the optimiser starts in every
-      call; None starts it afresh, as ZARTS does. w and opt_state are not changed: what
-      the inner steps make of them is discarded. vmap over arch: all candidates share
-      the batches.
+      of train_batches have a leading axis [M]. Every call starts the optimiser from
+      opt_state; None starts it afresh, as ZARTS does. w and opt_state are not changed:
+      the results of the inner steps are discarded. Use vmap over arch: all candidates
+      then share the batches.
 
     >>> import optax, jax.numpy as jnp
     >>> loss = lambda w, a, batch: (w - a) ** 2

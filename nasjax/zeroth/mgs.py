@@ -8,23 +8,23 @@ estimated from N draws of a proposal q by self-normalised importance sampling (e
 
     u* = sum_i c_i u_i / sum_j c_j,    log c_i = -L(x + u_i) / tau - log q(u_i)
 
-L(x) and the constants of q cancel in the ratio; all is done in log space. With
-m = -guide_scale guide the proposal is one of
+L(x) and the constants of q cancel in the ratio; the weights are computed in log space.
+With m = -guide_scale guide the proposal is one of
 
     mixture   q = (1 - lam) N(m, s^2 I) + lam N(0, s^2 I)
-    sum       u = (1 - lam) N(m, s^2 I) + lam N(0, s^2 I), that is
+    sum       u = (1 - lam) N(m, s^2 I) + lam N(0, s^2 I), so
               q = N((1 - lam) m, ((1 - lam)^2 + lam^2) s^2 I)
 
 Deviations:
-  * The authors' text says a mixture, their code adds one draw of each component and
-    weighs them by the density of neither; here both have their exact density.
+  * The authors' text has the mixture. Their code adds one draw of each component and
+    weights the sum by neither density. Here both proposals have their exact density.
   * In that code the density is in effect a constant (a slip of precedence and a floor
     of 1e-4), so it ran without the correction 1/q: `weights="likelihood"`. In many
     dimensions log q varies by sqrt(d / 2) between draws, about 10 for alpha of the
     DARTS space, and `weights="importance"`, the printed equation, then picks the least
     likely draw almost whatever the losses are.
-  * A draw that is not finite or whose loss is not gets no weight; if none is left x
-    stays.
+  * A draw that is not finite, or whose loss is not finite, has weight 0. If all weights
+    are 0, x stays.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from nasjax.zeroth.base import (
 
 
 class MGSAux(NamedTuple):
-    """directions [N, d] and their log q [N], up to a constant."""
+    """directions: draws u [N, d]; log_q: their log density [N], up to a constant."""
 
     directions: Array
     log_q: Array
@@ -68,18 +68,19 @@ def mgs(
 ) -> ZerothOrder:
     """MGS over any pytree of floating-point arrays.
 
-    Besides those of `summary` its metrics are `effective_samples`, 1 / sum_i c_i^2 of
-    the normalised c: N if all draws weigh the same, 1 if one has all the weight.
+    In addition to the metrics of `summary` there is `effective_samples`, 1 / sum_i
+    c_i^2 of the normalised c: N if all draws have equal weights, 1 if one has all the
+    weight.
 
     Args:
       samples: N.
       spread: standard deviation s of the proposal, or a schedule: updates so far -> s.
       temperature: tau, in units of the loss.
-      mixture: lam in [0, 1], share of the draws (of each draw, for "sum") centred at 0
-        instead of at m.
-      weights: "importance" (eq. 8) or "likelihood" (c = p alone, as the released code
-        in effect runs).
-      guide_scale: what takes the guide to m, like a learning rate; or a schedule.
+      mixture: lam in [0, 1], share of the draws (for "sum": of each draw) that is
+        centred at 0 instead of m.
+      weights: "importance" (eq. 8) or "likelihood" (c = p alone, the effect of
+        the released code).
+      guide_scale: factor between the guide and m, like a learning rate; or a schedule.
       proposal: "mixture" or, as the released code draws, "sum".
 
     Raises:
@@ -101,7 +102,7 @@ def mgs(
         raise ValueError(f"mixture is {mixture!r}; expected a share in [0, 1].")
     arguments.choice(weights, "weights", "importance", "likelihood")
     arguments.choice(proposal, "proposal", "mixture", "sum")
-    # The sum is a mixture of one part, whose mean and spread are smaller.
+    # The sum is a mixture of one component with a smaller mean and spread.
     summed = proposal == "sum"
     share = 0.0 if summed else mixture
     mean_factor = 1 - mixture if summed else 1.0
@@ -131,7 +132,7 @@ def mgs(
         flat, unravel = ravel(x)
         u, log_q = proposal.aux
         losses = measured(losses, samples, flat.dtype)
-        # A guide that is not finite makes draws whose loss may still be finite.
+        # Draws from a guide that is not finite may have a finite loss.
         kept = jnp.isfinite(losses) & jnp.isfinite(log_q) & jnp.isfinite(u).all(1)
         losses = jnp.where(kept, losses, jnp.nan)
         log_q = log_q.astype(losses.dtype)
@@ -149,8 +150,8 @@ def importance_weights(losses: Array, log_q: Array, temperature: float) -> Array
     """The normalised weights c_i / sum_j c_j of eq. 8. All zero if no loss is finite.
 
     Args:
-      losses: [N], L(x + u_i).
-      log_q: [N], log density of each draw, up to a constant.
+      losses: L(x + u_i) [N].
+      log_q: log density [N] of each draw, up to a constant.
       temperature: tau.
 
     >>> importance_weights(jnp.array([0.0, 1.0, jnp.inf]), jnp.zeros(3), 1.0).tolist()

@@ -24,17 +24,17 @@ def minimise(
     """`steps` updates of x in one compiled loop; each takes `method.samples` losses.
 
     Args:
-      method: of this package, or your own.
-      objective: x -> scalar, minimised; evaluated under vmap at all candidates. It has
-        to be traceable; around one that is not, write the loop with the method's three
-        functions.
-      x: where to start, a pytree of floating-point arrays.
-      key: of all draws.
-      steps: how many updates.
-      guide: x -> a pytree like x, handed to the method, such as `jax.grad(objective)`.
+      method: a method of this package or your own.
+      objective: x -> scalar, minimised; evaluated under vmap at all candidates. It must
+        be traceable by JAX; for another objective write the loop with the method's
+        three functions.
+      x: starting point, a pytree of floating-point arrays.
+      key: key of all draws.
+      steps: number of updates.
+      guide: x -> a pytree like x, passed to the method, such as `jax.grad(objective)`.
 
     Returns:
-      x, and the metrics of the updates, name -> [steps].
+      The last x, and the metrics of all updates, name -> array [steps].
 
     >>> from nasjax.zeroth import gld
     >>> sphere = lambda x: jnp.sum((x - 3.0) ** 2)

@@ -4,23 +4,23 @@ Wang et al., "ZARTS: On Zero-order Optimization for Neural Architecture Search",
 NeurIPS 2022, section 4.1 and Table 1; Liu et al., "A Primer on Zeroth-Order
 Optimization", IEEE Signal Processing Magazine 2020.
 
-For directions u_1 .. u_n of a spherically symmetric distribution (eq. 4)
+With directions u_1 .. u_n from a spherically symmetric distribution (eq. 4)
 
     g = phi(d) / (2 mu n) sum_i [L(x + mu u_i) - L(x - mu u_i)] u_i
     x <- x - rate g
 
-with phi(d) = 1 for N(0, I) and phi(d) = d for the unit sphere, so that on a linear L
-the mean of g is the gradient. One-sided, with n + 1 losses instead of 2 n,
+with phi(d) = 1 for N(0, I) and phi(d) = d for the unit sphere: for a linear L the mean
+of g is the gradient. One-sided, with n + 1 losses instead of 2 n,
 
     g = phi(d) / (mu n) sum_i [L(x + mu u_i) - L(x)] u_i.
 
 Deviations:
-  * As in the released code, and not in the text, the unit sphere of `groups="leaf"` is
-    that of each leaf (there: each type of cell), with the leaf's own d. Directions of
-    that code are not exactly unit, because it reshapes where it should transpose.
-  * One-sided differences are taken against x measured like all candidates; that code's
-    base loss is one without inner training steps.
-  * A direction counts only if both its losses are finite; n is how many do.
+  * As in the released code, but not in the text, `groups="leaf"` has one unit sphere
+    for each leaf (there: each type of cell), with the leaf's own d. Directions in that
+    code are not exactly unit vectors, because it reshapes where it should transpose.
+  * For one-sided differences x is evaluated like all candidates; the released code
+    takes the loss at x without inner training steps.
+  * A direction counts only if both its losses are finite; n is the number that count.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ from nasjax.zeroth.base import (
 
 
 class RandomSearchAux(NamedTuple):
-    """The finite differences that are taken.
+    """The finite differences of a proposal.
 
     Attributes:
-      directions: [n, d], u.
-      pairs: [n, 2], for each direction the rows whose losses are subtracted.
-      scale: [d], phi(d) over the distance of these rows in units of u.
+      directions: directions u [n, d].
+      pairs: rows [n, 2] of the candidates whose losses are subtracted.
+      scale: phi(d) over the distance of the two rows in units of u, [d].
     """
 
     directions: Array
@@ -71,16 +71,16 @@ def random_search(
 ) -> ZerothOrder:
     """RS over any pytree of floating-point arrays. It ignores a guide.
 
-    Antithetic pairs are neighbouring rows of the candidates; one-sided, row 0 is x.
+    Antithetic pairs are neighbouring rows of the candidates. One-sided, row 0 is x.
 
     Args:
-      samples: n, directions; 2 n candidates, one-sided n + 1.
+      samples: n, number of directions; there are 2 n candidates, one-sided n + 1.
       radius: mu, or a schedule: updates so far -> mu.
-      rate: of the step, or a schedule.
+      rate: learning rate of x, or a schedule.
       distribution: "sphere" or "normal".
-      antithetic: central differences; else forward differences.
-      groups: "leaf", a unit sphere for each leaf, or "joint", one for all of x. Of no
-        consequence for "normal".
+      antithetic: True: central differences; False: one-sided (forward) differences.
+      groups: "leaf": one unit sphere for each leaf; "joint": one for all of x. It has
+        no effect for "normal".
 
     Raises:
       ValueError: a setting is out of its range.
@@ -116,7 +116,7 @@ def random_search(
         else:
             moves = jnp.concatenate([jnp.zeros_like(u[:1]), u])
         mu = jnp.maximum(scheduled(radius, state, flat.dtype), 1e-8)
-        phi = np.repeat(sizes, sizes)  # of the group of each coordinate
+        phi = np.repeat(sizes, sizes)  # size of each coordinate's group
         if distribution == "normal":
             phi = np.ones_like(phi)
         scale = jnp.asarray(phi, flat.dtype) / (2 * mu if antithetic else mu)
@@ -135,11 +135,11 @@ def random_search(
 
 
 def gradient_estimate(proposal: Proposal, losses: Array) -> Any:
-    """g of eq. 4, a pytree like x, for an optimiser of your own; 0 if no pair is left.
+    """g of eq. 4, a pytree like x, for your own optimiser; 0 if no pair is finite.
 
     Args:
-      proposal: of `random_search`.
-      losses: of its candidates.
+      proposal: a proposal of `random_search`.
+      losses: losses [N] of its candidates.
 
     >>> method = random_search(1000, radius=0.1, rate=1.0, distribution="normal")
     >>> x, key = {"a": jnp.array([3.0, 4.0])}, jax.random.key(0)
@@ -155,7 +155,7 @@ def gradient_estimate(proposal: Proposal, losses: Array) -> Any:
 
 
 def _estimate(aux: RandomSearchAux, losses: Array) -> tuple[Array, Array]:
-    """g [d], and which of the rows [N] it is made of."""
+    """g [d], and a mask [N] of the rows that it uses."""
     both = losses[aux.pairs]
     finite = jnp.isfinite(both).all(1)
     difference = jnp.where(finite, both[:, 0] - both[:, 1], 0)

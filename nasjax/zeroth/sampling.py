@@ -1,4 +1,4 @@
-"""Spherically symmetric directions, each group of coordinates by itself."""
+"""Spherically symmetric directions, drawn for each group of coordinates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jax import Array
 
 
 def group_sizes(x, groups: str) -> list[int]:
-    """How many coordinates each group has: every leaf of x, or "joint", all together.
+    """Number of coordinates of each group: "leaf", one group per leaf, or "joint", one.
 
     >>> x = {"normal": jnp.zeros((14, 7)), "reduce": jnp.zeros((14, 7))}
     >>> group_sizes(x, "leaf"), group_sizes(x, "joint")
@@ -23,12 +23,12 @@ def group_sizes(x, groups: str) -> list[int]:
 
 
 def normal(key: Array, count: int, sizes: Sequence[int], dtype) -> Array:
-    """[count, d] from N(0, I); what the groups are makes no difference."""
+    """Draws [count, d] from N(0, I); the groups make no difference."""
     return jax.random.normal(key, (count, sum(sizes)), dtype)
 
 
 def sphere(key: Array, count: int, sizes: Sequence[int], dtype) -> Array:
-    """[count, d]; the part of each group is uniform on its unit sphere.
+    """Draws [count, d]; the part of each group is uniform on its unit sphere.
 
     >>> u = sphere(jax.random.key(0), 1, [3, 2], jnp.float32)[0]
     >>> round(float(u[:3] @ u[:3]), 5), round(float(u[3:] @ u[3:]), 5)
@@ -44,9 +44,9 @@ def sphere(key: Array, count: int, sizes: Sequence[int], dtype) -> Array:
 
 
 def ball(key: Array, count: int, sizes: Sequence[int], dtype) -> Array:
-    """[count, d]; the part of each group is uniform in its unit ball.
+    """Draws [count, d]; the part of each group is uniform in its unit ball.
 
-    Its norm is U^(1/d), U uniform on [0, 1].
+    The norm of a part is U^(1/d), where U is uniform on [0, 1].
     """
     sphere_key, radius_key = jax.random.split(key)
     uniform = jax.random.uniform(radius_key, (count, len(sizes)), dtype)

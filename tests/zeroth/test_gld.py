@@ -1,4 +1,4 @@
-"""GLD: the ladder, where its candidates lie, and which of them it takes."""
+"""GLD: the ladder, the place of its candidates, and the candidate it takes."""
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ def test_powers_of_two_are_not_lost_to_rounding(k):
 
 
 def lengths(method, seed=0):
-    """[N, leaves], how far each leaf of the candidates is from that of x."""
+    """[N, leaves], the distance of each leaf of the candidates from the leaf of x."""
     moved = jax.tree.map(
         lambda c, x: c - x[None], propose(method, X, seed).candidates, X
     )
@@ -76,7 +76,7 @@ def test_on_spheres_each_leaf_or_all_of_x_moves_by_the_radius():
 
 @pytest.mark.parametrize("groups", ["leaf", "joint"])
 def test_in_balls_the_power_d_of_the_length_is_uniform(groups):
-    """And the covariance is that of a ball, r^2 / (d + 2) I. Kolmogorov-Smirnov."""
+    """The covariance is r^2 / (d + 2) I, as for a ball. Kolmogorov-Smirnov test."""
     draws, x = 4000, jax.tree.map(jnp.asarray, X)
     method = gld(2.0, 1.0, "ball", groups)
 
@@ -146,7 +146,7 @@ def test_ties_and_broken_losses_keep_x():
     assert taken([1.0, nan, inf, -inf]) == 0
     assert taken([1.0, nan, 2.0, 0.5]) == 3
     assert taken([nan, nan, inf, nan]) == 0
-    # The loss of x itself may be broken: then the best that is not.
+    # The loss of x itself may be nan: the best finite one is then taken.
     assert taken([nan, 3.0, 2.0, inf]) == 2
 
 

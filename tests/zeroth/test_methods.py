@@ -1,4 +1,4 @@
-"""What every method keeps to. One joins by its row in METHODS."""
+"""Rules that every method follows. METHODS lists the methods tested."""
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +107,7 @@ def test_a_guide_is_taken_or_ignored(name):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("losses", ["float32", "float64"])
 def test_x_keeps_its_dtypes(name, dtype, losses):
-    """Also where another leaf's, or that of the losses, is wider."""
+    """Also where the dtype of another leaf or of the losses is wider."""
     method = METHODS[name][0]
     with jax.enable_x64(True):
         x = {"a": jnp.asarray(X["a"], dtype), "b": jnp.asarray(X["b"], "float32")}

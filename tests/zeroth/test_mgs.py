@@ -140,7 +140,7 @@ def importance_error(mean, s):
     ],
 )
 def test_importance_weights_are_consistent(s, mixture, guide, proposal):
-    """Whatever Gaussian proposes, u* -> the mean of p(u) ~ exp(-L / tau)."""
+    """For any Gaussian proposal, u* -> the mean of p(u) ~ exp(-L / tau)."""
     method = mgs(N, s, 0.5, mixture, proposal=proposal)
     step, _, metrics = one_update(method, jnp.ones(3), quadratic, jnp.array(guide))
     # A mixture is at least each of its parts times its share, so its variance is at
@@ -184,7 +184,7 @@ def test_the_log_density_is_that_of_the_mixture(mixture):
     near, far = (np.square(u + m).sum(1) / (2 * s**2) for m in (guide, 0 * guide))
     by_hand = np.log((1 - mixture) * np.exp(-near) + mixture * np.exp(-far))
     np.testing.assert_allclose(log_q - log_q[0], by_hand - by_hand[0], atol=1e-9)
-    # And it is the density that the draws have: share and moments of the parts.
+    # The draws have this density: share and moments of the components.
     middle = np.linalg.norm(guide) / 2
     at_zero = u @ guide / np.linalg.norm(guide) > -middle  # wrong beyond 2.57 s: 0.5 %
     share = at_zero.mean()

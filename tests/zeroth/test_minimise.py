@@ -1,4 +1,4 @@
-"""The loop, and how far the methods get. evosax is beside them, for sanity."""
+"""The loop, and how far the methods get, next to evosax as a sanity check."""
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +62,7 @@ def ours(name, objective):
 @pytest.mark.parametrize("objective", STARTS)
 @pytest.mark.parametrize("name", ["rs", "gld"])
 def test_evosax_gets_as_far(name, objective):
-    """OpenAI-ES without ranks is RS with normal draws; its GLD takes the best ever."""
+    """OpenAI-ES without ranks is RS with normal draws; evosax's GLD keeps the best."""
     evosax = pytest.importorskip("evosax.algorithms")
     from evosax.core.fitness_shaping import identity_fitness_shaping_fn as no_ranks
 

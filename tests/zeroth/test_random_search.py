@@ -29,7 +29,7 @@ def linear(x):
 
 
 def estimates(method, loss, x=X, draws=DRAWS):
-    """[draws, d], gradient estimates; and the directions [draws, n, d] they are of."""
+    """Gradient estimates [draws, d], and their directions [draws, n, d]."""
     x = jax.tree.map(jnp.asarray, x)
 
     def one(key):
@@ -65,7 +65,7 @@ def square_on_linear(distribution, groups):
 @pytest.mark.parametrize("antithetic", [True, False])
 @pytest.mark.parametrize(("distribution", "groups"), KINDS)
 def test_on_a_linear_loss_the_mean_is_the_gradient(distribution, groups, antithetic):
-    """phi(d) is right: the mean is g, and the variance that of the distribution."""
+    """phi(d) is right: the mean is g, with the variance of the distribution."""
     method = random_search(1, 0.3, 1.0, distribution, antithetic, groups)
     found, _ = estimates(method, linear)
     square = square_on_linear(distribution, groups)
@@ -217,7 +217,7 @@ def test_one_sided_nothing_is_left_without_the_loss_of_x(broken):
     np.testing.assert_array_equal(new, x)
     assert int(metrics["left_out"]) == 4
     assert int(metrics["moved"]) == 0
-    # Without one of the others its direction alone is out.
+    # Without one of the other losses only its direction is left out.
     losses = jnp.array([0.5, 0.1, broken, 0.3])
     new, _, metrics = method.update(method.init(x, None), x, proposal, losses)
     u = np.asarray(proposal.aux.directions)
