@@ -34,8 +34,8 @@ class Attack(NamedTuple):
       steps: number of steps.
       eps: radius of the ball, in units of pixels.
       step: length of a step in every pixel, in units of pixels.
-      mean: mean of the pixels per channel, which the images have subtracted.
-      std: standard deviation per channel, which the images are divided by.
+      mean: mean of the pixels per channel, subtracted from the images.
+      std: standard deviation per channel, by which the images are divided.
     """
 
     steps: int = 7

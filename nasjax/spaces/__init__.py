@@ -1,4 +1,4 @@
-"""What may be chosen: cells, edges, primitives and the macro around them, as data."""
+"""Search spaces as data: cells, edges, primitives and the macro around the cells."""
 
 from nasjax.spaces.cells import CellSpace, Edge
 from nasjax.spaces.known import (

@@ -1,12 +1,12 @@
 """Cell spaces: directed acyclic graphs whose edges carry primitives.
 
-In that of DARTS nodes 0 and 1 are the outputs of the two cells before; every
-intermediate node sums what its incoming edges bring; the cell's output concatenates
+In a DARTS cell, nodes 0 and 1 are the outputs of the two previous cells, every
+intermediate node is the sum of its incoming edges, and the cell's output concatenates
 the intermediate nodes. Liu, Simonyan, Yang, "DARTS: Differentiable Architecture
 Search", ICLR 2019, arXiv 1806.09055, section 2.1.
 
-In that of NAS-Bench-201 node 0 is the output of the cell before, no edge is ever taken
-away, though it may hold `none`, and the output is the last node. Dong, Yang,
+In a NAS-Bench-201 cell, node 0 is the output of the previous cell, all edges are kept
+(an edge may hold `none`), and the output is the last node. Dong, Yang,
 "NAS-Bench-201", ICLR 2020, arXiv 2001.00326, section 2.1.
 """
 
@@ -21,26 +21,27 @@ Edge = tuple[int, int]  # (source, target)
 class CellSpace(NamedTuple):
     """A cell space. Everything else (supernet, counts, genotype) follows from it.
 
-    One of your own has a name of its own, by which genotypes, networks and configs know
-    it: `SPACES[space.name] = space`.
+    Give your own space a new name and register it: `SPACES[space.name] = space`.
+    Genotypes, networks and configs refer to the space by this name.
 
     Attributes:
-      name: what genotype files say under "space".
-      primitives: the O operations every edge may hold, in the order of alpha's axis;
-        with `lists` all that occur.
+      name: value of "space" in genotype files.
+      primitives: the O operations that every edge may hold, in the order of alpha's
+        columns; with `lists`, all operations that occur.
       nodes: number of intermediate nodes.
-      types: cell types; each has its own alpha of shape [E, O]: "normal" and "reduce",
-        which all cells of a kind share, a single one that all cells share, or "cell_0",
-        "cell_1", ... (see `separate`).
+      types: cell types, each with an alpha [E, O]: "normal" and "reduce", shared by all
+        cells of that role; a single type, shared by all cells; or "cell_0", "cell_1",
+        ..., one for each cell (see `separate`).
       inputs: number of cell inputs.
-      picks: incoming edges that a node keeps in a genotype, if it has so many.
-      output: nodes that the cell's output concatenates; None: the intermediate ones.
-      none: whether a genotype may hold `none`.
-      reduction: what halves the maps: a "cell", or a residual "block" before a cell.
-      pool_norm: whether a batch norm follows each pool of a supernet.
-      kept: the edges of every type in turn; None: all that `edges` has.
-      lists: of every type in turn, O operations for each of `edges`; None: `primitives`
-        on all of them.
+      picks: number of incoming edges that a node keeps in a genotype; a node with fewer
+        keeps all.
+      output: nodes that the cell's output concatenates; None: the intermediate nodes.
+      none: True if a genotype may hold `none`.
+      reduction: "cell": a cell halves the maps; "block": a residual block before it.
+      pool_norm: True if a batch norm follows each pool of a supernet.
+      kept: for each type in turn, the edges of its cells; None: all of `edges`.
+      lists: for each type in turn, O operations for each of `edges`; None: `primitives`
+        for every edge.
     """
 
     name: str
@@ -72,7 +73,7 @@ class CellSpace(NamedTuple):
         return self.edges if self.kept is None else self.kept[self.types.index(kind)]
 
     def operations(self, kind: str, edge: Edge) -> tuple[str, ...]:
-        """What an edge of a cell type may hold, in the order of alpha's columns.
+        """The operations that an edge of a cell type may hold, as in alpha's columns.
 
         >>> from nasjax.spaces import SPACES
         >>> SPACES["s1"].operations("normal", (0, 4))
@@ -83,16 +84,16 @@ class CellSpace(NamedTuple):
         return self.lists[self.types.index(kind)][self.edges.index(edge)]
 
     def choices(self, kind: str) -> tuple[tuple[str, ...], ...]:
-        """`operations` of the E edges of a cell type: names as alpha has entries."""
+        """`operations` of each edge of a cell type: E x O names, in alpha's order."""
         return tuple(self.operations(kind, edge) for edge in self.edges_of(kind))
 
     def real(self, kind: str) -> tuple[tuple[bool, ...], ...]:
-        """Which of `choices` a genotype may hold: all, but `none` only where it may."""
+        """Mask of `choices`: True except for `none` where no genotype may hold it."""
         held = lambda op: self.none or op != "none"
         return tuple(tuple(map(held, own)) for own in self.choices(kind))
 
     def alpha_shape(self, kind: str) -> tuple[int, int]:
-        """(E, O) of a cell type."""
+        """The shape (E, O) of the alpha of a cell type."""
         edges = self.edges_of(kind)
         return len(edges), len(self.operations(kind, edges[0]))
 
@@ -118,7 +119,7 @@ class CellSpace(NamedTuple):
 
     @property
     def prunes(self) -> bool:
-        """Whether a genotype has fewer edges than the space."""
+        """True if a genotype has fewer edges than the space."""
         return len(self.targets) < len(self.edges)
 
     def kind(self, index: int, role: str) -> str:
@@ -128,7 +129,7 @@ class CellSpace(NamedTuple):
         return role if role in self.types else f"cell_{index}"
 
     def role(self, kind: str) -> str:
-        """What the cells of a type are: "normal" or "reduce".
+        """The role of the cells of a type: "normal" or "reduce".
 
         >>> from nasjax.spaces import darts
         >>> own = darts().separate(8)
@@ -140,7 +141,7 @@ class CellSpace(NamedTuple):
         return "reduce" if kind == "reduce" or reduces else "normal"
 
     def separate(self, cells: int) -> CellSpace:
-        """The same space with an alpha of its own for each of `cells` cells.
+        """The same space with a separate alpha for each of `cells` cells.
 
         Space S2 of Amended-DARTS (arXiv 1910.11831, section 3.1.2).
         """
@@ -156,7 +157,7 @@ class CellSpace(NamedTuple):
         return self._replace(kept=tuple(tuple(edges) for edges in chosen))
 
     def fixed(self) -> CellSpace:
-        """Node j reads from node j - 1 and from c(k-2), in every cell.
+        """The same space, where node j reads from node j - 1 and from node 0, c(k-2).
 
         The "fixed edges" of Amended-DARTS (section 3.1.2).
 
@@ -169,7 +170,7 @@ class CellSpace(NamedTuple):
 
 
 def places(cells: int) -> tuple[int, ...]:
-    """Which of a stack of cells reduce: those at a third and at two thirds.
+    """Indices of the cells that reduce: at one third and two thirds of the stack.
 
     >>> places(8), places(20)
     ((2, 5), (6, 13))

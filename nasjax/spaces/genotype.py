@@ -1,8 +1,8 @@
-"""Genotypes: the discrete architectures that a search returns and files hold.
+"""Genotypes: the discrete architectures that a search returns and files store.
 
 A genotype names, for every intermediate node of every cell type, the operations
-that feed the node and where each one reads from. It is a value: frozen, hashable,
-written as JSON. `nasjax.spaces.rules` reads one off mixing weights.
+that feed the node and the source node of each operation. It is frozen and hashable,
+and stored as JSON. `nasjax.spaces.rules` reads a genotype off mixing weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Genotype:
     """A discrete architecture.
 
     Attributes:
-      space: name of the `CellSpace` it belongs to.
+      space: name of the `CellSpace` of the genotype.
       cells: cell type -> (operation, source) pairs for each intermediate node in turn,
         see `CellSpace.targets`. Read-only; any mapping may be given.
       concat: the nodes that the cell's output concatenates.
@@ -54,7 +54,7 @@ class Genotype:
         return Genotype, (self.space, dict(self.cells), self.concat)
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON object: the flat form for normal and reduce, else `cells`."""
+        """The JSON object: flat for the types normal and reduce, else with `cells`."""
         cells = {t: [list(pair) for pair in p] for t, p in self.cells.items()}
         body = cells if set(cells) == {"normal", "reduce"} else {"cells": cells}
         return {
@@ -66,14 +66,15 @@ class Genotype:
 
     @classmethod
     def from_json(cls, data: object, space: CellSpace | None = None) -> Genotype:
-        """Reads either JSON form and checks all of it.
+        """Reads either JSON form and checks every field.
 
         Args:
-          data: what `json.loads` returned.
-          space: the space it must belong to; None: the known space of that name.
+          data: the value that `json.loads` returned.
+          space: the required space; None: the known space that `data` names.
 
         Raises:
-          UserError: malformed, of another format or space, or not in the space.
+          UserError: `data` is malformed, has another format or space, or does not lie
+            in the space.
         """
         if not isinstance(data, Mapping):
             raise UserError(
@@ -86,7 +87,7 @@ class Genotype:
                 )
         if data["format"] != 1:
             raise UserError(
-                f"The genotype says format {data['format']!r}, but this version reads "
+                f"The genotype has format {data['format']!r}, but this version reads "
                 "format 1; update nasjax or convert the file."
             )
         space = space or known_space(data["space"])
@@ -104,7 +105,7 @@ class Genotype:
         for name, pairs in cells.items():
             _check_pairs(name, pairs)
         own = space._replace(kept=None).separate(len(cells))
-        if cells and set(cells) == set(own.types):  # a cell of its own at every place
+        if cells and set(cells) == set(own.types):  # a separate cell at every place
             space = space if space.types == own.types else own
         concat = data["concat"]
         if not isinstance(concat, list) or any(type(n) is not int for n in concat):
@@ -118,7 +119,7 @@ class Genotype:
         return cls(genotype.space, ordered, genotype.concat)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the JSON file, one line per field; whole or not at all.
+        """Writes the JSON file atomically, one line per field.
 
         Raises:
           UserError: the folder is missing, cannot be written or is full.
@@ -135,7 +136,7 @@ def check(genotype: Genotype, space: CellSpace) -> None:
     Two pairs of a node may share their source, as in GDAS and PR-DARTS.
 
     Raises:
-      UserError: the first thing that does not fit, in one sentence.
+      UserError: the genotype does not lie in the space; gives the first reason.
     """
     if genotype.space != space.name:
         raise UserError(
@@ -195,7 +196,7 @@ def _check_pairs(name: str, pairs: object) -> None:
 
 
 def _kind(value: object) -> str:
-    """A short rendering of a JSON value that is not what it should be."""
+    """A short rendering of an unexpected JSON value."""
     text = json.dumps(value, default=repr)
     return text if len(text) <= 60 else text[:57] + "..."
 

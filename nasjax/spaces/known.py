@@ -1,7 +1,7 @@
 """The spaces that configs and genotype files name, and their primitives.
 
-s1 to s4: Zela et al., "Understanding and Robustifying Differentiable Architecture
-Search", ICLR 2020, arXiv 1909.09656, in whose code searches collapse.
+s1 to s4 are the spaces on which searches collapse in Zela et al., "Understanding and
+Robustifying Differentiable Architecture Search", ICLR 2020, arXiv 1909.09656.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NASBENCH_201 = (
     "nor_conv_3x3",
     "avg_pool_3x3",
 )
-AMENDED_S2 = ("skip_connect", "sep_conv_3x3")  # there with an alpha for every cell
+AMENDED_S2 = ("skip_connect", "sep_conv_3x3")  # in the paper with one alpha per cell
 AMENDED_S3 = ("none", "skip_connect", "sep_conv_3x3")  # also S3 of R-DARTS
 
 
@@ -37,7 +37,7 @@ def darts(primitives: tuple[str, ...] = DARTS_8) -> CellSpace:
 
 
 def _s1() -> CellSpace:
-    """S1 of R-DARTS: two operations on each edge, the best ones of a search in stages."""
+    """S1 of R-DARTS: two operations on each edge, the best of a search in stages."""
     short = {
         "skip": "skip_connect", "max": "max_pool_3x3", "avg": "avg_pool_3x3",
         "sep3": "sep_conv_3x3", "dil3": "dil_conv_3x3", "dil5": "dil_conv_5x5",
@@ -81,10 +81,10 @@ SPACES = {
 
 
 def known_space(name: object) -> CellSpace:
-    """The space of that name, with all operations that it has anywhere.
+    """The space of that name, with the operations of all spaces of that name.
 
     Raises:
-      UserError: `nasjax.spaces.SPACES` has none.
+      UserError: no space in `nasjax.spaces.SPACES` has that name.
     """
     own = [space for space in SPACES.values() if space.name == name]
     if not own:

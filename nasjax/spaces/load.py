@@ -1,4 +1,4 @@
-"""Genotypes by name, file, run folder or string, and the known space of one."""
+"""Loads genotypes by name, file, run folder or string; finds a genotype's space."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
     Args:
       name: a key of `nasjax.spaces.published.PUBLISHED` (case does not matter), a file, a
         folder that holds `genotype.json`, or "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|".
-      space: the space it must belong to; None: the known space that it names.
+      space: the required space; None: the known space that the genotype names.
 
     Raises:
       UserError: there is no such genotype, or it is malformed or of another space.
@@ -39,7 +39,7 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
         if not path.exists():
             raise UserError(
                 f"There is no {path}: the run has not found an architecture yet; "
-                "repeat its command to go on with it."
+                "repeat its command to resume it."
             )
     if not path.exists():
         hint = str(unknown("genotype", str(name), PUBLISHED))
@@ -57,7 +57,7 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
     config = read_json(path.with_name("config.json")) if space is None else None
     own = (config or {}).get("space", {})
     if own.get("primitives") and not own.get("name"):
-        space = darts(tuple(own["primitives"]))  # maybe operations of the user's
+        space = darts(tuple(own["primitives"]))  # may be the user's operations
     try:
         return Genotype.from_json(data, space)
     except UserError as error:
@@ -65,18 +65,18 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
 
 
 def space_of(genotype: Genotype) -> CellSpace:
-    """The known space of a genotype, whose operations may be others.
+    """The known space of a genotype; the genotype may hold other operations.
 
     Raises:
-      UserError: there is none of that name, or its cells are of another shape.
+      UserError: no known space has that name, or its cells have another shape.
     """
     space = known_space(genotype.space)
     pairs = len(space.targets)
     fits = all(len(own) == pairs for own in genotype.cells.values())
     if not fits or genotype.concat != space.concat:
         raise UserError(
-            f"The genotype's cells are not those of space {genotype.space!r}; give a "
-            "space of your own a name of its own and make it known: "
+            f"The genotype's cells do not fit space {genotype.space!r}; give your own "
+            "space a new name and register it: "
             "nasjax.spaces.SPACES[space.name] = space."
         )
     return space

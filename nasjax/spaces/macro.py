@@ -7,7 +7,7 @@ from typing import NamedTuple
 from nasjax.core.errors import UserError
 from nasjax.spaces.cells import CellSpace, places
 
-IMAGENET_PIXELS = 128  # side from which images get the stem of ImageNet's networks
+IMAGENET_PIXELS = 128  # images of at least this side get the ImageNet stem
 
 
 class CellPlan(NamedTuple):
@@ -15,11 +15,12 @@ class CellPlan(NamedTuple):
 
     Attributes:
       type: "normal" or "reduce".
-      channels: C, width of every node; DARTS' cell puts out 4 C channels.
+      channels: C, width of every node; a DARTS cell outputs 4 C channels.
       shrink: factors (s0, s1) by which each input's map is larger than the cell's
         first nodes: 2 where a reduction lies between (FactorizedReduce), else 1. Empty
-        where a cell takes the output of the one before as it is.
-      inputs: channels of the inputs, empty likewise; they tell which cells are alike.
+        where a cell takes the previous cell's output unchanged.
+      inputs: number of channels of each input; empty where `shrink` is empty. Cells
+        with equal plans are alike.
     """
 
     type: str
@@ -35,11 +36,12 @@ class Macro(NamedTuple):
       channels: C of the first cell.
       cells: number of cells L.
       stem: "cifar" (one 3x3 convolution to 3 C channels) or "imagenet" (three
-        strided ones; the two cell inputs are 4 and 8 times smaller than the image).
+        strided convolutions; the two cell inputs are 4 and 8 times smaller than the
+        image).
       stem_channels: width of the stem's output; None for 3 C (cifar) or C (imagenet).
-      multiplier: output channels of a cell over C, the number of nodes concatenated.
+      multiplier: a cell's output channels over C, the number of concatenated nodes.
       reduction: "cell": two of the cells halve the maps and double the width; "block":
-        a residual block before each of these does (NAS-Bench-201: three stages of N
+        a residual block before each of the two does (NAS-Bench-201: three stages of N
         cells are 3 N cells).
     """
 
@@ -73,7 +75,7 @@ class Macro(NamedTuple):
         image_shape: tuple[int, ...],
         search=False,
     ) -> Macro:
-        """With the stem that fits images (H, W, ...): "imagenet" from 128 pixels.
+        """The macro with the stem for images (H, W, ...): "imagenet" from 128 pixels.
 
         >>> from nasjax.spaces import darts
         >>> Macro.of_images(darts(), 16, 8, (224, 224, 3), search=True).stem_width
@@ -85,7 +87,7 @@ class Macro(NamedTuple):
 
     @property
     def reductions(self) -> tuple[int, ...]:
-        """Cells that reduce, or have a block before them: at a third and two thirds.
+        """Indices of the cells that reduce or follow a block: at 1/3 and 2/3.
 
         >>> Macro(16, 8).reductions, Macro(36, 20).reductions
         ((2, 5), (6, 13))
@@ -94,7 +96,7 @@ class Macro(NamedTuple):
 
     @property
     def stem_width(self) -> int:
-        """Channels that leave the stem."""
+        """Number of channels of the stem's output."""
         if self.stem_channels is not None:
             return self.stem_channels
         return self.channels * (3 if self.stem == "cifar" else 1)
@@ -116,7 +118,7 @@ class Macro(NamedTuple):
         return tuple(plan)
 
     def map_sizes(self, image_size: int) -> tuple[int, ...]:
-        """Side of the square map that leaves each cell; every halving rounds up.
+        """Side of the square output map of each cell; every halving rounds up.
 
         Raises:
           UserError: the image is too small for the reductions.

@@ -1,6 +1,7 @@
-"""Mixing weights: what a supernet computes with and architectures are read off.
+"""Mixing weights: a supernet computes with them, architectures are read off them.
 
-Nothing here needs jax; the leaves are its arrays, traced or not, or numpy's.
+This module does not need jax. The leaves are jax arrays, traced or not, or numpy
+arrays.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class Weights(NamedTuple):
-    """Mixing weights of one cell type; every leaf leads with [E].
+    """Mixing weights of one cell type; every leaf has a leading axis [E].
 
     Attributes:
-      ops: [E, O], multiply the operations of every edge.
-      edges: [E], scales the whole output of an edge (PC-DARTS' beta); None: 1.
-      extra: what else an edge's forward pass needs, a pytree whose leaves lead with
-        [E]; None: nothing.
+      ops: factors [E, O] of the operations of every edge.
+      edges: factors [E] of the output of every edge (PC-DARTS' beta); None: 1.
+      extra: further inputs of the edges' forward pass, a pytree whose leaves have a
+        leading axis [E]; None: no inputs.
     """
 
     ops: Array
@@ -30,7 +31,7 @@ Mix = dict[str, Weights]  # cell type -> Weights
 
 
 def strength(weights: Weights) -> Array:
-    """The weights [E, O] by which architectures are read: those of ops times edges.
+    """The weights [E, O] that architectures are read off: ops times edges.
 
     >>> import numpy as np
     >>> strength(Weights(np.array([[0.5, 0.5], [0.2, 0.8]]), np.array([2, 1]))).tolist()

@@ -39,10 +39,10 @@ def to_string(genotype: Genotype) -> str:
 
 
 def from_string(text: str) -> Genotype:
-    """The genotype that a string of the benchmark means.
+    """The genotype of a string of the benchmark.
 
     Raises:
-      UserError: it is not of that form, or names an operation of another space.
+      UserError: text is not of that form, or names an operation of another space.
 
     >>> text = "|skip_connect~0|+|none~0|none~1|+|none~0|none~1|avg_pool_3x3~2|"
     >>> from_string(text).cells["cell"][-1]
@@ -102,11 +102,11 @@ def architectures() -> Iterator[Genotype]:
 
 @functools.cache
 def numbers() -> Mapping[str, int]:
-    """String -> number of all architectures: its operations as digits to base 5.
+    """String -> number of every architecture: the operations as digits to base 5.
 
-    The digit of an operation is its place in `NASBENCH_201`, the first edge's digit the
-    highest. A table in this order is an array [5, 5, 5, 5, 5, 5], edge by edge. The
-    benchmark's own index is another one, without a rule.
+    The digit of an operation is its index in `NASBENCH_201`; the first edge has the
+    highest digit. A table in this order is an array [5, 5, 5, 5, 5, 5] with one axis
+    per edge. The benchmark's own index differs and follows no rule.
 
     >>> numbers()["|none~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|"]
     129
@@ -118,10 +118,10 @@ def numbers() -> Mapping[str, int]:
 def canonical(genotype: Genotype) -> str:
     """An expression of the cell that is equal for isomorphic cells: 6,466 of them.
 
-    `skip_connect` stands for its source, any operation on zeros and `none` for zeros,
-    written "#", and the terms of a node are sorted. It is `to_unique_str` of the
-    benchmark's code, and so are its limits: "#" stays a term of the sum, and sums within
-    sums stay nested, so that some cells that compute the same have two expressions.
+    `skip_connect` is replaced by its source; `none` and operations on zeros by zeros,
+    written "#". The terms of a node are sorted. This is `to_unique_str` of the
+    benchmark's code with its limits: "#" stays a term of the sum, and sums within sums
+    stay nested. Some cells that compute the same therefore have two expressions.
 
     Raises:
       UserError: the genotype is not of the space "nasbench201".

@@ -33,7 +33,7 @@ def _darts(normal: str, reduce: str) -> Genotype:
     return Genotype("darts", cells, (2, 3, 4, 5))
 
 
-# SmoothDARTS' on S1 to S4 by data set: DATA_SPACE_pgd and DATA_SPACE_random there.
+# Cells of SmoothDARTS on S1 to S4: DATA_SPACE_pgd and DATA_SPACE_random in its code.
 _S1_TO_S4 = """
 sdarts_adv_c100_s1
   dil5 1 dil3 0 | dil3 2 sep3 1 | dil3 3 sep3 2 | dil3 2 sep3 0

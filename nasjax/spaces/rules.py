@@ -1,8 +1,8 @@
-"""The reading rule: from mixing weights to an architecture, and uniform draws of one.
+"""The rule that reads an architecture off mixing weights; architectures at random.
 
 An architecture is a `Genotype` on the host and a one-hot `Mix` in programs. `choose`
-is the one place that says which of them mixing weights mean; it works on numpy's arrays
-and on jax's, traced or not. Rules of Liu, Simonyan, Yang, "DARTS: Differentiable
+alone defines which architecture mixing weights give; it takes numpy arrays and jax
+arrays, traced or not. The rule is from Liu, Simonyan, Yang, "DARTS: Differentiable
 Architecture Search", ICLR 2019, arXiv 1806.09055, section 2.4.
 """
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 def choose(mix: Mix, space: CellSpace, most_skips: int | None = None) -> Mix:
     """The DARTS rule: per node the `picks` strongest edges, on each its best operation.
 
-    The strength of an edge is its largest entry of `strength`. `none` never counts:
-    neither for an edge's strength nor as its operation. Ties between edges go to the
-    lower source, between operations to the lower index. In a space whose genotypes hold
-    `none` it is an operation like others. No derivative passes through.
+    The strength of an edge is its largest entry of `strength`. `none` counts neither
+    for an edge's strength nor as its operation, except in a space whose genotypes may
+    hold it. Ties between edges go to the lower source, ties between operations to the
+    lower index. No derivative passes through the rule.
 
     Args:
       mix: cell type -> `Weights` (alpha AFTER the softmax), none negative.
-      space: the space whose edges and primitives index them.
-      most_skips: skip connections that a normal cell keeps at most. While it has more,
-        the weakest of them is taken away and the rule applied again (P-DARTS,
-        arXiv 1904.12760, section 3.3). Where nothing else is left a skip stays.
+      space: the space whose edges and primitives index the weights.
+      most_skips: most skip connections that a normal cell keeps. While it has more, the
+        weakest is removed and the rule applied again (P-DARTS, arXiv 1904.12760,
+        section 3.3). A skip stays where nothing else is left.
 
     Returns:
-      cell type -> `Weights` of ops [E, O] alone, in the dtype of those given: 1 at the
-      operation of every kept edge, else 0.
+      cell type -> `Weights` of ops [E, O] alone, in the dtype of the given ops: 1 at
+      the operation of every kept edge, else 0.
 
     >>> from nasjax.spaces import darts
     >>> space = darts(("none", "skip_connect"))._replace(nodes=1, picks=1, types=("a",))
@@ -58,7 +58,7 @@ def choose(mix: Mix, space: CellSpace, most_skips: int | None = None) -> Mix:
         picked = _picked(ops, scaled, space, kind)
         if limited and space.role(kind) == "normal":
             skip = np.array(space.choices(kind)) == "skip_connect"
-            for _ in range(len(skip)):  # takes one, or again one that has to stay
+            for _ in range(len(skip)):  # removes one, or again one that has to stay
                 skips = picked & skip
                 weakest = scaled == where(skips, scaled, np.inf).min()
                 taken = _first(skips & weakest) & (skips.sum() > most_skips)
@@ -71,12 +71,12 @@ def choose(mix: Mix, space: CellSpace, most_skips: int | None = None) -> Mix:
 def decode(chosen: Mix, mix: Mix, space: CellSpace) -> Genotype:
     """The genotype of chosen operations.
 
-    A node's pairs are listed from the strongest down, of equals the lower source first;
-    by source where no edge is ever taken away.
+    A node's pairs are ordered from the strongest to the weakest, equal ones by source.
+    In a space that keeps all edges they are ordered by source alone.
 
     Args:
       chosen: cell type -> `Weights`; every entry of ops [E, O] above 0 is a pair.
-      mix: what they were chosen by; its `strength` orders the pairs.
+      mix: the weights they were chosen by; `strength` of these orders the pairs.
       space: the space whose edges and primitives index both.
     """
     cells = {}
@@ -98,13 +98,13 @@ def discretise(
     most_skips: int | None = None,
     rule: Callable[[Mix, CellSpace, int | None], Mix] = choose,
 ) -> Genotype:
-    """The genotype that a rule reads off mixing weights, numpy's or jax's.
+    """The genotype that a rule reads off mixing weights of numpy or jax arrays.
 
     Args:
       mix: as for `choose`.
       space: as for `choose`.
       most_skips: as for `choose`.
-      rule: another one than `choose`.
+      rule: the rule, with the signature of `choose`.
 
     Raises:
       UserError: weights are missing, of another shape or not finite.
@@ -117,7 +117,7 @@ def one_hot(genotype: Genotype, space: CellSpace) -> Mix:
     """The mixing weights that make a supernet compute the genotype's cells.
 
     Returns:
-      cell type -> `Weights` of numpy's float32 ops [E, O]: 1 at every chosen (edge,
+      cell type -> `Weights` of numpy float32 ops [E, O]: 1 at every chosen (edge,
       operation), else 0. Two operations from one source to one node are two ones in
       that row; the same pair twice is a 2.
 
@@ -136,7 +136,7 @@ def one_hot(genotype: Genotype, space: CellSpace) -> Mix:
 
 
 def random_genotype(seed: int, space: CellSpace) -> Genotype:
-    """A uniform draw: distinct sources for each node, operations that may be held.
+    """A genotype drawn uniformly: distinct sources per node, and allowed operations.
 
     The same seed gives the same genotype. Li, Talwalkar, "Random Search and
     Reproducibility for Neural Architecture Search", UAI 2019, arXiv 1902.07638.
@@ -158,10 +158,10 @@ def random_genotype(seed: int, space: CellSpace) -> Genotype:
 def draw(key: Array, space: CellSpace) -> Mix:
     """One-hot mixing weights of an architecture drawn uniformly, float32, by jax.
 
-    Every node keeps `picks` distinct incoming edges, every kept edge one operation that
-    a genotype may hold: in the DARTS space any but `none`.
+    Every node keeps `picks` distinct incoming edges. Every kept edge holds one
+    operation that a genotype may hold: in the DARTS space any but `none`.
     """
-    import jax  # here, so that whoever reads tables does without
+    import jax  # here, because tables are read without jax
 
     def sample(kind: str, key: Array) -> Weights:
         edge_key, op_key = jax.random.split(key)
@@ -177,13 +177,13 @@ def draw(key: Array, space: CellSpace) -> Mix:
 
 
 def _picked(ops: Any, scaled: Any, space: CellSpace, kind: str) -> Any:
-    """Which choices [E, O] the rule takes, by ops on an edge, by scaled between edges."""
+    """Mask [E, O] of the rule's choices: by ops on an edge, by scaled between edges."""
     best = ops.argmax(1)[:, None] == np.arange(ops.shape[1])[None]
     return best & _kept(scaled.max(1), space, kind)[:, None]
 
 
 def _kept(by: Any, space: CellSpace, kind: str) -> Any:
-    """Which edges [E] a genotype keeps: `picks` of each node, of equals the first."""
+    """Mask [E] of the edges a genotype keeps: `picks` per node, the first of ties."""
     order = np.arange(len(by))
     targets = np.array([target for _, target in space.edges_of(kind)])
     rivals = targets[None, :] == targets[:, None]
@@ -193,7 +193,7 @@ def _kept(by: Any, space: CellSpace, kind: str) -> Any:
 
 
 def _first(held: Any) -> Any:
-    """The first true entry of [E, O] alone."""
+    """Mask [E, O] of the first true entry alone."""
     at = held.reshape(-1).argmax()
     return held & (np.arange(held.size).reshape(held.shape) == at)
 
@@ -227,7 +227,7 @@ def _checked(mix: Mix, space: CellSpace, kind: str) -> Weights:
 
 
 def _real(space: CellSpace, kind: str) -> np.ndarray:
-    """Which choices [E, O] a genotype may hold."""
+    """Mask [E, O] of the choices that a genotype may hold."""
     real = np.array(space.real(kind))
     if not real.any(1).all():
         raise UserError(

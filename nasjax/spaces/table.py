@@ -2,15 +2,15 @@
 
 The file is the user's. Its first line names the columns; these are needed:
 
-| column | what |
+| column | content |
 |---|---|
 | `arch` | the architecture's string, see `nasjax.spaces.nasbench201` |
 | `cifar10_test_200ep` | test accuracy in percent after 200 epochs, mean over seeds |
 | `cifar100_test_200ep` | the same on CIFAR-100 |
 | `imagenet16_test_200ep` | the same on ImageNet16-120 |
 
-Any others of numbers can be asked for by name; an empty cell is nan. Nothing here needs
-jax.
+Other columns of numbers can be read by name; an empty cell is nan. This module does not
+need jax.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _NEEDED = ("arch", *DATASETS.values())
 
 
 class Table:
-    """What a file says of N architectures, N being 15,625 if it has all.
+    """The columns of a file with N architectures; N is 15,625 if it has all.
 
     An architecture may be given as a genotype or as a string.
 
     Attributes:
       path: the file.
-      architectures: the N strings, in the order of the file.
+      architectures: strings of the N architectures, in the order of the file.
     """
 
     def __init__(self, path: Path, columns: Mapping[str, Sequence[str]]):
@@ -68,8 +68,8 @@ class Table:
         """Reads a CSV file; 15,625 rows take about a tenth of a second.
 
         Raises:
-          UserError: the file cannot be read, is no CSV file, lacks a column, or has an
-            architecture that is malformed or there twice.
+          UserError: the file cannot be read, is not a CSV file, lacks a column, or has
+            an architecture that is malformed or listed twice.
         """
         path = Path(path)
         try:
@@ -92,7 +92,7 @@ class Table:
             if len(row) != len(header):
                 raise UserError(
                     f"{path}, row {index}: there are {len(row)} cells, but "
-                    f"{len(header)} columns; mend the row."
+                    f"{len(header)} columns; fix the row."
                 )
         if not rows:
             raise UserError(f"{path} has no rows; give a table with architectures.")
@@ -102,7 +102,7 @@ class Table:
         """A column of numbers, float64 [N] in the order of the file; empty cells nan.
 
         Raises:
-          UserError: there is no such column, or it holds something else.
+          UserError: there is no such column, or it holds something other than numbers.
         """
         if name not in self._columns:
             raise unknown("column", name, self._columns)
@@ -111,18 +111,18 @@ class Table:
                 found = np.array([float(x or "nan") for x in self._columns[name]])
             except ValueError as error:
                 raise UserError(
-                    f"The column {name!r} of {self.path} is not one of numbers "
-                    f"({error}); ask for another."
+                    f"The column {name!r} of {self.path} does not hold numbers "
+                    f"({error}); ask for another column."
                 ) from None
             found.flags.writeable = False
             self._numbers[name] = found
         return self._numbers[name]
 
     def row(self, architecture: Genotype | str) -> int:
-        """Where the architecture is in `architectures` and columns, from 0.
+        """Index of the architecture in `architectures` and the columns, from 0.
 
         Raises:
-          UserError: it is malformed, or not in the table.
+          UserError: the architecture is malformed, or not in the table.
         """
         given = architecture
         text = to_string(given) if isinstance(given, Genotype) else given
@@ -144,10 +144,10 @@ class Table:
         return {name: float(self.column(own)[row]) for name, own in DATASETS.items()}
 
     def best(self, column: str = DATASETS["cifar10"]) -> str:
-        """The architecture with the highest value; of equal ones the first.
+        """The architecture with the highest value; the first in case of ties.
 
         Raises:
-          UserError: as `column`; it has no value at all.
+          UserError: as `column`; the column has no values.
         """
         values = self.column(column)
         if np.isnan(values).all():
@@ -157,17 +157,17 @@ class Table:
     def rank(
         self, architecture: Genotype | str, column: str = DATASETS["cifar10"]
     ) -> int:
-        """1 + how many architectures have a higher value.
+        """1 + the number of architectures with a higher value.
 
         Raises:
-          UserError: as `row` and `column`; it has no value for the architecture.
+          UserError: as `row` and `column`; the architecture has no value.
         """
         return 1 + int((self.column(column) > self._value(architecture, column)).sum())
 
     def percentile(
         self, architecture: Genotype | str, column: str = DATASETS["cifar10"]
     ) -> float:
-        """How many percent of the architectures have a lower value, of those with any.
+        """Percentage of architectures with a lower value, among those with a value.
 
         Raises:
           UserError: as `rank`.
@@ -177,13 +177,13 @@ class Table:
         return 100 * float(lower) / int((~np.isnan(values)).sum())
 
     def grid(self, column: str) -> np.ndarray:
-        """A column as an array [5, 5, 5, 5, 5, 5]: operation by operation of the edges.
+        """A column as an array [5, 5, 5, 5, 5, 5]: one axis of operations per edge.
 
-        Both are in the order of the space "nasbench201", so that the flat array is in
-        the order of `nasjax.spaces.nasbench201.numbers`.
+        Edges and operations are in the order of the space "nasbench201"; the flat array
+        is in the order of `nasjax.spaces.nasbench201.numbers`.
 
         Raises:
-          UserError: as `column`; an architecture is not there or has no value.
+          UserError: as `column`; an architecture is missing or has no value.
         """
         order = np.array([self._rows.get(text, -1) for text in numbers()])
         values = np.where(order < 0, np.nan, self.column(column)[order])

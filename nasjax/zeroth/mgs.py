@@ -68,9 +68,9 @@ def mgs(
 ) -> ZerothOrder:
     """MGS over any pytree of floating-point arrays.
 
-    In addition to the metrics of `summary` there is `effective_samples`, 1 / sum_i
-    c_i^2 of the normalised c: N if all draws have equal weights, 1 if one has all the
-    weight.
+    In addition to the metrics of `summary` there is `effective_samples`,
+    1 / sum_i c_i^2 of the normalised c: N if all draws have equal weights, 1 if one has
+    all the weight.
 
     Args:
       samples: N.

@@ -14,7 +14,7 @@ DARTS = SPACES["darts"]
 
 
 def weights(space, rows):
-    """Mixing weights 0, but for {(source, node): {primitive: weight}}."""
+    """Mixing weights that are 0 except for {(source, node): {primitive: weight}}."""
     mix = np.zeros((len(space.edges), len(space.primitives)))
     for edge, values in rows.items():
         for op, value in values.items():

@@ -1,4 +1,4 @@
-"""Spaces drawn at random: what holds of every space, not of those that we know."""
+"""Spaces drawn at random: properties of every space, not only of the known ones."""
 
 import json
 
@@ -62,7 +62,7 @@ def test_a_genotype_survives_json_and_one_hot(space):
         assert again == genotype and hash(again) == hash(genotype)
         mix = one_hot(genotype, space)
         back = decode(mix, mix, space)
-        for kind in space.types:  # of equals the lower source comes first
+        for kind in space.types:  # the lower source first in case of ties
             pairs = zip(space.targets, genotype.cells[kind], strict=True)
             twin = zip(space.targets, back.cells[kind], strict=True)
             assert sorted(pairs) == sorted(twin)

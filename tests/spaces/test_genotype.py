@@ -13,7 +13,7 @@ from nasjax.spaces.published import PUBLISHED
 from nasjax.spaces.rules import random_genotype
 
 DARTS = SPACES["darts"]
-# The second-order cell of the DARTS paper, typed out as its file must read.
+# The second-order cell of the DARTS paper, typed out as in its file.
 DARTS_V2 = {
     "format": 1,
     "space": "darts",
@@ -95,7 +95,7 @@ def test_a_genotype_is_a_value():
         (None, "not null"),
         ({}, "has no 'format'"),
         ({"format": 1}, "has no 'space'"),
-        (changed(format=2), "says format 2"),
+        (changed(format=2), "has format 2"),
         (changed(space="dart"), "Unknown space 'dart'; did you mean 'darts'"),
         (changed(space=[1]), "Unknown space"),
         (changed(redcue=[]), "has the cells normal, reduce, redcue"),

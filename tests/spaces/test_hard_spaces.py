@@ -1,4 +1,4 @@
-"""S1 to S4: operator lists by edge, counts, and what chance puts on an edge."""
+"""S1 to S4: operator lists by edge, parameter counts, and the noise of S4."""
 
 import functools
 
@@ -40,7 +40,7 @@ IMAGE = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
 
 @functools.cache
 def size(operation, channels, stride):
-    """Parameters of an operation in a genotype's network."""
+    """Number of parameters of an operation in a genotype's network."""
     module = OPERATIONS[operation](channels, stride, Style(False, "conv"))
     x = jax.ShapeDtypeStruct((4, channels, 4, 1), jnp.float32)
     variables = jax.eval_shape(lambda x: module.init(KEY, x, True), x)
@@ -48,7 +48,7 @@ def size(operation, channels, stride):
 
 
 def chosen(cell, macro):
-    """Parameters of a genotype's operations: all by which networks of a macro differ."""
+    """Number of parameters of a genotype's operations; the rest is set by the macro."""
     return sum(
         size(name, plan.channels, 2 if plan.type == "reduce" and source < 2 else 1)
         for plan in macro.plan()
@@ -58,7 +58,7 @@ def chosen(cell, macro):
 
 @functools.cache
 def rest(macro, classes):
-    """Parameters of a network beside the operations of its cells."""
+    """Number of parameters of a network outside the operations of its cells."""
     cell = PUBLISHED["sdarts_adv_c10_s1"]
     model = genotype_network(cell, macro, classes, spelling="conv")
     return parameters(jax.eval_shape(model.init, KEY, IMAGE)["params"]) - chosen(
@@ -81,7 +81,7 @@ def test_the_cells_of_smoothdarts_lie_in_their_spaces_and_have_its_parameters(na
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rs_svhn_s1", "adv_c100_s2", "adv_svhn_s4"])
 def test_networks_differ_by_the_parameters_of_their_operations(name):
-    """What the counts above rest on: unlike cells, one counted as a whole network."""
+    """The assumption of the counts above, on full networks of different cells."""
     *data, space = name.split("_")
     classes = 100 if "c100" in name else 10
     model = genotype_network(
@@ -106,7 +106,7 @@ def test_s1_is_the_table():
 
 
 def mixed(space):
-    """Mixing weights of an alpha that is not small."""
+    """Mixing weights of an alpha with large entries."""
     relaxation = softmax(space, 1.0)
     return relaxation.mix(relaxation.init(KEY), At())
 
@@ -134,7 +134,7 @@ def test_an_operation_of_another_edge_is_refused():
 
 
 def drawn(model, images):
-    """Variables of a network, without compiling how it draws its own."""
+    """Variables of a network, drawn without compiling its `init`."""
     draws = np.random.default_rng(0)
     variables = jax.eval_shape(model.init, KEY, images)
     normal = lambda leaf: draws.normal(0, 0.3, leaf.shape).astype(leaf.dtype)
@@ -147,7 +147,7 @@ def drawn(model, images):
 
 @pytest.mark.slow
 def test_every_choice_of_s1_reaches_the_loss():
-    """Its cells by themselves are compared in tests/nets/test_network.py."""
+    """The cells alone are compared in tests/nets/test_network.py."""
     space = SPACES["s1"]
     model = supernet(space, TwoCells(4, 2), 3, spelling="shift")
     images = jax.random.normal(KEY, (2, 8, 8, 3))

@@ -1,4 +1,4 @@
-"""Strings and graph classes against the published counts and the table's own column."""
+"""Strings and graph classes against published counts and a column of the table."""
 
 import os
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_genotypes_of_other_spaces(function):
 
 
 def test_there_are_6466_classes_of_graphs():
-    """Dong and Yang's count of the cells that differ."""
+    """Dong and Yang's count of cells that are not isomorphic."""
     assert len({canonical(genotype) for genotype in architectures()}) == 6_466
 
 
@@ -112,7 +112,7 @@ def test_there_are_6466_classes_of_graphs():
     ("one", "other", "same"),
     [
         ("s3nnn1", "sn3nn1", True),  # node 1 is the input, so it may be read instead
-        ("n333n3", "n313n3", True),  # what follows zeros does not matter
+        ("n333n3", "n313n3", True),  # an operation on zeros does not matter
         ("13s331", "31s331", False),
         ("3nnsnn", "1nnsnn", True),  # nothing reads node 1
         ("nnn3nn", "nnn1nn", False),

@@ -44,7 +44,7 @@ def cell_of(*operations):
     ],
 )
 def test_published_counts(operation, ten, hundred, macs):
-    """Of AutoDL-Projects' TinyNetwork, C = 16, N = 5, with CIFAR's images."""
+    """Counts of AutoDL-Projects' TinyNetwork, C = 16, N = 5, on CIFAR images."""
     cell = cell_of(*[operation] * 6)
     counted = nets.count_genotype(cell, 16, 15, 10, 32)
     assert counted["params"] == ten
@@ -66,7 +66,7 @@ PLAN = Macro.of(SPACE, 4, 3, "cifar").plan()[0]
 
 
 def cell_output(made, x):
-    """What a cell makes of x [H, 4, W, B]; made: a genotype, or mixing weights [6, 5]."""
+    """A cell's output for x [H, 4, W, B]; made: a genotype or mixing weights [6, 5]."""
     if isinstance(made, Genotype):
         cell = FixedCell(made.cells["cell"], SPACE, PLAN, STYLE)
         given = None, None, NO_DRAWS
@@ -97,7 +97,7 @@ def test_identities_add_up(supernet):
 
 
 def test_a_supernet_mixes_linearly_and_its_pools_have_no_batch_norm():
-    """Edge (0, 3) alone: a pool is the mean of what its window holds, nothing else."""
+    """Edge (0, 3) alone: a pool is the mean of its window, without a batch norm."""
     x = jax.random.normal(jax.random.key(0), (6, 4, 6, 2))
     weights = jnp.zeros((6, 5)).at[3].set(jnp.array([0.2, 0.3, 0.0, 0.0, 0.5]))
     around = np.pad(x, ((1, 1), (0, 0), (1, 1), (0, 0)), constant_values=np.nan)
@@ -195,7 +195,7 @@ def test_drawings(tmp_path):
 
 @pytest.mark.parametrize("cells", [1, 3, 4, 5])
 def test_an_auxiliary_head_at_any_depth(cells):
-    """It looks at the maps after two thirds, which a scan would skip over."""
+    """The head takes the maps after two thirds, which a scan would skip over."""
     cell = cell_of(*["nor_conv_1x1"] * 6)
     macro = Macro.of(SPACE, 4, cells, "cifar")
     image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
@@ -231,10 +231,10 @@ def test_a_cell_of_its_own_at_every_place():
     assert params(genotype) == rest + expected
 
 
-# Others take a while to trace, on this space as on any.
+# The other algorithms take a while to trace, on any space.
 FAST = ("darts_first", "random_search", "zarts_mgs")
-# These take all that is taken of a supernet: its losses in both modes, derivatives of
-# both orders, also in images and outputs, and candidates. The others fit the space.
+# Together these use every feature of a supernet: losses in both modes, derivatives of
+# both orders, also in images and outputs, and candidates. The others use a toy.
 ON_SUPERNETS = (
     "amended",
     "darts_first",
@@ -245,7 +245,7 @@ ON_SUPERNETS = (
 )
 
 
-# SANAS on second order, its own, is traced for a minute.
+# SANAS on second order, its default, takes a minute to trace.
 SENTENCES = ["darts_first+sanas" if name == "sanas" else name for name in PARTS]
 
 
@@ -257,7 +257,7 @@ SENTENCES = ["darts_first+sanas" if name == "sanas" else name for name in PARTS]
     ],
 )
 def test_every_algorithm_searches_here(sentence):
-    """Traced, not compiled: shapes are kept, and the mix is that of the space."""
+    """Traced, not compiled: shapes are kept, and the mix has the space's shapes."""
     algorithm = harness.composed(sentence, settings("nasbench201-small"))
     macro = Macro.of(SPACE, 2, 1, "cifar")
     model = None  # the toy

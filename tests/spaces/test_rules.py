@@ -1,4 +1,4 @@
-"""The reading rule against one written otherwise, on the host and in programs."""
+"""The rule against an independent implementation, on the host and in programs."""
 
 import itertools
 
@@ -29,12 +29,12 @@ EVERY = {
 
 
 def best(values):
-    """The largest one's name, of equals the first."""
+    """The name of the largest value, the first in case of ties."""
     return max(values, key=values.get)
 
 
 def picked(node, values, picks):
-    """The sources that a node keeps: of all sets the strongest, of equals the first."""
+    """The sources that a node keeps: the strongest of all sets, the first of ties."""
     strong = {s: max(values[s, t].values()) for s, t in values if t == node}
     sets = itertools.combinations(strong, min(picks, len(strong)))
     return max(sets, key=lambda kept: sorted((strong[s] for s in kept), reverse=True))
@@ -136,7 +136,7 @@ def test_choices_have_the_dtype_of_the_weights_and_no_derivative():
 
 
 def test_edge_weights_do_not_change_an_operation():
-    """Nor do those of 0, nor any whose product with close weights is rounded to one."""
+    """Nor do edge weights of 0, or those whose products with close ops round to one."""
     all_kept = DARTS._replace(picks=5)
     draws = np.random.default_rng(0)
     for scale in (0.0, 1e-44, 0.37, 3.0):
@@ -155,7 +155,7 @@ def test_edge_weights_do_not_change_an_operation():
 
 
 def test_the_limit_on_skips_takes_the_weakest_by_strength():
-    """Of two skips the one of the stronger operation goes, as its edge counts less."""
+    """The skip with the larger operation weight goes: its edge weight is small."""
     space = darts(("skip_connect", "sep_conv_3x3"))
     ops = np.tile([0.0, 0.1], (14, 1))
     ops[0], ops[1] = (0.9, 0.05), (0.8, 0.05)
@@ -186,7 +186,7 @@ def test_decode_lists_a_node_s_pairs_from_the_strongest_down():
 
 
 def test_draws_are_those_of_earlier_versions():
-    """(edge, operation) of the draw from key 0; tests/search/test_relax.py counts."""
+    """(edge, operation) of the draw from key 0; see also tests/search/test_relax.py."""
     drawn = draw(jax.random.key(0), DARTS)
     assert {kind: np.argwhere(w.ops).tolist() for kind, w in drawn.items()} == {
         "normal": [[0, 6], [1, 4], [2, 4], [3, 4], [7, 5], [8, 2], [11, 3], [13, 5]],

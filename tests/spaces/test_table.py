@@ -1,4 +1,4 @@
-"""Tables against small files written here, and the real one's published facts."""
+"""Tables of small files written here, and the real table's published facts."""
 
 import math
 import os
@@ -78,7 +78,7 @@ def test_what_is_not_in_the_table(table):
         table.row("none+none+none")
     with pytest.raises(UserError, match="Unknown column 'extre'; did you mean 'extra'"):
         table.column("extre")
-    with pytest.raises(UserError, match="'word' .* is not one of numbers"):
+    with pytest.raises(UserError, match="'word' .* does not hold numbers"):
         table.column("word")
     with pytest.raises(UserError, match="no value for 15622 of the 15625"):
         table.grid("extra")
