@@ -1,1 +1,1 @@
-"""Collapse of a search: early stopping, roll-back, a verdict on a finished run."""
+"""Collapse of a search: early stopping, roll-back, and a verdict on a finished run."""

@@ -1,14 +1,15 @@
-"""The collapse of a search: when to stop it.
+"""Early stopping of a search that collapses.
 
-Early stopping by the dominant eigenvalue of the Hessian of the validation loss in alpha
-is DARTS-ES, and going back with more weight decay DARTS-ADA, of Zela et al.,
-"Understanding and Robustifying Differentiable Architecture Search", ICLR 2020,
-arXiv 1909.09656; the numbers are those of its code.
+DARTS-ES stops a search by the dominant eigenvalue of the Hessian of the validation loss
+in alpha. DARTS-ADA returns to an earlier epoch and continues with more weight decay.
+Both are from Zela et al., "Understanding and Robustifying Differentiable Architecture
+Search", ICLR 2020, arXiv 1909.09656; the default numbers are from its code.
 
 Deviations:
-  * An average that is 0 or negative has no ratio to exceed; that code divides by it.
-  * The largest weight decay is kept to. That code multiplies without a bound and looks
-    whether the result is near the largest one.
+  * An average that is 0 or negative never stops a search; the authors' code divides by
+    it.
+  * The weight decay never exceeds the largest one. The authors' code multiplies without
+    a bound and checks whether the result is near the largest one.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from nasjax.core.arguments import count, positive
 
 
 class Stop(NamedTuple):
-    """Epochs, counted from 0.
+    """The epochs of a detected collapse, counted from 0.
 
     Attributes:
-      epoch_detected: whose eigenvalue gave the collapse away.
-      epoch_returned: whose state is the result of DARTS-ES; where DARTS-ADA goes on.
+      epoch_detected: the epoch whose eigenvalue showed the collapse.
+      epoch_returned: the epoch whose state is the result of DARTS-ES; DARTS-ADA
+        continues from it.
     """
 
     epoch_detected: int
@@ -36,14 +38,13 @@ class Stop(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """When eigenvalues have grown too fast.
+    """The rule by which eigenvalues have grown too fast.
 
     Attributes:
-      window: eigenvalues in a local average, an odd number.
-      distance: how many eigenvalues back the average lies that the newest is compared
-        with.
-      ratio: of the two that must be exceeded.
-      first_epoch: the first that may be returned.
+      window: number of eigenvalues in a local average; odd.
+      distance: number of eigenvalues between the two averages that are compared.
+      ratio: ratio of the newer to the older average that a collapse exceeds.
+      first_epoch: the first epoch that may be returned.
 
     Raises:
       ValueError: a setting is out of its range.
@@ -60,20 +61,22 @@ class Rule:
         positive(self.ratio, "ratio")
         if self.window % 2 == 0:
             raise ValueError(
-                f"window is {self.window!r}; expected an odd number, so that an "
-                "average has a middle."
+                f"window is {self.window!r}; expected an odd number of eigenvalues, "
+                "such as 5."
             )
 
     @property
     def delay(self) -> int:
-        """Eigenvalues until a local average is complete: those after its middle."""
+        """Number of eigenvalues after the middle of a local average."""
         return self.window // 2
 
     def lookback(self, interval: int = 2) -> int:
-        """Epochs from the state returned to the detection: how long to keep states.
+        """Number of epochs from the returned state to the detection.
+
+        States must be kept for this number of epochs.
 
         Args:
-          interval: epochs from one eigenvalue to the next.
+          interval: number of epochs from one eigenvalue to the next.
 
         >>> DARTS_ES.lookback()
         12
@@ -85,10 +88,10 @@ DARTS_ES = Rule()
 
 
 def local_averages(values: Sequence[float], window: int = 5) -> list[float]:
-    """Means over `window` values, entry i around value i.
+    """The means over `window` values; entry i is the mean around value i.
 
-    The first ones are of those values that there are; the last window // 2 values have
-    none yet.
+    The first window // 2 means are over fewer values. The last window // 2 values have
+    no mean yet.
 
     >>> local_averages([1, 2, 3, 4, 5, 6])
     [2.0, 2.5, 3.0, 4.0]
@@ -110,20 +113,21 @@ def detect(
     average around epoch e - 4 is known in epoch e, and the search is stopped if it is
     more than 1.3 times the average around epoch e - 12, the epoch that is returned.
 
-    After a roll-back (DARTS-ADA) the series is that up to the epoch returned, continued
-    by the new eigenvalues.
+    After a roll-back (DARTS-ADA) the series consists of the eigenvalues up to the epoch
+    returned, and of the new eigenvalues.
 
     Args:
-      epochs: of the eigenvalues, counted from 0 and equally far apart.
-      eigenvalues: the largest of each epoch's Hessian, see `nasjax.hypergrad.curvature`. One that
-        is not a number never stops a search.
-      last_epoch: of the search; nothing is detected from it on, and its eigenvalue may
-        be out of step.
+      epochs: epochs of the eigenvalues, counted from 0 and equally far apart.
+      eigenvalues: largest eigenvalue of the Hessian at each epoch, see
+        `nasjax.hypergrad.curvature`. An eigenvalue that is not a number never stops a
+        search.
+      last_epoch: last epoch of the search. Eigenvalues from this epoch on are not used;
+        its distance from the epoch before may differ.
       rule: the settings.
 
     Raises:
-      ValueError: there are not as many epochs as eigenvalues, or epochs are not equally
-        far apart.
+      ValueError: the numbers of epochs and eigenvalues differ, or epochs are not
+        equally far apart.
 
     >>> epochs = range(0, 50, 2)
     >>> detect(epochs, [1.0 if epoch < 30 else 2.0 for epoch in epochs], last_epoch=49)
@@ -132,7 +136,7 @@ def detect(
     if len(epochs) != len(eigenvalues):
         raise ValueError(
             f"There are {len(epochs)} epochs and {len(eigenvalues)} eigenvalues; "
-            "expected an epoch for each eigenvalue."
+            "expected one epoch for each eigenvalue."
         )
     epochs = [epoch for epoch in epochs if epoch < last_epoch]
     gaps = {later - epoch for epoch, later in itertools.pairwise(epochs)}
@@ -153,18 +157,19 @@ def detect(
 def adapt(
     weight_decay: float, factor: float = 10.0, most: float = 0.03
 ) -> float | None:
-    """The weight decay to go on with after a roll-back (DARTS-ADA).
+    """The weight decay to continue with after a roll-back (DARTS-ADA).
 
-    The search goes back to `Stop.epoch_returned` (w, alpha and both optimisers; the
-    schedule of the learning rate goes on from there) and may be stopped again.
+    The search returns to `Stop.epoch_returned` (w, alpha, both optimisers and the
+    position in the learning-rate schedule) and may be stopped again.
 
     Args:
-      weight_decay: that of w so far.
-      factor: by which it grows; 10 in the scripts of the authors.
-      most: the largest.
+      weight_decay: weight decay of w so far.
+      factor: factor by which the weight decay grows; 10 in the scripts of the authors.
+      most: the largest weight decay.
 
     Returns:
-      None if it is the largest already: then nothing stops the search any more.
+      The new weight decay, or None if `weight_decay` is already the largest. The search
+      is then never stopped again.
 
     Raises:
       ValueError: the factor is not above 1, or a weight decay is not above 0.

@@ -1,12 +1,13 @@
-"""A search that is watched while it goes on, and ended or taken back if it collapses.
+"""A search that is watched, and is stopped or rolled back if it collapses.
 
-`config.collapse.remedy`: "stop" is DARTS-ES, "adapt" DARTS-ADA, of Zela et al.,
+`config.collapse.remedy`: "stop" is DARTS-ES and "adapt" is DARTS-ADA, of Zela et al.,
 "Understanding and Robustifying Differentiable Architecture Search", ICLR 2020,
-arXiv 1909.09656; when and where to is in `nasjax.collapse.early_stopping`. Any search takes them.
+arXiv 1909.09656. `nasjax.collapse.early_stopping` determines the epochs of detection
+and return. Both remedies work with any search.
 
-A roll-back begins a phase of its own, "search_1", "search_2", ..., from the state that
-the phase before kept, with a larger weight decay. What has happened is read off the
-folder alone, so a killed run goes on as it would have.
+A roll-back begins a new phase, "search_1", "search_2", ..., with a larger weight decay,
+from a state that the previous phase kept. The history of a search is read from its
+folder only, so a killed run resumes as if it had not been killed.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ Series = dict[int, float]  # epoch from 0 -> eigenvalue
 
 
 class Searched(NamedTuple):
-    """What a watched search came to.
+    """The result of a watched search.
 
     Attributes:
-      search: the algorithm, with the last weight decay.
-      state: whose alpha is the result.
-      outcomes: of its phases.
-      stops: what was detected, in turn.
-      evaluation: metrics of that state.
-      gradients: of one batch, that all phases evaluated.
+      search: the search with the last weight decay.
+      state: the state whose alpha is the result.
+      outcomes: the outcome of every phase.
+      stops: the detected collapses, in order.
+      evaluation: metrics of `state`.
+      gradients: number of gradients of one batch that all phases evaluated.
     """
 
     search: Search
@@ -50,13 +51,13 @@ class Searched(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """How a search is watched.
+    """The settings of a watched search.
 
     Attributes:
-      remedy: of `REMEDIES`.
-      interval: epochs between two measurements of the eigenvalue.
-      log_every: steps between lines of the log.
-      checkpoint_every: steps between checkpoints.
+      remedy: one of `REMEDIES`.
+      interval: number of epochs between two measurements of the eigenvalue.
+      log_every: number of steps between two lines of the log.
+      checkpoint_every: number of steps between two checkpoints.
     """
 
     remedy: str
@@ -74,17 +75,17 @@ def run(
     folder: RunFolder,
     progress: Progress,
 ) -> Searched:
-    """Runs a search to its end, or to where its remedy takes it.
+    """Runs a search to its end, or until its remedy stops it.
 
     Args:
-      name: of its first phase.
-      begin: numbers, among them the weight decay -> the search.
-      phase_of: (name, numbers, gradients evaluated before the first step, as if this
-        phase had begun there) -> its phase.
-      hyper: these numbers, as the run begins.
-      watch: how the search is watched.
-      folder: of the run.
-      progress: told of every step and every stop.
+      name: name of the first phase.
+      begin: numbers, including the weight decay -> the search.
+      phase_of: (name, numbers, gradients) -> the phase. gradients: the offset to add to
+        the gradients that this search evaluates up to a step, counted from step 0.
+      hyper: the numbers at the start of the run.
+      watch: the settings of watching.
+      folder: the folder of the run.
+      progress: display that shows every step and every stop.
 
     Raises:
       UserError, Interrupted: as `run_phase`.
@@ -126,16 +127,16 @@ def run(
             progress.line(f"{words}, whose alpha is the result")
             found = start, outcomes, stops, evaluation, gradients
             return Searched(search, *found)
-        progress.line(f"{words}, from where it goes on with weight decay {heavier:g}")
+        progress.line(f"{words}, to continue with weight decay {heavier:g}")
         series = _series(folder, own, earlier)
         earlier = {e: value for e, value in series.items() if e <= stop.epoch_returned}
         hyper, own = hyper._replace(weight_decay=heavier), _nth(name, len(stops))
 
 
 def latest(folder: RunFolder, name: str, decay: float) -> tuple[str, float]:
-    """(its name, weight decay) of the newest phase of a watched search.
+    """The (name, weight decay) of the newest phase of a watched search.
 
-    decay: of its first phase.
+    decay: weight decay of the first phase.
     """
     count = 0
     while (folder.path / "checkpoints" / _nth(name, count + 1)).is_dir():
@@ -144,13 +145,16 @@ def latest(folder: RunFolder, name: str, decay: float) -> tuple[str, float]:
 
 
 def _nth(name: str, count: int) -> str:
-    """The phase after so many roll-backs; `verdict.followed` knows these names."""
+    """The name of the phase after `count` roll-backs; `verdict.followed` parses it."""
     return f"{name}_{count}" if count else name
 
 
 def _watched(phase: Phase, folder: RunFolder, earlier: Series, watch: Watch) -> Phase:
-    """The phase that ends where its eigenvalues call for it, and keeps the states that
-    it may go back to: all, if a later roll-back may go further back than this one."""
+    """The phase with early stopping, which keeps the states that it may return to.
+
+    Under "adapt" it keeps the states of all measured epochs, because a later roll-back
+    may return to an earlier epoch.
+    """
     interval = watch.interval
     back = DARTS_ES.lookback(interval) * phase.steps_per_epoch
     if watch.remedy == "adapt":
@@ -171,14 +175,14 @@ def _stop(phase: Phase, folder: RunFolder, earlier: Series) -> Stop | None:
 
 
 def _series(folder: RunFolder, phase: str, earlier: Series) -> Series:
-    """The eigenvalues that a phase has logged, after those before it."""
+    """The eigenvalues of earlier phases, and the eigenvalues that this phase logged."""
     own = [line for line in folder.metrics() if line.get("phase") == phase]
     return earlier | verdict.eigenvalues(own)
 
 
 def _kept(folder: RunFolder, name: str, count: int, step: int, phase: Phase) -> Any:
     """(state, its evaluation) of a step, from the last of the first `count` phases that
-    has it: what came before a roll-back is with the phase that was rolled back."""
+    has a checkpoint of it. Steps before a roll-back are in the phase rolled back."""
     abstract = phase.abstract()
     for back in reversed(range(count)):
         checkpoints = Checkpoints(folder.path / "checkpoints" / _nth(name, back))
@@ -186,6 +190,6 @@ def _kept(folder: RunFolder, name: str, count: int, step: int, phase: Phase) -> 
             _, state, meta = checkpoints.restore(abstract, step)
             return state, meta["evaluation"]
     raise UserError(
-        f"The search would go back to step {step}, but {folder.path / 'checkpoints'} has "
-        "no checkpoint of it any more; start again in a new folder with --workdir."
+        f"The search must return to step {step}, but {folder.path / 'checkpoints'} has "
+        "no checkpoint of it; start again in a new folder with --workdir."
     )

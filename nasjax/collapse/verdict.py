@@ -1,4 +1,4 @@
-"""The vital signs of a search over its epochs: read off its log, drawn, judged."""
+"""Signals of collapse over the epochs of a search: read from its log, drawn, judged."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from nasjax.plots import curves
 
 Lines = Sequence[Mapping[str, Any]]
 
-# Share of operators without parameters from which a cell counts as collapsed.
+# Smallest share of operators without parameters at which a cell counts as collapsed.
 HALF = 0.5
 
 
 class Verdict(NamedTuple):
-    """A judgement and what it rests on.
+    """A judgement and its reasons.
 
     Attributes:
       word: "collapsed", "collapsing" or "healthy".
-      reasons: sentences.
-      stop: what DARTS-ES says; None if it does not stop, or cannot tell.
+      reasons: sentences that give the reasons.
+      stop: the stop by DARTS-ES; None without a stop, or without eigenvalues.
     """
 
     word: str
@@ -32,11 +32,11 @@ class Verdict(NamedTuple):
 
 
 def followed(lines: Lines, name: str = "search") -> list[Mapping[str, Any]]:
-    """The lines of a search without what was rolled back.
+    """The lines of a search without the lines that were rolled back.
 
     Args:
-      lines: of metrics.jsonl.
-      name: of the first phase; later ones are name_1, name_2, ...
+      lines: lines of metrics.jsonl.
+      name: name of the first phase; later phases are name_1, name_2, ...
 
     >>> log = [{"phase": "search", "step": s} for s in (1, 2, 3)]
     >>> [line["step"] for line in followed([*log, {"phase": "search_1", "step": 2}])]
@@ -53,13 +53,13 @@ def followed(lines: Lines, name: str = "search") -> list[Mapping[str, Any]]:
 
 
 def series(lines: Lines, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(epochs from 1, values) of a number that some lines have."""
+    """(epochs [T] from 1, values [T]) of a number that some lines contain."""
     seen = {line["epoch"]: line[name] for line in lines if line.get(name) is not None}
     return np.array(list(seen)), np.array(list(seen.values()))
 
 
 def eigenvalues(lines: Lines) -> dict[int, float]:
-    """Epoch from 0 -> dominant eigenvalue; one that was not finite is not a number.
+    """Epoch from 0 -> dominant eigenvalue, NaN if it was not finite.
 
     >>> eigenvalues([{"epoch": 1, "eigenvalue": 0.5}, {"epoch": 3, "eigenvalue": None}])
     {0: 0.5, 2: nan}
@@ -72,7 +72,7 @@ def eigenvalues(lines: Lines) -> dict[int, float]:
 
 
 def detected(found: Mapping[int, float], epochs: int) -> Stop | None:
-    """What DARTS-ES says of `eigenvalues` in a search of so many epochs."""
+    """The stop by DARTS-ES for `eigenvalues` in a search of `epochs` epochs."""
     return detect(list(found), list(found.values()), epochs - 1)
 
 
@@ -89,14 +89,15 @@ def scores(lines: Lines) -> list[str]:
 
 
 def verdict(lines: Lines, epochs: int) -> Verdict:
-    """Whether a search has collapsed, and what shows it.
+    """The verdict on the collapse of a search, with its reasons.
 
-    "collapsed": half of some cell's operators or more have no parameters, and more than
-    at the start. "collapsing": DARTS-ES would have stopped. Otherwise "healthy".
+    "collapsed": in some cell type at least half of the operators have no parameters,
+    and their share is larger than at the start. "collapsing": DARTS-ES would have
+    stopped the search. Otherwise "healthy".
 
     Args:
-      lines: as `followed` returns them.
-      epochs: of the search.
+      lines: lines returned by `followed`.
+      epochs: number of epochs of the search.
     """
     reasons, collapsed = [], False
     for kind in kinds(lines):
@@ -119,7 +120,7 @@ def verdict(lines: Lines, epochs: int) -> Verdict:
     if not len(at):
         reasons.append(
             "The dominant eigenvalue was not measured; search with "
-            "--config.collapse.interval=2 to see it."
+            "--config.collapse.interval=2 to measure it."
         )
     else:
         reasons.append(
@@ -151,14 +152,14 @@ def verdict(lines: Lines, epochs: int) -> Verdict:
 
 
 def draw(lines: Lines, path: str | os.PathLike[str]) -> None:
-    """Draws the vital signs over the epochs, one panel for each.
+    """Draws the signals over the epochs, one panel for each.
 
     Args:
-      lines: as `followed` returns them.
-      path: the picture to write; its ending says the format: .png, .svg or .pdf.
+      lines: lines returned by `followed`.
+      path: the picture to write; its suffix is the format: .png, .svg or .pdf.
 
     Raises:
-      UserError: another ending, or the file cannot be written.
+      UserError: the suffix is another one, or the file cannot be written.
     """
     own = kinds(lines)
     by_kind = lambda name: {kind: series(lines, f"{name}_{kind}") for kind in own}
