@@ -5,9 +5,9 @@
 
 No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`,
 `:svhn`, `:imagenet`: the paper's space S1, 8 cells whose edges are pruned after the search.
-`:cifar10-s2` and so on: S2, an alpha for each of 20 cells as wide as in retraining, with
-fixed edges; --config.space.edges=searched searches them first. `:cifar10-s3`: S3.
-These are the paper's; S1 to S4 of R-DARTS are --config.space.name=s1 to s4.
+`:cifar10-s2` and so on: S2, 20 cells as wide as in retraining, each with its own alpha,
+and fixed edges; --config.space.edges=searched searches the edges first. `:cifar10-s3`:
+S3. These spaces are the paper's; --config.space.name=s1 to s4 are S1 to S4 of R-DARTS.
 Give the data with --config.data.path.
 """
 

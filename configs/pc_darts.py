@@ -1,4 +1,4 @@
-"""PC-DARTS: a quarter of the channels is searched on, and edges have weights.
+"""PC-DARTS: a quarter of the channels is searched, and edges have weights.
 
     python -m nasjax.main --config=configs/pc_darts.py
     python -m nasjax.main --config=configs/pc_darts.py:cifar10 --config.data.path=F.npz
@@ -6,8 +6,8 @@
 
 No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`,
 `:svhn`: the setting of the paper's code; give the data with --config.data.path.
-`:imagenet`: half of the channels, alpha rests for 35 epochs; the code's warm-up of the
-weights' learning rate over 5 epochs and the clipping of alpha's gradient are left out.
+`:imagenet`: half of the channels, alpha is frozen for 35 epochs; the code's warm-up of
+the weights' learning rate over 5 epochs and its clipping of alpha's gradient are left out.
 `:cifar10-s1` to `:svhn-s4`: in the spaces S1 to S4 of R-DARTS.
 """
 

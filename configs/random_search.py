@@ -1,4 +1,4 @@
-"""Random search with weight sharing: the baseline that every search has to beat.
+"""Random search with weight sharing: the baseline for every other search.
 
     python -m nasjax.main --config=configs/random_search.py
     python -m nasjax.main --config=configs/random_search.py:cifar10 --config.data.path=F.npz

@@ -5,10 +5,10 @@
     python -m nasjax.main --config=configs/sanas_darts2.py --config.algorithm=darts_first+sanas
 
 No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`,
-`:svhn`, `:imagenet`: DARTS' own setting with SANAS' frequencies; give the data with
+`:svhn`, `:imagenet`: DARTS' setting with SANAS' frequencies; give the data with
 --config.data.path. `:cifar10-s1` to `:svhn-s4`: in the spaces S1 to S4 of R-DARTS.
-SANAS' supplement contradicts itself; `:cifar10-text` is what its text says (appendix I),
-`:cifar10-table` what its tables say (9 and 14), likewise for CIFAR-100.
+SANAS' supplement contradicts itself: `:cifar10-text` and `:cifar100-text` follow its
+text (appendix I), `:cifar10-table` and `:cifar100-table` its tables (9 and 14).
 """
 
 from nasjax.core.errors import unknown

@@ -4,8 +4,8 @@
     python -m nasjax.main --config=configs/sdarts_rs.py:cifar10 --config.data.path=F.npz
     python -m nasjax.main --config=configs/sdarts_rs.py --config.algorithm=zarts_mgs+sdarts_rs
 
-Alpha moves by first-order DARTS, or as another part of --config.algorithm says; each part
-has its settings under its name: --config.arch.zarts_mgs.samples=8. No argument:
+Alpha moves by first-order DARTS, or by another part that --config.algorithm names. Each
+part has its settings under its name: --config.arch.zarts_mgs.samples=8. No argument:
 scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`, `:svhn`,
 `:imagenet`: the paper's setting (for zarts_mgs add --config.search.warmup_epochs=10); give
 the data with --config.data.path.

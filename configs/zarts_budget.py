@@ -3,12 +3,12 @@
     python -m nasjax.main --config=configs/zarts_budget.py
     python -m nasjax.main --config=configs/zarts_budget.py:cifar10 --config.data.path=F.npz
 
-ZARTS-GLD whose candidates pay, beside their validation loss, for every multiply-add by
-which the network that they would be retrained as is over the budget. The paper names it
-as future work (arXiv 2110.04743, section 6). GLD, because it never moves to what it
-measured as worse; MGS always moves, and at the end by its gradient alone, which knows no
-price. No argument: scikit-learn's digits, minutes on two cores. `:cifar10`, `:cifar100`,
-`:svhn`, `:imagenet`: the setting of ZARTS-GLD.
+ZARTS-GLD with a price: the loss of a candidate is its validation loss, plus a price for
+every multiply-add by which its retrained network exceeds the budget. The paper names
+this as future work (arXiv 2110.04743, section 6). GLD never moves to a candidate with a
+larger loss. MGS always moves, at the end by its gradient alone, which does not contain
+the price. No argument: scikit-learn's digits, minutes on two cores. `:cifar10`,
+`:cifar100`, `:svhn`, `:imagenet`: the setting of ZARTS-GLD.
 """
 
 from nasjax.experiment import defaults
