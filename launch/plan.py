@@ -1,4 +1,4 @@
-"""What a sweep is made of: its runs, their folders and their flags."""
+"""The plan of a sweep: its runs, their folders and their flags."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Run(NamedTuple):
     """One run of a sweep.
 
     Attributes:
-      folder: its workdir; the name tells its config, settings and seed.
-      flags: of nasjax.main.
+      folder: workdir of the run, named after its config, settings and seed.
+      flags: command-line flags of nasjax.main.
     """
 
     folder: Path
@@ -31,7 +31,7 @@ class Run(NamedTuple):
 
     @property
     def log(self) -> Path:
-        """Where its stdout and stderr go: beside its folder."""
+        """The file for the run's stdout and stderr, next to its folder."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
 
@@ -42,18 +42,18 @@ def plan(
     into: Path,
     flags: Sequence[str],
 ) -> list[Run]:
-    """The runs of a sweep in their order: by seed, then config, then setting.
+    """The runs of a sweep in order: by seed, then config, then setting.
 
     Args:
       configs: config files, each with an optional :variant.
       seeds: values of config.seed.
       grid: "config.FIELD=VALUE,VALUE", all combinations of which are run.
-      into: the folder that gets the runs' folders.
-      flags: "--config.FIELD=VALUE" of every run.
+      into: folder that contains the folders of the runs.
+      flags: "--config.FIELD=VALUE", passed to every run.
 
     Raises:
-      UserError: a file does not exist, a flag is none of a config's fields, or two runs
-        would be the same.
+      UserError: a file does not exist, a flag is not a config field, or two runs would
+        be the same.
     """
     for config in configs:
         if not os.path.isfile(config.partition(":")[0]):
@@ -73,7 +73,9 @@ def plan(
         given.append(name.removeprefix("--"))
     for name, count in collections.Counter(given).items():
         if name == "config.seed":
-            raise UserError("The seeds are given with --seeds, as in --seeds 0 1 2")
+            raise UserError(
+                "config.seed was set; seeds are given with --seeds, as in --seeds 0 1 2"
+            )
         if count > 1:
             raise UserError(f"{name} is given {count} times; give all its values once.")
     runs = []
@@ -99,7 +101,7 @@ def plan(
     if count > 1:
         raise UserError(
             f"{count} runs would be called {name}; give each config, seed and value "
-            "once, and configs whose files have the same name to sweeps of their own."
+            "once, and use separate sweeps for config files of the same name."
         )
     return runs
 
@@ -117,7 +119,7 @@ def _values(setting: str) -> list[tuple[str, str]]:
 
 
 def _name(config: str, settings: Sequence[str], seed: int) -> str:
-    """A folder's name.
+    """The name of a run's folder.
 
     >>> _name("configs/darts_first.py:cifar10", ["config.search.rate=0.1"], 2)
     'darts_first-cifar10-search.rate=0.1-seed2'

@@ -3,10 +3,10 @@
 #
 #   launch/slurm.sh --configs configs/darts_first.py --seeds 0 1 2 --into runs/study
 #
-# The arguments are those of launch/sweep.py. Options of sbatch are given by its
-# variables, which go before the lines below: SBATCH_PARTITION, SBATCH_TIMELIMIT, ...
-# Two minutes before its time is over a job is told to write its checkpoint. Slurm
-# starts it again if it was preempted or its node failed; after the time limit submit
+# The arguments are the same as for launch/sweep.py. Set options of sbatch by its
+# variables, which override the lines below: SBATCH_PARTITION, SBATCH_TIMELIMIT, ...
+# Two minutes before its time limit a job gets a signal and writes its checkpoint. Slurm
+# restarts a job that was preempted or whose node failed. After the time limit submit
 # the same line again: finished runs end at once, the others resume.
 #SBATCH --job-name=nasjax
 #SBATCH --output=runs/slurm-%A_%a.out
@@ -21,5 +21,5 @@ if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
     mkdir -p runs
     exec sbatch --array="0-$((count - 1))" "$0" "$@"
 fi
-# exec: the batch shell, which alone gets the signal (B:), is the sweep itself.
+# exec: only the batch shell gets the signal (B:), so the sweep replaces the shell.
 exec python -m launch.sweep --only "$SLURM_ARRAY_TASK_ID" "$@"

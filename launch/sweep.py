@@ -11,13 +11,13 @@ best of a grid:
         --grid config.search.weight_decay=3e-4,9e-4,27e-4,81e-4,243e-4 --into runs/rdarts \\
         -- --config.data.path=F.npz
 
-What follows `--` goes to every run. Seeds are the outermost loop, so that a sweep that
-is stopped early has about as many runs of every setting. The same command goes on with
-a sweep: what is finished is skipped, the rest resumes. A run that fails does not stop
-the others. Ctrl-C and SIGTERM let every run write its checkpoint.
+Flags after `--` are passed to every run. Seeds are the outermost loop: a sweep that is
+stopped early has about the same number of runs of every setting. The same command
+resumes a sweep: it skips finished runs and resumes the others. A run that fails does
+not stop the others. After Ctrl-C or SIGTERM every run writes its checkpoint.
 
 Run it from the repository's root. `--list` prints the commands and runs nothing,
-`--only N` runs the Nth of them; launch/slurm.sh and launch/tpu_vm.sh build on both.
+`--only N` runs command N, from 0; launch/slurm.sh and launch/tpu_vm.sh use both.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from nasjax.core.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None, program: Sequence[str] = PROGRAM) -> int:
-    """Runs one command; returns the exit code, 2 for anything a user can mend.
+    """Runs one command; returns the exit code, 2 for errors a user can fix.
 
     Args:
-      argv: the arguments after the program's name; None: those of the process.
-      program: what runs in the place of nasjax.main.
+      argv: arguments after the program's name; None for `sys.argv[1:]`.
+      program: command to run instead of nasjax.main.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     split = given.index("--") if "--" in given else len(given)
@@ -59,7 +59,7 @@ def _run(a: argparse.Namespace, flags: Sequence[str], program: Sequence[str]) ->
         return 0
     jobs = len(cores()) if a.jobs is None else a.jobs
     if jobs < 1:
-        raise UserError(f"--jobs was given {jobs}; expected a whole number above 0.")
+        raise UserError(f"--jobs was given {jobs}; expected a positive integer.")
     try:
         a.into.mkdir(parents=True, exist_ok=True)
         runs[0].log.touch()
@@ -74,7 +74,7 @@ def _run(a: argparse.Namespace, flags: Sequence[str], program: Sequence[str]) ->
 def _numbered(runs: Sequence[Run], number: int) -> Run:
     if not 0 <= number < len(runs):
         raise UserError(
-            f"--only was given {number}; the runs have the numbers 0 to "
+            f"--only was given {number}; expected numbers from 0 to "
             f"{len(runs) - 1}, in the order of --list."
         )
     return runs[number]
@@ -87,21 +87,21 @@ def _parser() -> argparse.ArgumentParser:
         "[--grid FIELD=VALUE,VALUE]... [--jobs N] [--list] [--only N...] "
         "[-- --config.FIELD=VALUE ...]",
         description="Algorithms x settings x seeds: one process and one folder for "
-        "every run. What follows -- goes to every run.",
+        "every run. Flags after -- are passed to every run.",
     )
     add = parser.add_argument
     about = "config files, each with an optional :variant"
     add("--configs", nargs="+", required=True, metavar="FILE", help=about)
-    about = "the folder that gets a folder and a log for every run"
+    about = "the folder for a folder and a log of every run"
     add("--into", type=Path, required=True, metavar="FOLDER", help=about)
     about = "seeds (default: 0)"
     add("--seeds", nargs="+", type=int, default=[0], metavar="N", help=about)
-    about = "a field and its values; several --grid make all combinations"
+    about = "a field and its values; several --grid give all combinations"
     add("--grid", action="append", default=[], metavar="FIELD=VALUE,VALUE", help=about)
     about = "runs at once (default: one for every core); 1 on an accelerator"
     add("--jobs", type=int, metavar="N", help=about)
     add("--list", action="store_true", help="print the commands and run nothing")
-    about = "the numbers, from 0, of the runs to make, in the order of --list"
+    about = "numbers, from 0, of the runs to start, in the order of --list"
     add("--only", nargs="+", type=int, metavar="N", help=about)
     return parser
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A sweep on Cloud TPU VMs of one host each: of n VMs, each takes every nth run.
+# A sweep on n Cloud TPU VMs of one host each: each VM takes every nth run.
 #
 #   launch/tpu_vm.sh ZONE VM[,VM...] --configs configs/darts_first.py --seeds 0 1 2 \
 #       --into runs/study
 #
-# The arguments after the VMs are those of launch/sweep.py. Each VM has the repository,
-# installed, in ~/nasjax. The sweep goes on when the connection ends; the same command
-# resumes a sweep that has ended. To follow, stop and fetch it, for each VM:
+# The arguments after the VMs are the same as for launch/sweep.py. Each VM has the
+# repository, installed, in ~/nasjax. The sweep continues when the connection ends; the
+# same command resumes a sweep that has ended. To follow, stop and fetch it on each VM:
 #
 #   gcloud compute tpus tpu-vm ssh VM --zone=ZONE --command='tail -f nasjax/sweep.log'
 #   gcloud compute tpus tpu-vm ssh VM --zone=ZONE --command='pkill -f launch.sweep'

@@ -1,4 +1,4 @@
-"""The processes of a sweep: so many at once, each on cores of its own."""
+"""The processes of a sweep: at most `jobs` at once, each on its own cores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from launch.plan import Run
 
 PROGRAM = (sys.executable, "-m", "nasjax.main")
 POLL_SECONDS = 0.1
-# Closing the terminal is a SIGHUP, of which nasjax.main knows nothing.
+# Closing the terminal sends SIGHUP, which nasjax.main does not handle.
 PASSED_ON = {
     "SIGINT": signal.SIGINT,
     "SIGTERM": signal.SIGTERM,
@@ -57,10 +57,10 @@ def cores() -> list[int]:
 
 @contextlib.contextmanager
 def _only_on(share: Sequence[int]) -> Iterator[None]:
-    """Processes started within run on these cores.
+    """Processes that are started in this context run on these cores.
 
     XLA makes a thread for every core that it may use. Without this, two runs of two
-    threads on two cores would wait for one another all the time.
+    threads on two cores would constantly wait for each other.
     """
     if not hasattr(os, "sched_setaffinity"):  # macOS, Windows
         yield
@@ -75,12 +75,12 @@ def _only_on(share: Sequence[int]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[signal.Signals]]:
-    """A list that gets every signal that should stop the sweep."""
+    """A list to which every signal that stops the sweep is appended."""
     caught: list[signal.Signals] = []
     before: dict[int, Any] = {}
     for name in PASSED_ON:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
-        # One that is ignored, as by nohup, stays so.
+        # A signal that is ignored, as under nohup, stays ignored.
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             handler = lambda signum, _: caught.append(signal.Signals(signum))
             before[number] = signal.signal(number, handler)
@@ -93,8 +93,8 @@ def _signals() -> Iterator[list[signal.Signals]]:
 
 def _start(run: Run, share: Sequence[int], program: Sequence[str]) -> Running:
     with open(run.log, "ab") as log, _only_on(share):
-        # Out of our process group: a terminal would send Ctrl-C to both, we send it a
-        # second time, and a run's second one stops it without a checkpoint.
+        # Outside our process group: otherwise a run gets Ctrl-C twice, from the
+        # terminal and from us, and the second one stops it without a checkpoint.
         process = subprocess.Popen(
             [*program, *run.flags], stdin=subprocess.DEVNULL, stdout=log,
             stderr=subprocess.STDOUT, start_new_session=True,
@@ -103,10 +103,10 @@ def _start(run: Run, share: Sequence[int], program: Sequence[str]) -> Running:
 
 
 def sweep(runs: Sequence[Run], jobs: int, program: Sequence[str] = PROGRAM) -> int:
-    """Runs what is not finished, at most `jobs` at once.
+    """Runs the unfinished runs, at most `jobs` at once.
 
     Returns:
-      the exit code: 0; 1 if runs failed; 128 + the signal that stopped it.
+      the exit code: 0; 1 if runs failed; 128 + the number of the stopping signal.
     """
     todo = collections.deque(run for run in runs if not run.finished)
     if len(todo) < len(runs):
@@ -139,13 +139,13 @@ def sweep(runs: Sequence[Run], jobs: int, program: Sequence[str] = PROGRAM) -> i
                 stop = stop or signum
                 for own, _ in running:
                     own.process.send_signal(PASSED_ON[signum.name])
-                _say(f"{signum.name}: {len(running)} run(s) are told to stop")
+                _say(f"{signum.name}: stopping {len(running)} run(s)")
             time.sleep(POLL_SECONDS)
     return _close(runs, failed, stop)
 
 
 def _close(runs: Sequence[Run], failed: dict[Run, int], stop: int | None) -> int:
-    """The last words, and the exit code."""
+    """Prints the summary; returns the exit code."""
     for run, code in failed.items():
         written = run.log.read_text(errors="replace").strip()
         last = written.splitlines()[-1] if written else "nothing was written"
@@ -155,12 +155,12 @@ def _close(runs: Sequence[Run], failed: dict[Run, int], stop: int | None) -> int
     _say(f"{done} of {len(runs)} runs are finished")
     if done < len(runs):
         command = shlex.join(["python", "-m", "launch.sweep", *sys.argv[1:]])
-        _say(f"The same command goes on with the others:\n  {command}")
+        _say(f"The same command resumes the others:\n  {command}")
     return 128 + stop if stop is not None else int(bool(failed))
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal may have gone
+    with contextlib.suppress(OSError):  # the terminal may be closed
         print(text, flush=True)
 
 

@@ -116,7 +116,7 @@ def test_finished_runs_are_skipped_and_failed_ones_tried_again(
     assert "finished a-seed0 after 0:00:0" in said and "; 3 left" in said
     assert "a-seed1 failed with exit code 2: This seed is broken." in said
     assert "b-seed1 failed with exit code 2" in said and f"see {log}" in said
-    assert "2 of 4 runs are finished" in said and "same command goes on" in said
+    assert "2 of 4 runs are finished" in said and "same command resumes" in said
     assert log.read_text() == "This seed is broken.\n"
     assert len(starts(tmp_path)) == 4
 
@@ -196,8 +196,8 @@ BAD = {
     "workdir": ([], ["--workdir=x"], "'--workdir=x' cannot be given to all"),
     "two words": ([], ["--config.x", "1"], "'--config.x' cannot be given"),
     "grid and flag": (["--grid", "config.x=1"], ["--config.x=2"], "given 2 times"),
-    "no such number": (["--only", "4"], [], "the numbers 0 to 3"),
-    "a negative number": (["--only", "-1"], [], "the numbers 0 to 3"),
+    "no such number": (["--only", "4"], [], "numbers from 0 to 3"),
+    "a negative number": (["--only", "-1"], [], "numbers from 0 to 3"),
     "no jobs": (["--jobs", "0"], [], "--jobs was given 0"),
     "a file": (["--into", "{tmp}/a.py"], [], "Cannot write to .*a.py"),
 }
