@@ -1,4 +1,4 @@
-"""An algorithm on a problem: the programs of a search."""
+"""The programs of a search, assembled from an algorithm and a problem."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def search(
     spread: float = 1e-3,
     final: Any = None,
 ) -> Search:
-    """An algorithm on a problem.
+    """The search that runs an algorithm on a problem.
 
     Args:
-      algorithm: of one stage.
-      space: the cells.
+      algorithm: the algorithm of one stage.
+      space: the cell space.
       task: mapped axis that batch norm averages over, or None -> the task.
       training: of the weights.
       devices: what steps are split over.
@@ -173,7 +173,7 @@ def _weight_step(problem: Bilevel, smoothing: Smoothing | None) -> Callable:
 
 
 def _alpha_step(problem: Bilevel, direction: Direction) -> Callable:
-    """alpha moved by a direction."""
+    """The step that moves alpha by a direction."""
 
     def step(state: SearchState, train_batches, val_batch):
         key = derive(state.key, "train mix", state.step)

@@ -3,7 +3,8 @@
     relaxation x edge x direction x smoothing x penalties x levels x stages -> Algorithm
     Algorithm x space x task x training x devices -> Search(init, programs)
 
-An algorithm is the sentence that picks them, see `nasjax.search.algorithms`.
+A sentence such as "amended+sdarts_rs" names the choices of an algorithm, see
+`nasjax.search.algorithms`.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from nasjax.tasks.base import At
 
 
 class SearchState(NamedTuple):
-    """All that a search is, as one pytree.
+    """The complete state of a search, as one pytree.
 
     Attributes:
-      step: weight steps so far, int32.
-      key: typed key of the run; never consumed, keys are derived from it by name.
+      step: number of weight steps taken, int32 scalar.
+      key: typed key of the run. It is never consumed; keys are derived from it by name.
       w: network weights.
       batch_stats: running statistics of batch norm.
-      arch: architecture parameters, as the relaxation makes them.
+      arch: architecture parameters, a pytree made by the relaxation.
       weight_opt: state of the weight optimiser.
       arch_opt: state of the architecture direction.
-      levels: of programs beyond these, name -> pytree.
+      levels: name of a further program -> its state, a pytree.
     """
 
     step: Array
@@ -49,7 +50,7 @@ class SearchState(NamedTuple):
 
 
 class Cadence(NamedTuple):
-    """When a program is due: at weight step s if s >= warmup and `every` divides s.
+    """The weight steps s at which a program is due: s >= warmup, and `every` divides s.
 
     >>> [s for s in range(10) if Cadence(warmup=4, every=2).due(s)]
     [4, 6, 8]
@@ -59,21 +60,21 @@ class Cadence(NamedTuple):
     every: int = 1
 
     def due(self, step: int) -> bool:
-        """Whether it is at weight step `step`."""
+        """True if the program is due at weight step `step`."""
         return step >= self.warmup and step % self.every == 0
 
     def times(self, steps: int) -> int:
-        """How often it is in the first `steps` weight steps."""
+        """Number of times the program is due in the first `steps` weight steps."""
         return sum(map(self.due, range(steps)))
 
 
 class Batches(NamedTuple):
-    """The batches of a program.
+    """The batches that a program takes.
 
     Attributes:
-      draw: (task, data, state) -> tuple of batches. data: the halves "weights" and
-        "arch" of the training data.
-      axes: of each batch the axis that devices split, see `Devices.step`.
+      draw: (task, data, state) -> tuple of batches. data contains the halves "weights"
+        and "arch" of the training data.
+      axes: for each batch, the axis that is split over devices, see `Devices.step`.
     """
 
     draw: Callable
@@ -81,15 +82,16 @@ class Batches(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A step of a search. The programs of a search run in their order.
+    """A step of a search. A search runs its programs in order.
 
     Attributes:
-      name: "alpha", "weights", or that of a further level.
+      name: "alpha", "weights", or the name of a further level.
       step: (state, *batches) -> (state, metrics), pure.
-      batches: that it takes.
-      cadence: when it is due, counted in weight steps.
-      cost: in evaluations of one batch's gradient.
-      init: key -> its own part of `SearchState.levels`, of a further level.
+      batches: the batches that the step takes.
+      cadence: the weight steps at which the program is due.
+      cost: cost of one step, in evaluations of one batch's gradient.
+      init: key -> initial state of a further level in `SearchState.levels`; None for
+        "alpha" and "weights".
     """
 
     name: str
@@ -101,17 +103,18 @@ class Program(NamedTuple):
 
 
 class Direction(NamedTuple):
-    """How alpha moves.
+    """A rule that moves alpha.
 
     Attributes:
-      name: of the estimator; logs and results carry it.
+      name: name of the estimator, for logs and results.
       init: (arch, key) -> arch_opt.
       step: (state, train_batches [M, ...], val_batch, key) -> (arch, arch_opt, metrics).
-      cost: of a step, in evaluations of one batch's gradient.
-      held: of these, how many its program holds where some are repeated by loops; 0: all.
-      inner_steps: M, training batches that a step takes.
-      inner_part: "weights" or "arch", the half of the data they are drawn from.
-      split: "batch" or "candidates", what devices share out.
+      cost: cost of one step, in evaluations of one batch's gradient.
+      held: part of `cost` that the compiled program contains, with the body of each
+        loop counted once; 0: all of it.
+      inner_steps: M, number of training batches that a step takes.
+      inner_part: "weights" or "arch", the half of the data with the training batches.
+      split: "batch" or "candidates", the work that is divided among devices.
     """
 
     name: str
@@ -128,10 +131,10 @@ class Smoothing(NamedTuple):
     """A perturbation of the operator weights in every weight step, see `perturb`.
 
     Attributes:
-      name: appended to that of the estimator.
+      name: name of the perturbation, appended to the name of the estimator.
       perturbation: project: bool -> (loss_of_ops, ops, key, eps) -> ops.
-      eps: progress -> eps.
-      cost: of a weight step more, in evaluations of one batch's gradient.
+      eps: progress -> eps, the size of the perturbation.
+      cost: added cost of a weight step, in evaluations of one batch's gradient.
     """
 
     name: str
@@ -141,10 +144,10 @@ class Smoothing(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """One search of several, each from scratch.
+    """One of several searches that run in turn, each from scratch.
 
     Attributes:
-      name: of its phase.
+      name: name of its phase.
       outcome: name of its result; "genotype" in the last stage.
       space: (space, outcome of the stage before or None) -> its space.
       supernet: fields of `config.search` that differ in this stage, such as cells or
@@ -193,9 +196,9 @@ class Search(NamedTuple):
 
     Attributes:
       problem: the bilevel problem.
-      direction: how alpha moves.
-      init: key -> SearchState.
-      programs: in the order in which they run.
+      direction: the rule that moves alpha.
+      init: key -> `SearchState`.
+      programs: the programs, in the order in which they run.
     """
 
     problem: Bilevel
@@ -205,7 +208,7 @@ class Search(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the estimator."""
+        """The name of the estimator."""
         return self.direction.name
 
     def program(self, name: str) -> Program:
@@ -213,18 +216,18 @@ class Search(NamedTuple):
         return next(own for own in self.programs if own.name == name)
 
     def mix(self, state: SearchState) -> Mix:
-        """Mixing weights without randomness; what is evaluated and discretised."""
+        """The mixing weights without randomness, for evaluation and discretisation."""
         at = At(None, self.problem.training.progress(state.step))
         return self.problem.relaxation.mix(state.arch, at)
 
     def genotype(self, mix: Mix, most_skips: int | None = None) -> Genotype:
-        """The architecture that is read off mixing weights, see `rules.discretise`."""
+        """The architecture derived from mixing weights, see `rules.discretise`."""
         problem = self.problem
         return discretise(mix, problem.space, most_skips, problem.relaxation.choose)
 
     def gradients(self, steps: int) -> float:
-        """Evaluations of one batch's gradient in the first `steps` weight steps.
+        """Number of gradients of one batch in the first `steps` weight steps.
 
-        Without penalties and what monitors evaluate.
+        Evaluations by penalties and monitors are not counted.
         """
         return sum(own.cadence.times(steps) * own.cost for own in self.programs)

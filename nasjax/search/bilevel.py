@@ -22,9 +22,10 @@ class Penalty(NamedTuple):
     """A term of alpha's loss.
 
     Attributes:
-      name: of the part of the sentence that adds it.
-      of: (val_loss, w, arch, batch) -> scalar. val_loss: without penalties.
-      depends: what its value depends on beyond settings, comparable by repr.
+      name: name of the part of the sentence that adds the penalty.
+      of: (val_loss, w, arch, batch) -> scalar. val_loss: the validation loss without
+        penalties.
+      depends: data besides the settings that the value depends on, compared by repr.
       report: arch -> scalars by name for the log, or None.
     """
 
@@ -35,15 +36,15 @@ class Penalty(NamedTuple):
 
 
 class Training(NamedTuple):
-    """How the weights of a supernet are trained.
+    """The training of the weights of a supernet.
 
     Attributes:
       optimizer: (learning rate: number, traced scalar or schedule; clip=True) ->
-        optimiser of w. Without clipping its state has the same structure.
-      rate: schedule of w's learning rate, by weight step.
-      epochs: of the search.
-      steps_per_epoch: weight steps in an epoch.
-      warmup_epochs: epochs in which alpha rests.
+        optimiser of w. The structure of its state does not depend on `clip`.
+      rate: schedule of w's learning rate: weight step -> rate.
+      epochs: number of epochs of the search.
+      steps_per_epoch: number of weight steps in an epoch.
+      warmup_epochs: number of epochs at the start in which alpha does not move.
     """
 
     optimizer: Callable
@@ -58,25 +59,29 @@ class Training(NamedTuple):
 
 
 class Bilevel(NamedTuple):
-    """All that a direction of alpha may see.
+    """The bilevel problem, as directions of alpha see it.
 
-    Losses are (w, arch, batch) -> scalar, of the whole batch whatever the devices. They
-    run the supernet in training mode, so that batch norm uses the moments of the batch.
+    Losses are functions (w, arch, batch) -> scalar of the global batch, on any number
+    of devices. They run the supernet in training mode, in which batch norm uses the
+    moments of the batch.
 
     Attributes:
       space: the cell space.
-      task: what is trained.
-      relaxation: on the space.
-      training: of the weights.
-      devices: what a step is split over.
+      task: the task of the supernet.
+      relaxation: the relaxation on the space.
+      training: the training of the weights.
+      devices: the devices that a step is split over.
       train: the training loss.
       val: the validation loss, with the penalties.
-      with_aux: `train` with (batch_stats, scores), of mixing weights instead of alpha.
-      eval_loss: of mixing weights, the criterion in evaluation mode: by running moments.
-      outputs: what `train` is a convex function of, for `hypergrad.ggn`.
-      of_outputs: (outputs, batch) -> `train`.
-      penalties: of alpha alone or of its loss, added to `val`.
-      candidates: the same problem for steps whose devices share out candidates.
+      with_aux: (w, mix, batch) -> (training loss, (batch_stats, scores)).
+      eval_loss: (w, mix, batch) -> the criterion in evaluation mode, in which batch
+        norm uses running moments.
+      outputs: (w, arch, batch) -> the outputs of which `train` is a convex function,
+        for `hypergrad.ggn`.
+      of_outputs: (outputs, batch) -> the training loss.
+      penalties: the penalties in `val`.
+      candidates: the same problem for steps whose candidates are divided among devices;
+        None: this problem is the one for such steps.
     """
 
     space: CellSpace
@@ -94,20 +99,20 @@ class Bilevel(NamedTuple):
     candidates: Bilevel | None = None
 
     def split(self, split: str) -> Bilevel:
-        """The problem of a step whose "candidates", or whose "batch", is shared out."""
+        """The problem of a step that divides "candidates" or "batch" among devices."""
         return (self.candidates or self) if split == "candidates" else self
 
     def network(self, key: Array) -> Network:
-        """A network before its first step."""
+        """A newly initialised network."""
         w, batch_stats = self.task.init(key)
         return Network(
             w, batch_stats, self.training.optimizer(self.training.rate).init(w)
         )
 
     def placed(self, batch: dict, state: Any, key: Array) -> dict:
-        """A batch with all that the losses look at, as it is at a state.
+        """The batch with the fields "batch_stats" and "at" of a state, for the losses.
 
-        key: of the relaxation's randomness.
+        key: typed key for the randomness of the relaxation.
         """
         at = At(key, self.training.progress(state.step))
         return {**batch, "batch_stats": state.batch_stats, "at": at}
@@ -121,15 +126,15 @@ def bilevel(
     devices: Devices,
     penalties: Sequence[Penalty] = (),
 ) -> Bilevel:
-    """The losses of a task under a relaxation.
+    """The bilevel problem of a task under a relaxation.
 
     Args:
       task: mapped axis that batch norm averages over, or None -> the task.
-      space: the cells.
-      relaxation: of alpha.
-      training: of the weights.
-      devices: what steps are split over.
-      penalties: added to the validation loss.
+      space: the cell space.
+      relaxation: the relaxation of alpha.
+      training: the training of the weights.
+      devices: the devices that steps are split over.
+      penalties: penalties to add to the validation loss.
     """
     on = task(devices.axis)
 
@@ -184,7 +189,7 @@ def bilevel(
 def trained(
     loss: Callable, optimizer, network: Network, mix: Any, batch: dict
 ) -> tuple[Network, dict[str, Array]]:
-    """A network after one step on a batch, and its loss and scores before.
+    """A network after one step on a batch, and its loss and scores before the step.
 
     loss: (w, mix, batch) -> (scalar, (batch_stats, scores)).
     """

@@ -1,4 +1,4 @@
-"""Directions of alpha that algorithms share. Both are functions of a `Bilevel`."""
+"""Directions of alpha that algorithms share: gradient descent and zero-order moves."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Descent:
 
     Attributes:
       estimator: `Bilevel` -> `Estimator`.
-      optimizer: of alpha.
-      order: 1 or 2 where the hypergradient is DARTS' of first or second order, on which
-        further levels can be built; 0: another one.
-      differences: whether its products are finite differences.
-      solution: (problem, state, train_batch) -> w and opt_state, as the estimator takes
-        them.
+      optimizer: the optimiser of alpha.
+      order: 1 or 2 if the hypergradient is the first- or second-order hypergradient of
+        DARTS, to which further levels can be added; 0: any other hypergradient.
+      differences: True if the products of the hypergradient are finite differences.
+      solution: (problem, state, train_batch) -> (w, opt_state), the arguments of the
+        estimator.
     """
 
     estimator: Callable[[Bilevel], Estimator]
@@ -72,20 +72,20 @@ class Descent:
 
 
 def adam(settings: Any) -> optax.GradientTransformation:
-    """The optimiser of alpha that `adam_settings` describe."""
+    """Adam for alpha, with the fields of `adam_settings`."""
     return optim.adam(settings.rate, settings.b1, settings.b2, settings.weight_decay)
 
 
 def adam_settings(scale: str) -> dict[str, Any]:
-    """Settings of a search whose alpha descends by Adam.
+    """The default settings of a search that moves alpha by Adam.
 
     scale: "embedded", "small", "paper" or "imagenet", see `experiment.defaults`.
     """
     return {
         "every": 1,  # weight steps between two moves of alpha
         "rate": 3e-2 if scale in SHORT else 3e-4,  # Adam's learning rate
-        "b1": 0.5,  # Adam's first moment
-        "b2": 0.999,  # Adam's second moment
+        "b1": 0.5,  # decay rate of Adam's first moment
+        "b2": 0.999,  # decay rate of Adam's second moment
         "weight_decay": 1e-3,  # L2, inside Adam as in PyTorch
     }
 
@@ -109,19 +109,20 @@ def zero_order(
     guide: Estimator | None = None,
     chunk: int = 0,
 ) -> Direction:
-    """Moves alpha by a zero-order method; its candidates are evaluated under one vmap.
+    """The direction of a zero-order method, with candidates evaluated under one vmap.
 
     Args:
-      problem: `Bilevel.split` of the search's. Its devices share out candidates and take
-        whole batches; or share out batches, which can employ more devices than there
-        are candidates.
-      name: of the estimator.
-      method: proposes and weighs candidates.
-      objective: (state, arch, train_batches, val_batch) -> scalar, minimised.
-      inner_steps: M, training batches that the objective takes.
-      inner_part: the half of the data that these are drawn from.
-      guide: its gradient is handed to the method.
-      chunk: how many candidates a device evaluates at once, see `devices.in_chunks`.
+      problem: `Bilevel.split` of the problem of the search. Its devices divide either
+        the candidates, with full batches on each device, or the batches. Batches can
+        use more devices than there are candidates.
+      name: name of the estimator.
+      method: the zero-order method, which proposes and weights candidates.
+      objective: (state, arch, train_batches, val_batch) -> scalar to minimise.
+      inner_steps: M, number of training batches that the objective takes.
+      inner_part: "weights" or "arch", the half of the data with the training batches.
+      guide: estimator whose gradient the method takes, or None.
+      chunk: number of candidates that a device evaluates at once, see
+        `devices.in_chunks`.
     """
 
     def step(state: SearchState, train_batches, val_batch, key):

@@ -5,25 +5,25 @@ Regularization", ICML 2020, arXiv 2002.05283, sections 3.2 and 3.3, and its code
 
     Perturbation = (loss_of_mix, mix, key, eps) -> mix
 
-takes the weight step from mixing weights A to A + delta, so that w learns to do well
-around A; steps of alpha and look-aheads use A itself. mix is any pytree of arrays whose
-last axis holds the operators of an edge; eps is a number, which may be traced, and 0
-gives mix itself. The result is a constant to differentiation: compute it before the
-gradient in w, with w held fixed, not within.
+replaces the mixing weights A of the weight step by A + delta, which trains w to do well
+around A. Steps of alpha and look-aheads use A itself. mix is any pytree of arrays whose
+last axis indexes the operators of an edge. eps is a number and may be traced; eps = 0
+returns mix. The result is a constant for differentiation: compute it with w held fixed,
+before the gradient in w is taken.
 
     RS   delta ~ U[-eps, eps]                                                    (eq. 3)
     ADV  delta <- P(delta + lr grad L_train(w, A + delta)), repeated             (eq. 4)
 
-P is the projection onto the ball |delta| <= eps. As in that code `project_simplex`
-follows it, of which the paper says nothing and after which an entry may lie a little
-outside the ball.
+P is the projection onto the ball |delta| <= eps. As in the released code, P is followed
+by `project_simplex`. The paper does not mention `project_simplex`, and after it an
+entry may lie slightly outside the ball.
 
 Deviations:
-  * With `project` the rows of mix keep their sums: where an operator's weight is
-    multiplied by its edge's, A is the row divided by its sum, and of an edge that is
-    off all stays 0.
-  * The attack is given up where its loss is below the clean one, as in that code, and
-    where it is not a number.
+  * With `project` the rows of mix keep their sums. Where the weight of an operator is
+    multiplied by the weight of its edge, A is the row divided by its sum. The row of an
+    edge with weight 0 stays 0.
+  * The attack is discarded if its loss is below the clean loss, as in the released
+    code, or is not a number.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def uniform(project: bool = True) -> Perturbation:
     of its Hessian (eq. 6). The loss is not evaluated.
 
     Args:
-      project: onto the simplex, row by row.
+      project: True projects every row onto the simplex.
 
     >>> mix = {"normal": jnp.full((14, 8), 1 / 8)}
     >>> noisy = uniform()(None, mix, jax.random.key(0), 0.03)["normal"]
@@ -61,8 +61,8 @@ def uniform(project: bool = True) -> Perturbation:
 def gaussian(project: bool = True) -> Perturbation:
     """Like `uniform`, with delta ~ N(0, eps^2 / 3): the same variance, but no bound.
 
-    Footnote 1 of the paper allows it without giving a variance. With this one eq. 6
-    holds as it stands.
+    Footnote 1 of the paper allows normal noise and gives no variance. With this
+    variance eq. 6 holds unchanged.
     """
     return _noise(lambda *at: jax.random.normal(*at) / 3**0.5, project)
 
@@ -78,21 +78,24 @@ def pgd(
 ) -> Perturbation:
     """SDARTS-ADV: projected gradient ascent on the loss (eq. 4).
 
-    Takes `steps` gradients of loss_of_mix and, to revert, two evaluations. That loss
-    should be the training loss in evaluation mode, on the batch of the weight step.
+    It evaluates `steps` gradients of loss_of_mix and, with `revert`, two values.
+    loss_of_mix should be the training loss in evaluation mode, on the batch of the
+    weight step.
 
     Args:
-      steps: how many. The paper finds that 1 costs little performance.
-      step_size: in units of eps; None: 2 / steps, as in the released code, with which
-        every corner of the l_inf ball can be reached from every point of it.
-      norm: of the ball: "linf", of every entry, or "l2", of mix as one vector, as in
-        eq. 8, where H is the Hessian over all of A.
-      steepest: steps of a set length, step_size eps, in the direction of steepest
+      steps: number of ascent steps. The paper finds that 1 costs little performance.
+      step_size: size of a step in units of eps. None: 2 / steps, as in the released
+        code; from every point of the l_inf ball every corner can then be reached.
+      norm: norm of the ball. "linf" bounds every entry. "l2" bounds mix as one vector,
+        as in eq. 8, where H is the Hessian over all of A.
+      steepest: True takes steps of length step_size eps in the direction of steepest
         ascent: sign(g) for "linf", as in the released code, and g / |g| for "l2".
-        Otherwise steps of step_size eps g, as eq. 4 is printed.
-      random_start: from a draw of `uniform`, brought into the ball; otherwise from mix.
-      project: onto the simplex, row by row, the start and after every step.
-      revert: to mix, if that has the larger loss.
+        False takes steps step_size eps g, as eq. 4 is printed.
+      random_start: True starts from a draw of `uniform`, projected into the ball; False
+        starts from mix.
+      project: True projects the start and the result of every step onto the simplex,
+        row by row.
+      revert: True returns mix if mix has the larger loss.
 
     Raises:
       ValueError: a setting is out of its range.
@@ -139,10 +142,11 @@ def pgd(
 
 
 def project_simplex(mix: Any) -> Any:
-    """Every row brought onto the simplex, as `clip` of the released code does.
+    """Maps every row onto the simplex, as `clip` of the released code does.
 
-    Entries are clamped to [0, 1] and divided by their sum. If that is 0, the entry that
-    was the largest before is 1. This is not the nearest point of the simplex.
+    Entries are clamped to [0, 1] and divided by their sum. If the sum is 0, the entry
+    that was the largest before becomes 1. The result is not the nearest point of the
+    simplex.
 
     >>> print(project_simplex(jnp.array([[0.5, -0.2, 1.5], [-0.3, -0.1, -0.2]])))
     [[0.33333334 0.         0.6666667 ]
@@ -161,8 +165,8 @@ def project_simplex(mix: Any) -> Any:
 def ramp(start: float, end: float) -> Callable:
     """progress -> eps = start + (end - start) progress, as in the released code.
 
-    The paper: from 0.03 linearly to 0.3. progress is epoch / epochs with epochs counted
-    from 0, so the last one stays a step below `end`.
+    The paper raises eps linearly from 0.03 to 0.3. progress is epoch / epochs, with
+    epochs counted from 0, so eps of the last epoch is one step below `end`.
 
     Raises:
       ValueError: start or end is negative or not finite.
@@ -177,7 +181,7 @@ def ramp(start: float, end: float) -> Callable:
 
 
 def _noise(draw: Callable, project: bool) -> Perturbation:
-    """mix + eps times a draw: (key, shape, dtype) -> array."""
+    """The perturbation that adds eps * draw(key, shape, dtype)."""
 
     def perturbation(loss_of_mix, mix, key: Array, eps):
         del loss_of_mix
@@ -191,7 +195,7 @@ def _noise(draw: Callable, project: bool) -> Perturbation:
 
 
 def _vector(mix: Any, project: bool) -> tuple[Array, Callable, Callable]:
-    """What is perturbed, as one vector [d].
+    """The perturbed entries of mix as one vector [d], and two maps of such vectors.
 
     Returns:
       the vector: with `project` the rows divided by their sums;
@@ -229,5 +233,5 @@ def _into_sphere(delta: Array, radius: Array) -> Array:
 
 
 def _norm(vector: Array) -> Array:
-    """The l2 norm, but never 0, to divide by."""
+    """The l2 norm, kept above 0 because it is a divisor."""
     return jnp.maximum(jnp.linalg.norm(vector), jnp.finfo(vector.dtype).tiny)

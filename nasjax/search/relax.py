@@ -20,14 +20,14 @@ Arch = dict[str, Array]
 
 
 class Relaxation(NamedTuple):
-    """How architecture parameters mix operations, on one space.
+    """A map from architecture parameters to mixing weights, on one space.
 
     Attributes:
       init: key -> arch, any pytree of arrays.
       mix: (arch, `At`) -> `Mix`.
-      choose: (`Mix`, space, most_skips) -> one-hot `Mix`: how an architecture is read
-        off, see `rules.choose`.
-      simplex: whether the operator weights of an edge sum to 1. Perturbations are then
+      choose: (`Mix`, space, most_skips) -> one-hot `Mix` of the derived architecture,
+        see `rules.choose`.
+      simplex: True if the operator weights of an edge sum to 1. Perturbations are then
         projected onto the simplex.
     """
 
@@ -41,8 +41,8 @@ def softmax(space: CellSpace, spread: float = 1e-3) -> Relaxation:
     """Softmax over the operators of every edge (DARTS eq. 2).
 
     Args:
-      space: the cells.
-      spread: of the initial alpha, spread * N(0, 1).
+      space: the cell space.
+      spread: standard deviation of the initial alpha, spread * N(0, 1).
 
     >>> from nasjax.spaces import SPACES
     >>> mix = softmax(SPACES["nasbench201"]).mix({"cell": jnp.zeros((6, 5))}, At())
@@ -58,7 +58,10 @@ def softmax(space: CellSpace, spread: float = 1e-3) -> Relaxation:
 
 
 def normal(space: CellSpace, spread: float) -> Callable[[Array], Arch]:
-    """key -> alpha of spread * N(0, 1), [E, O] for every cell type (DARTS: 1e-3)."""
+    """The initialiser key -> alpha, spread * N(0, 1), [E, O] for every cell type.
+
+    DARTS has a spread of 1e-3.
+    """
 
     def init(key: Array) -> Arch:
         keys = jax.random.split(key, len(space.types))
@@ -75,9 +78,9 @@ def paired(space: CellSpace, spread: float = 1e-3) -> Relaxation:
 
         y_j = sum over pairs i1 < i2 < j of softmax(beta)_{i1, i2} (y_i1 + y_i2)
 
-    with y_i what edge (i, j) brings (arXiv 1910.11831, eq. 16). So the weight of an
-    edge is that of all pairs that hold it. beta of a cell type is
-    arch[type + "_pairs"], [P] in the order of `pairs`.
+    with y_i the output of edge (i, j) (arXiv 1910.11831, eq. 16). The weight of an edge
+    is therefore the sum of the weights of all pairs that contain the edge. beta of a
+    cell type is arch[type + "_pairs"], [P] in the order of `pairs`.
     """
     groups = pairs(space)
     count = sum(map(len, groups))
@@ -111,7 +114,7 @@ def paired(space: CellSpace, spread: float = 1e-3) -> Relaxation:
 
 
 def pairs(space: CellSpace) -> tuple[tuple[tuple[Edge, Edge], ...], ...]:
-    """For every node the pairs of edges that may enter it: 1, 3, 6 and 10 in DARTS.
+    """For every node, the pairs of edges that may enter it: 1, 3, 6 and 10 in DARTS.
 
     >>> from nasjax.spaces import darts
     >>> [len(group) for group in pairs(darts())]
@@ -124,10 +127,10 @@ def pairs(space: CellSpace) -> tuple[tuple[tuple[Edge, Edge], ...], ...]:
 def strongest_pairs(
     arch: Mapping[str, np.ndarray], space: CellSpace
 ) -> dict[str, list[Edge]]:
-    """The edges that an edge search keeps: of every node the pair with the largest beta.
+    """The edges that an edge search keeps: for every node the pair with largest beta.
 
     Returns:
-      cell type -> (source, target), two for each node.
+      cell type -> edges (source, target), two for each node.
     """
     kept = {}
     for kind in space.types:
@@ -139,9 +142,10 @@ def strongest_pairs(
 
 
 def uniform(space: CellSpace, spread: float = 0.0) -> Relaxation:
-    """Architectures as their own mixing weights: arch is a one-hot `Mix`.
+    """The relaxation of random search, whose arch is a one-hot `Mix`.
 
-    With a key every pass draws an architecture uniformly; without one it takes arch.
+    With a key every pass draws an architecture uniformly. Without a key every pass uses
+    arch.
     """
     del spread
 

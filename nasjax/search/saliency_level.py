@@ -1,4 +1,4 @@
-"""SANAS' second level: the saliency of the training images, with a derivative (eq. 2)."""
+"""The second level of SANAS: saliency of training images, with a derivative (eq. 2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nasjax.engine.devices import Devices
 from nasjax.hypergrad import Level, products
 from nasjax.search.directions import FORWARD
 
-INPUT = 2 / 3  # cost of a gradient in the image alone
+INPUT = 2 / 3  # cost of a gradient with respect to the image alone
 ASCENTS = ("pgd", "gradient")
 
 
@@ -28,18 +28,20 @@ def saliency_level(
 ) -> Level:
     """The level "saliency": delta of the network "w1" on the training images.
 
-    Its value so far is where the attack starts. Under "pgd" its derivative is not that of
-    its value, so `hypergrad.check` of a chain through it disagrees, as it should.
+    The attack starts from the current delta. With ascent "pgd" the derivative of this
+    level is not the derivative of its value, so `hypergrad.check` of a chain through it
+    reports a disagreement, as expected.
 
     Args:
       logits: (w, arch, batch, images) -> [B, classes].
-      attack: of which `steps` and `step` are not used by ascent "gradient".
-      devices: that the batch is split over.
-      labels: attack the true labels instead of what the network says of x.
-      ascent: "pgd", with eq. 2's derivative; or "gradient", eq. 2 itself.
-      rate: xi_delta; 0: attack.step over the mean of |g|.
-      detach: delta as a constant.
-      along: how second derivatives are taken, see `hypergrad.descend`.
+      attack: settings of the attack. Ascent "gradient" does not use `steps`, and uses
+        `step` only if `rate` is 0.
+      devices: the devices that the batch is split over.
+      labels: True attacks the true labels instead of the network's prediction for x.
+      ascent: "pgd", with the derivative of eq. 2; or "gradient", eq. 2 itself.
+      rate: xi_delta; 0: attack.step divided by the mean of |g|.
+      detach: True treats delta as a constant.
+      along: how second derivatives are computed, see `hypergrad.descend`.
     """
 
     def divergence(delta, others, batch):
@@ -63,7 +65,7 @@ def saliency_level(
         others = (solutions["w1"], arch)
 
         def gradients(delta):
-            """g of eq. 2, of the sum over the images, and xi_delta."""
+            """g of eq. 2, for the sum over the images, and xi_delta."""
             g = slope(delta, others, train_batch) * len(images)
             size = lax.stop_gradient(devices.mean(abs(g).mean()))
             usual = attack.step / jnp.where(size > 0, size, 1)
@@ -88,6 +90,6 @@ def saliency_level(
 
 
 def attack_cost(attack: saliency.Attack, ascent: str = "pgd") -> float:
-    """Of finding delta, in evaluations of one batch's gradient."""
+    """The cost of finding delta, in evaluations of one batch's gradient."""
     steps = attack.steps if ascent == "pgd" else 1
     return steps * INPUT + FORWARD

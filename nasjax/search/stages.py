@@ -12,29 +12,29 @@ EDGES = ("pruned", "fixed", "searched")
 
 
 def with_edges(algorithm: Algorithm, edges: str) -> Algorithm:
-    """The algorithm with its edges treated so.
+    """The algorithm with its edges pruned, fixed or searched.
 
     Args:
-      algorithm: of one stage.
-      edges: "pruned" (all are searched on, the strongest kept at the end), "fixed" (two
-        for each node, see `CellSpace.fixed`) or "searched" (by pairs, before the
-        operators).
+      algorithm: an algorithm with one stage.
+      edges: "pruned": all edges are searched, and the strongest are kept at the end;
+        "fixed": every node has two fixed edges, see `CellSpace.fixed`; "searched":
+        edges are searched by pairs, before the operators.
 
     Raises:
-      UserError: the algorithm has stages or a relaxation of its own.
+      UserError: the algorithm has several stages, or a relaxation other than softmax.
     """
     if edges == "pruned":
         return algorithm
     if len(algorithm.stages) > 1:
         raise UserError(
-            f"config.space.edges is {edges!r}, but this search has stages of its own; "
-            'leave it "pruned".'
+            f"config.space.edges is {edges!r}, but this search already has several "
+            'stages; set --config.space.edges to "pruned".'
         )
     if edges == "fixed":
         return algorithm._replace(stages=(Stage(space=_fixed),))
     if algorithm.relaxation is not softmax:
         raise UserError(
-            "This search mixes edges and operators in its own way and cannot search edges "
+            "This search has a relaxation other than softmax and cannot search edges "
             'first; set --config.space.edges to "pruned" or "fixed".'
         )
     first = Stage(
@@ -52,7 +52,7 @@ def _fixed(space: CellSpace, previous) -> CellSpace:
 
 
 def _kept(space: CellSpace, previous) -> CellSpace:
-    if previous is None:  # not searched yet: as many edges as there will be
+    if previous is None:  # before the edge search: the same number of edges
         return space.fixed()
     return space.keep({k: [(s, t) for s, t in own] for k, own in previous.items()})
 

@@ -1,1 +1,1 @@
-"""Terms of alpha's loss."""
+"""Penalties: terms that are added to alpha's loss."""

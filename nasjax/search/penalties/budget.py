@@ -1,11 +1,11 @@
-"""What an architecture costs, as part of a search: multiply-adds, or a table's latency.
+"""A penalty on the price of an architecture: multiply-adds, or latencies from a table.
 
     L(alpha) + weight * max(0, price(genotype of alpha) / budget - 1)
 
-The price is that of the genotype that alpha would be discretised to now, in the network
-that is retrained. So it is piecewise constant, has no derivative, and is of use to
-zero-order methods alone: `zarts_gld+budget`. ZARTS (arXiv 2110.04743, section 6) names it
-as future work.
+The price is computed for the genotype that alpha would be discretised to now, in the
+network that is retrained. The price is piecewise constant and has no derivative, so
+only zero-order methods can use it: `zarts_gld+budget`. ZARTS (arXiv 2110.04743,
+section 6) names it as future work.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from nasjax.tasks.base import At
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Settings of the price."""
+    """The default settings of the price."""
     paper = {"paper": 5e8, "imagenet": 6e8}
     return {
         "price": "macs",  # multiply-adds, or a JSON file {operation: cost of one use}
-        "most": paper.get(scale, 8.5e5),  # price that costs nothing
-        "weight": 1.0,  # added to the loss for twice as much
+        "most": paper.get(scale, 8.5e5),  # budget: largest price without a penalty
+        "weight": 1.0,  # penalty at twice the budget, in units of the loss
     }
 
 
@@ -47,7 +47,7 @@ LIMITS: dict[str, Limit] = {
 
 
 def build(settings, base: Algorithm) -> Algorithm:
-    """The price as a penalty."""
+    """Adds the price as a penalty."""
 
     def penalty(space: CellSpace, relaxation: Relaxation, final: Any) -> Penalty:
         if settings.price == "macs":
@@ -67,15 +67,15 @@ def price(
     most: float,
     weight: float,
 ) -> Penalty:
-    """The price of alpha's genotype, above a budget.
+    """The penalty on the price of alpha's genotype above a budget.
 
     Args:
-      space: of the search.
-      relaxation: of alpha.
-      costs: of every choice, cell type -> [E, O].
-      fixed: of what all architectures have.
-      most: price up to which nothing is added; above 0.
-      weight: what is added for twice as much, in units of the loss.
+      space: the cell space of the search.
+      relaxation: the relaxation of alpha.
+      costs: cost of every choice, cell type -> [E, O].
+      fixed: cost of the parts that all architectures share.
+      most: the budget, the largest price without a penalty; above 0.
+      weight: penalty at twice the budget, in units of the loss.
     """
 
     def of(arch):
@@ -111,7 +111,7 @@ def multiply_adds(
 def table(space: CellSpace, macro: Macro, path: str) -> tuple[dict, float]:
     """(costs, fixed) from a JSON file {operation: cost of one use}, for `price`.
 
-    Every cell of the network that is retrained uses its operations once more; fixed is 0.
+    Every cell of the retrained network counts its operations once; fixed is 0.
 
     Raises:
       UserError: there is no such file, or it lacks an operation of the space.

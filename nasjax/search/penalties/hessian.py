@@ -1,6 +1,6 @@
 """Explicit Hessian regularisation (SmoothDARTS, arXiv 2002.05283, section 4.2).
 
-L(alpha) + weight * |H v|,   H its Hessian in alpha, v a random unit vector
+L(alpha) + weight * |H v|,   H the Hessian of L in alpha, v a random unit vector
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nasjax.search.bilevel import Penalty
 
 
 def hessian(weight: float) -> Penalty:
-    """The penalty; v is drawn anew for every batch."""
+    """The penalty weight * |H v|, with a new v for every batch."""
 
     def of(val_loss, w, arch, batch):
         v, restore = ravel(arch)
