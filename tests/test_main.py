@@ -148,7 +148,7 @@ BAD = {
     "never due": (lambda: {"arch__zarts_mgs__every": 500}, "Alpha would never move"),
     "two parts that move alpha": (
         lambda: {"algorithm": "zarts_mgs+amended"},
-        "zarts_mgs and amended both say how alpha moves; take one",
+        "zarts_mgs and amended both move alpha; give only one",
     ),
     "a part twice": (lambda: {"algorithm": "sdarts_rs+sdarts_rs"}, "a part twice"),
     "two perturbations": (
@@ -161,7 +161,7 @@ BAD = {
     ),
     "levels on ZARTS": (
         lambda: {"algorithm": "zarts_mgs+sanas"},
-        "sanas differentiates through its levels .*darts_second.sanas",
+        "sanas extends DARTS of first or second order.*darts_second.sanas",
     ),
     "settings of nothing": (
         lambda: {"arch__zarts_mg": ConfigDict()},
@@ -363,7 +363,7 @@ COMMANDS = {
     ),
     "two moves of alpha": (
         [CONFIG, "--config.algorithm=zarts_mgs+darts_first"],
-        "zarts_mgs and darts_first both say how alpha moves; take one of them.",
+        "zarts_mgs and darts_first both move alpha; give only one of them.",
     ),
     "a price to descend": (
         [CONFIG, "--config.algorithm=darts_first+budget"],
@@ -371,7 +371,7 @@ COMMANDS = {
     ),
     "levels on ZARTS": (
         [CONFIG, "--config.algorithm=zarts_mgs+sanas"],
-        "the search under it moves alpha in another way; give darts_first+sanas or",
+        "but this search moves alpha in another way; give darts_first+sanas or",
     ),
 }
 

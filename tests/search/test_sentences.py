@@ -24,7 +24,7 @@ def test_the_part_that_moves_alpha_comes_first_and_need_not_be_named():
         ("dart_first", "algorithm 'dart_first'; did you mean 'darts_first'"),
         ("", "algorithm ''"),
         ("sdarts_rs+sdarts_rs", "names a part twice"),
-        ("amended+implicit", "amended and implicit both say how alpha moves"),
+        ("amended+implicit", "amended and implicit both move alpha"),
         ("sdarts_rs+sdarts_adv", "both choose the perturbation of the weight step"),
         ("amended+sanas", "moves alpha in another way"),
         ("darts_first+budget", r"budget has no derivative.* zarts_gld\+budget"),

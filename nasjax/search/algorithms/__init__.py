@@ -1,7 +1,7 @@
 """Search algorithms: one file each, one row each in `PARTS`.
 
-A search is a sentence of their names, joined by "+": one part says how alpha moves, the
-others change what the search is around it.
+A search is named by a sentence of their names, joined by "+". One part moves alpha; the
+other parts change the rest of the search.
 
     darts_first      amended+sdarts_rs      zarts_mgs+sdarts_adv      darts_second+sanas
 """
@@ -36,10 +36,10 @@ from nasjax.search.penalties import budget
 
 
 class Part(NamedTuple):
-    """A word of the sentence.
+    """A part of a search, with one name in the sentence.
 
     Attributes:
-      build: (settings, Algorithm) -> Algorithm, with this part's choices.
+      build: (settings, Algorithm) -> the Algorithm with the choices of this part.
       settings: scale -> default settings by name; see `experiment.defaults`.
       limits: of settings by name, see `nasjax.core.limits`.
       moves: whether it says how alpha moves.
@@ -60,7 +60,7 @@ class Part(NamedTuple):
 
     @property
     def about(self) -> str:
-        """The first line of its file."""
+        """The first line of the docstring of the part's file."""
         return (inspect.getmodule(self.build).__doc__ or "").split("\n")[0]
 
 
@@ -86,7 +86,7 @@ PARTS = {
     "zarts_mgs": _part(zarts_mgs, moves=True),
     "zarts_rs": _part(zarts_rs, moves=True),
 }
-WORDS = {  # of the fields of `Algorithm`, in messages
+WORDS = {  # field of `Algorithm` -> its name in messages
     "direction": "how alpha moves",
     "every": "how often alpha moves",
     "relaxation": "the relaxation",
@@ -99,10 +99,10 @@ _BLANK = Algorithm(direction=None)  # type: ignore[arg-type]
 
 
 def parse(sentence: str) -> tuple[str, ...]:
-    """The names of a sentence, the part that moves alpha first.
+    """The part names of a sentence, starting with the part that moves alpha.
 
     Raises:
-      UserError: a name is unknown or stands twice, or two parts move alpha.
+      UserError: a name is unknown or occurs twice, or two parts move alpha.
 
     >>> parse("sdarts_rs"), parse("sdarts_rs+amended")
     (('darts_first', 'sdarts_rs'), ('amended', 'sdarts_rs'))
@@ -116,7 +116,7 @@ def parse(sentence: str) -> tuple[str, ...]:
     moving = [name for name in names if PARTS[name].moves]
     if len(moving) > 1:
         raise UserError(
-            f"{moving[0]} and {moving[1]} both say how alpha moves; take one of them."
+            f"{moving[0]} and {moving[1]} both move alpha; give only one of them."
         )
     if not moving:
         own = [PARTS[name].on for name in names if PARTS[name].on != "darts_first"]
@@ -129,11 +129,11 @@ def compose(sentence: str, settings: Mapping[str, Any]) -> Algorithm:
 
     Args:
       sentence: names of `PARTS` joined by "+".
-      settings: of every named part, with one attribute for each field.
+      settings: part name -> settings of the part, with one attribute for each field.
 
     Raises:
       UserError: the sentence does not parse, or its parts do not compose.
-      ValueError: a setting that a method refuses.
+      ValueError: a method refuses a setting.
     """
     algorithm, chosen = _BLANK, dict[str, str]()
     for name in parse(sentence):
@@ -144,13 +144,13 @@ def compose(sentence: str, settings: Mapping[str, Any]) -> Algorithm:
                 continue
             if field in chosen and field not in part.wraps:
                 raise UserError(
-                    f"{chosen[field]} and {name} both choose {word}; take one of them."
+                    f"{chosen[field]} and {name} both choose {word}; give one of them."
                 )
             chosen[field] = name
         if not part.smooth and isinstance(algorithm.direction, Descent):
             raise UserError(
                 f"{name} has no derivative, and {chosen['direction']} descends a gradient "
-                f"of alpha's loss; take a search of zero order, such as {part.on}+{name}."
+                f"of alpha's loss; give a zero-order search such as {part.on}+{name}."
             )
     return algorithm
 

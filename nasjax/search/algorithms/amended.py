@@ -1,4 +1,4 @@
-"""Amended-DARTS: the implicit hypergradient with eta H in the place of H^-1.
+"""Amended-DARTS: the implicit hypergradient with eta H instead of H^-1.
 
 Bi, Hu, Xie, Chen, Wei, Tian, "Stabilizing DARTS with Amended Gradient Estimation on
 Architectural Parameters", arXiv 1910.11831, eq. 5. At the current w, with H the
@@ -6,20 +6,20 @@ Hessian of L_train in w,
 
     alpha <- Adam(alpha, grad_alpha L_val - eta D_alpha,w L_train . H . grad_w L_val)
 
-The rest of the paper are options of every search: `config.search.auxiliary`,
+The other methods of the paper are options of every search: `config.search.auxiliary`,
 `drop_path`, `cutout`, `cells` and `channels` make search and retraining consistent
 (section 2.4), `config.space.edges` fixes or searches the edges (section 3.1.2, eq. 16),
-`config.space.share` is False in its space S2.
+`config.space.share` is False in the paper's space S2.
 
 Deviations:
   * The products are exact (`hypergrad.implicit` with `amended`); `finite_difference`
     takes eqs. 14 and 15 instead, as the paper does.
-  * As in the paper's equations weight decay and momentum are no part of L_train, and
+  * As in the paper's equations, weight decay and momentum are not part of L_train, and
     the gradients are taken at w, not after a virtual step.
-  * The paper claims that the amending term has the sign of the exact one. That holds
-    where the matrices commute, not in general; see docs/hypergradients.md.
-  * L_val is the loss of the classifier; an auxiliary head counts in L_train alone. The
-    paper does not say.
+  * The paper claims that the amending term has the sign of the exact term. The claim
+    holds if the matrices commute, not in general; see docs/hypergradients.md.
+  * L_val is the loss of the classifier; the loss of an auxiliary head is part of
+    L_train only. The paper does not specify this.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from nasjax.search.directions import ADAM_LIMITS, Descent, adam, adam_settings
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Those of Adam, and of the amending term."""
+    """The default settings of Adam and of the amending term."""
     return adam_settings(scale) | {
-        "eta": 0.1,  # amending coefficient: eta H stands for the inverse of H
+        "eta": 0.1,  # amending coefficient: eta H replaces the inverse of H
         "finite_difference": False,  # True: eqs. 14, 15 instead of exact products
     }
 

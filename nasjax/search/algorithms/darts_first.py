@@ -6,8 +6,8 @@ arXiv 1806.09055, section 2.3 with xi = 0:
     alpha <- Adam(alpha, grad_alpha L_val(w, alpha)),    then
     w     <- SGD(w, grad_w L_train(w, alpha))
 
-Deviations: none known. As in the authors' code alpha moves before w, on a fresh
-validation batch, and both passes use the moments of their batch in batch norm.
+Deviations: none known. As in the authors' code, alpha moves before w, on a new
+validation batch, and in both passes batch norm uses the moments of the batch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LIMITS = ADAM_LIMITS
 
 
 def build(settings, base: Algorithm) -> Algorithm:
-    """The direction of first order."""
+    """The first-order direction."""
     direction = Descent(
         lambda problem: hypergrad.first_order(problem.val), adam(settings), order=1
     )

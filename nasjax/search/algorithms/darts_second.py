@@ -7,14 +7,15 @@ arXiv 1806.09055, eq. 7: with w' the weights after the step that SGD would take 
     alpha <- Adam(alpha, d L_val(w'(alpha), alpha) / d alpha),    then
     w     <- SGD(w, grad_w L_train(w, alpha))
 
-with xi the current learning rate, b the live momentum buffer, lambda the weight decay.
+with xi the current learning rate, b the current momentum buffer, lambda the weight
+decay.
 
 Deviations:
-  * The second-order term is an exact product (`hypergrad.unrolled`). `finite_difference`
-    takes eq. 8 instead, as the authors' code does.
-  * None known in the virtual step: as in the authors' code it has momentum and weight
-    decay and does not clip, though the real step does.
-  * The running statistics of batch norm are not touched by the virtual step.
+  * The second-order term is an exact product (`hypergrad.unrolled`).
+    `finite_difference` takes eq. 8 instead, as the authors' code does.
+  * None known in the virtual step. As in the authors' code, the virtual step has
+    momentum and weight decay and does not clip the gradient; the real step clips it.
+  * The virtual step does not change the running statistics of batch norm.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from nasjax.search.directions import ADAM_LIMITS, Descent, adam, adam_settings
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Those of Adam, and how second derivatives are taken."""
+    """The default settings of Adam and of the second derivatives."""
     return adam_settings(scale) | {
         "finite_difference": False,  # True: eq. 8 instead of the exact product
     }
@@ -38,11 +39,11 @@ LIMITS = ADAM_LIMITS
 
 
 def build(settings, base: Algorithm) -> Algorithm:
-    """The direction of second order."""
+    """The second-order direction."""
 
     def estimator(problem: Bilevel):
         training = problem.training
-        virtual = training.optimizer(training.rate, clip=False)  # takes the live state
+        virtual = training.optimizer(training.rate, clip=False)  # for the current state
         exact, twin = hypergrad.unrolled, hypergrad.finite_difference.unrolled
         unrolled = twin if settings.finite_difference else exact
         return unrolled(problem.train, problem.val, virtual)

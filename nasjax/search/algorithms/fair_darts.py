@@ -1,22 +1,22 @@
-"""FairDARTS: operators that do not compete, and a loss that makes each decide.
+"""FairDARTS: independent operator weights, and a loss that drives each to 0 or 1.
 
 Chu, Zhou, Zhang, Li, "Fair DARTS: Eliminating Unfair Advantages in Differentiable
-Architecture Search", ECCV 2020, arXiv 1911.12126. Every operator has a weight of its
-own, and alpha's loss a term that drives weights to 0 or 1:
+Architecture Search", ECCV 2020, arXiv 1911.12126. Every operator has an independent
+weight, and alpha's loss has a term that drives the weights to 0 or 1:
 
-    sigmoid(alpha) instead of softmax(alpha), alpha = 0 at first
+    sigmoid(alpha) instead of softmax(alpha), initially alpha = 0
     L_val(w, alpha) - weight * mean over all entries of (sigmoid(alpha) - 0.5)^2
 
-Alpha moves by first-order DARTS, or as another part of the sentence says. The space has
-no `none`.
+Alpha moves by first-order DARTS, or by another part of the sentence. The space does not
+contain the operator `none`.
 
 Deviations:
-  * An architecture is read off by DARTS' rule, which the released code offers as well.
-    Its default keeps an edge only where the weight is at least 0.85, so that nodes may
-    have one input or none, which genotypes here cannot hold.
-  * The term is part of alpha's loss alone. In the released code it is also part of the
+  * An architecture is derived by DARTS' rule, which is an option of the released code.
+    The default rule of that code keeps an edge only if its weight is at least 0.85. A
+    node can then have one input or none, which genotypes here cannot represent.
+  * The term is part of alpha's loss only. In the released code it is also part of the
     training loss, whose derivative in alpha is not used.
-  * Perturbations (`fair_darts+sdarts_rs`) are not projected: rows have no sum to keep.
+  * Perturbations (`fair_darts+sdarts_rs`) are not projected: rows have no fixed sum.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from nasjax.spaces.mix import Weights
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Settings of the zero-one loss."""
+    """The default settings of the zero-one loss."""
     del scale
     return {
-        "weight": 10.0,  # of the zero-one loss in alpha's; 0: none
-        "form": "square",  # of (sigmoid - 0.5); or "absolute"
+        "weight": 10.0,  # weight of the zero-one loss in alpha's loss; 0: no such loss
+        "form": "square",  # function of (sigmoid - 0.5); or "absolute"
     }
 
 
@@ -68,7 +68,7 @@ def build(settings, base: Algorithm) -> Algorithm:
 
 
 def independent(space: CellSpace, spread: float = 0.0) -> Relaxation:
-    """sigmoid(alpha), with alpha 0 at first."""
+    """The relaxation sigmoid(alpha), with alpha = 0 initially."""
     del spread
 
     def init(key):

@@ -9,10 +9,10 @@ with C^-1 by a Neumann series (their eq. 8) or by conjugate gradients, C being t
 curvature of L_train in w plus a damping.
 
 Deviations:
-  * The theorem wants w at an optimum, where the curvature is positive. A supernet is
-    never there and its Hessian is indefinite, so C is the Gauss-Newton matrix by
-    default; `curvature = "hessian"` takes the Hessian.
-  * The damping holds for both inverses. The weight decay of w belongs into it.
+  * The theorem requires w at an optimum, where the curvature is positive. A supernet
+    never reaches an optimum and its Hessian is indefinite, so C is the Gauss-Newton
+    matrix by default; `curvature = "hessian"` takes the Hessian.
+  * Both inverses use the damping. The damping should include the weight decay of w.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from nasjax.search.directions import ADAM_LIMITS, Descent, adam, adam_settings
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Those of Adam, of the curvature and of its inverse."""
+    """The default settings of Adam, of the curvature and of its inverse."""
     return adam_settings(scale) | {
         "inverse": "cg",  # conjugate gradients, or "neumann"
         "curvature": "ggn",  # Gauss-Newton, never negative; or "hessian"
         "damping": 0.1,  # added to the curvature; a supernet's Hessian needs it above 0
-        "max_steps": 5,  # of conjugate gradients
-        "tolerance": 1e-2,  # relative residual at which they stop
-        "terms": 5,  # of the Neumann series
-        "neumann_rate": 0.1,  # of the Neumann series; below 2 / largest curvature
+        "max_steps": 5,  # largest number of steps of conjugate gradients
+        "tolerance": 1e-2,  # relative residual at which conjugate gradients stop
+        "terms": 5,  # number of terms of the Neumann series
+        "neumann_rate": 0.1,  # rate of the Neumann series; below 2 / largest curvature
     }
 
 
@@ -68,7 +68,7 @@ def build(settings, base: Algorithm) -> Algorithm:
 
 
 def damped(problem: Bilevel, name: str, damping: float):
-    """(curvature + damping I) v; name: "ggn" or "hessian"."""
+    """The function for (curvature + damping I) v; name: "ggn" or "hessian"."""
     plain = hypergrad.hvp
     if name == "ggn":
         plain = hypergrad.ggn(problem.outputs, problem.of_outputs)

@@ -1,23 +1,24 @@
-"""PC-DARTS: a part of the channels is searched on, and edges have weights of their own.
+"""PC-DARTS: operations on a part of the channels, and weights of edges.
 
 Xu, Xie, Zhang, Chen, Qi, Tian, Xiong, "PC-DARTS: Partial Channel Connections for
 Memory-Efficient Architecture Search", ICLR 2020, arXiv 1907.05737, and its code. Of C
-channels the first C/K pass the operations, the others go past them; then channels are
-shuffled, so that others are first on the next edge:
+channels the first C/K pass through the operations, and the others bypass them. Then the
+channels are shuffled, and the next edge applies its operations to other channels:
 
     y = shuffle(concat(sum_o softmax(alpha)_o o(x[: C/K]), x[C/K :]))     (eq. 1)
     node_j = sum over edges (i, j) of softmax over i of beta_ij * y_ij    (eq. 2)
 
-beta scales whole edges, channels that went past included. Architectures are read off
-softmax(alpha) times the edge's weight by DARTS' rule. Alpha and beta move together, by
-first-order DARTS or as another part of the sentence says.
+beta scales all channels of an edge, including the channels that bypass the operations.
+Architectures are derived from softmax(alpha) times the weight of the edge, by DARTS'
+rule. Alpha and beta move together, by first-order DARTS or by another part of the
+sentence.
 
 Deviations:
-  * As in the code the channels that are searched on are always the first ones. The paper
-    says a random subset.
-  * Where an edge halves the map, channels past it are pooled 2x2 as in the code; a map
-    of odd side is padded, so that both parts have side ceil(n / 2).
-  * Perturbations (`pc_darts+sdarts_rs`) are of the operators' weights; beta is clean.
+  * As in the code, the first channels always pass through the operations. The paper
+    specifies a random subset.
+  * Where an edge halves the map, the bypassing channels are pooled 2x2 as in the code.
+    A map of odd side is padded, so both parts have side ceil(n / 2).
+  * Perturbations (`pc_darts+sdarts_rs`) apply to the weights of operators, not to beta.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ from nasjax.spaces.mix import Weights
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Settings of the partial channels."""
+    """The default settings of the partial channels."""
     return {
-        "parts": 2 if scale == "imagenet" else 4,  # K: 1 / K of the channels is mixed
+        "parts": 2 if scale == "imagenet" else 4,  # K: 1 / K of the channels are mixed
         "edge_weights": True,  # False: edges have no weights, as in SmoothDARTS' comparison
     }
 
@@ -62,7 +63,7 @@ def build(settings, base: Algorithm) -> Algorithm:
 
 
 class Partial(nn.Module):
-    """An edge of which the first channels are mixed, and all are shuffled."""
+    """An edge that mixes operations on its first channels and shuffles all channels."""
 
     primitives: tuple[str, ...]
     channels: int
@@ -77,9 +78,9 @@ class Partial(nn.Module):
         few, rest = divmod(self.channels, self.parts)
         if rest or few % 2:
             raise UserError(
-                f"{self.channels} channels cannot be split into {self.parts} parts of an "
-                "even number; set --config.search.channels to a multiple of "
-                f"{2 * self.parts}, or --config.arch.pc_darts.parts."
+                f"{self.channels} channels cannot be split into {self.parts} parts of "
+                "even size; set --config.search.channels to a multiple of "
+                f"{2 * self.parts}, or change --config.arch.pc_darts.parts."
             )
         mixed = Mixed(self.primitives, few, self.stride, self.style)
         y = mixed(x[:, :few], weights._replace(edges=None), train, draws)
@@ -89,7 +90,7 @@ class Partial(nn.Module):
 
 
 def shuffled(x: Array, parts: int) -> Array:
-    """[H, C, W, B] whose channel c * parts + g was channel g * C / parts + c.
+    """x [H, C, W, B] with channel g * C / parts + c moved to c * parts + g.
 
     >>> shuffled(jnp.arange(8).reshape(1, 8, 1, 1), 4).ravel().tolist()
     [0, 2, 4, 6, 1, 3, 5, 7]
@@ -100,7 +101,7 @@ def shuffled(x: Array, parts: int) -> Array:
 
 
 def pooled(x: Array) -> Array:
-    """Maxima of windows 2x2 of a map [H, C, W, B]; of equals the first has the gradient."""
+    """Max pool 2x2 of x [H, C, W, B]; the first of equal pixels gets the gradient."""
     odd = [(0, x.shape[0] % 2), (0, 0), (0, x.shape[2] % 2), (0, 0)]
     x = jnp.pad(x, odd, constant_values=-jnp.inf)
     first, *others = (x[i::2, :, j::2] for i in (0, 1) for j in (0, 1))

@@ -4,12 +4,13 @@ Li and Talwalkar, "Random Search and Reproducibility for Neural Architecture Sea
 UAI 2019, arXiv 1902.07638: every weight step trains one architecture drawn uniformly
 from the space; then random architectures are ranked with the shared weights.
 
-alpha is the best architecture so far, one-hot. An architecture step draws N more and
-keeps the best of them and the incumbent on one validation batch.
+alpha is the best architecture so far (the incumbent), one-hot. An architecture step
+draws N more architectures and keeps the best of them and the incumbent, measured on one
+validation batch.
 
-Deviations: the ranking goes on while the weights train, as a tournament in which the
-incumbent is measured again on every batch, so that all algorithms share one loop; the
-paper ranks 1000 architectures once, at the end.
+Deviations: architectures are ranked while the weights train, in a tournament that
+measures the incumbent again on every batch. The paper ranks 1000 architectures once, at
+the end. With the tournament all algorithms share one loop.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from nasjax.zeroth import Proposal, ZerothOrder
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Settings of the tournament."""
+    """The default settings of the tournament."""
     return {
         "every": 4,  # weight steps between two rounds of the tournament
-        # Architectures drawn in a round; 47: as many gradients as DARTS' second order.
+        # Architectures drawn in a round; 47 cost the gradients of second-order DARTS.
         "samples": 47 if scale == "small" else 16,
     }
 
@@ -62,7 +63,7 @@ def build(settings, base: Algorithm) -> Algorithm:
 
 
 def tournament(space: CellSpace, samples: int) -> ZerothOrder:
-    """Propose the incumbent (row 0) and random architectures; keep the best."""
+    """Proposes the incumbent (row 0) and random architectures; keeps the best."""
 
     def propose(state, arch, key, guide=None) -> Proposal:
         del state, guide

@@ -1,39 +1,43 @@
 """SANAS: an architecture whose saliency maps make a second network learn better.
 
-Hosseini and Xie, "Saliency-Aware Neural Architecture Search", NeurIPS 2022; the numbers
-are those of its supplement, appendix B. Two networks share alpha; with x, t the
-training batch:
+Hosseini and Xie, "Saliency-Aware Neural Architecture Search", NeurIPS 2022; the values
+of the settings are from appendix B of its supplement. Two networks share alpha; with
+x, t the training batch:
 
     (1) W1'    = W1 - xi grad L_train(W1, alpha)
     (2) delta' = delta + xi_delta grad_delta l(f(x + delta; W1', alpha), f(x; W1', alpha))
     (3) W2'    = W2 - xi grad L_train(W2, alpha) on the images delta' * x
     (4) alpha <- Adam(alpha, d [L_val(W2', alpha) + gamma L_val(W1', alpha)] / d alpha)
 
-All of (1) to (3) are recomputed from the current W1 and W2 for each step of alpha, and
-differentiated through: alpha -> W1' -> delta' -> W2' and all direct paths (eqs. 5 to 19,
-`hypergrad.chain`). The real W1 moves on every batch, W2 on every third on saliency found
-by W1, alpha on every fifth. The search it is built on says more:
+Each step of alpha computes (1) to (3) from the current W1 and W2 and differentiates
+through them: alpha -> W1' -> delta' -> W2' and all direct paths (eqs. 5 to 19,
+`hypergrad.chain`). W1 itself moves on every batch, W2 on every third batch with saliency
+found by W1, and alpha on every fifth batch. The order of the underlying search selects
+the derivative:
 
-    darts_second+sanas: as above      darts_first+sanas: (4) at W1 and W2 as they are
+    darts_second+sanas: as above      darts_first+sanas: (4) at the current W1 and W2
 
 Deviations:
-  * delta is found by 7 steps of projected sign ascent (appendix M.1), whose sign and
-    clipping have no derivative. So its value is that of `saliency.pgd`, and its derivative
-    that of eq. 2 there: delta' = PGD + xi_delta (g - stop_gradient(g)), with g the
-    gradient of the sum of l over the images. xi_delta is not given: PGD's step over the mean of
-    |g|, taken as constant, or `saliency.rate`. `saliency.ascent = "gradient"` is eq. 2
-    literally, `saliency.detach` cuts the path through delta.
-  * delta starts at random for every batch, because its gradient at 0 is 0 where l is a
-    divergence from f(x), and is not stored. In units of pixels; under PGD x + delta stays
-    a pixel.
-  * The look-ahead takes a training batch of its own, as all searches here do.
-  * Both networks have the same learning rate at the same time, by W1's steps.
-  * Losses are means; eq. 3 has a sum, which `sum` takes.
-  * As in DARTS' code the virtual steps have momentum and weight decay and do not clip.
-    All passes use the moments of their batch in batch norm, those of an attack too.
-  * Products are exact; `finite_difference` of the base takes the paper's differences,
-    level by level (eq. 6).
-  * gamma is tuned on CIFAR-100 over 0.1, 0.5, 1, 2, 3; the choice is not given. It is 1.
+  * delta is found by 7 steps of projected sign ascent (appendix M.1). Its sign and
+    clipping have no derivative. So the value of delta' is the result of `saliency.pgd`,
+    and its derivative is the derivative of eq. 2 at that result:
+    delta' = PGD + xi_delta (g - stop_gradient(g)), with g the gradient of the sum of l
+    over the images. The paper does not give xi_delta. Here it is PGD's step divided by
+    the mean of |g|, taken as constant, or `saliency.rate`. `saliency.ascent =
+    "gradient"` takes eq. 2 literally; `saliency.detach` cuts the path through delta.
+  * delta starts at random for every batch and is not stored: where l is a divergence
+    from f(x), its gradient at delta = 0 is 0. delta is in units of pixels. With PGD,
+    x + delta stays in the range of pixels.
+  * The look-ahead takes a separate training batch, as in all searches here.
+  * Both networks have the same learning rate at the same time, by the steps of W1.
+  * Losses are means over the batch. Eq. 3 has a sum, which `sum` selects.
+  * As in DARTS' code, the virtual steps have momentum and weight decay and do not clip
+    the gradient. In all passes, including those of an attack, batch norm uses the
+    moments of the batch.
+  * Products are exact. `finite_difference` of the underlying search takes the paper's
+    finite differences, level by level (eq. 6).
+  * The paper tunes gamma on CIFAR-100 over 0.1, 0.5, 1, 2, 3 and does not give the
+    choice. Here gamma is 1.
 """
 
 from __future__ import annotations
@@ -56,13 +60,13 @@ from nasjax.search.saliency_level import attack_cost, saliency_level
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Settings of the further levels; those of the attack are `config.saliency`."""
+    """The default settings of the further levels; the attack has `config.saliency`."""
     del scale
     return {
         "every": 5,  # weight steps between two moves of alpha, instead of the base's
         "gamma": 1.0,  # weight of the first network's validation loss
         "w2_every": 3,  # weight steps between two steps of the second network
-        "sum": False,  # True: its loss is the sum over the batch, as eq. 3 is printed
+        "sum": False,  # True: W2's loss is the sum over the batch, as eq. 3 is printed
     }
 
 
@@ -74,21 +78,20 @@ LIMITS: dict[str, Limit] = {
 
 
 def build(settings, base: Algorithm) -> Algorithm:
-    """The four levels on a direction of first or second order.
+    """Adds the levels to DARTS of first or second order.
 
     Raises:
-      UserError: the direction is another one.
+      UserError: alpha moves in another way.
     """
     under = base.direction
     if not isinstance(under, Descent) or not under.order:
         raise UserError(
-            "sanas differentiates through its levels as DARTS of first or second order "
-            "does, and the search under it moves alpha in another way; give "
-            "darts_first+sanas or darts_second+sanas."
+            "sanas extends DARTS of first or second order, but this search moves alpha "
+            "in another way; give darts_first+sanas or darts_second+sanas."
         )
 
     def objective(problem: Bilevel) -> Callable:
-        """Eq. 4's."""
+        """The objective of eq. 4."""
 
         def loss(solutions, arch, batch):
             second = problem.val(solutions["w2"], arch, batch)
@@ -130,13 +133,13 @@ def build(settings, base: Algorithm) -> Algorithm:
 
 
 def attack(problem: Bilevel, settings) -> Attack:
-    """How saliency is found on the images as they are normalised."""
+    """The attack that finds the saliency of normalised images."""
     how = settings.saliency
     return Attack(how.steps, how.eps, how.step, *(problem.task.pixels or ()))
 
 
 def _levels(problem: Bilevel, settings, differences: bool) -> list[Level]:
-    """Eqs. 1 to 3 with their derivatives, from the live optimisers' states."""
+    """Eqs. 1 to 3 with their derivatives, from the current states of the optimisers."""
     training, devices = problem.training, problem.devices
     of_weights, of_delta = products.along, products.along
     if differences:
@@ -161,7 +164,7 @@ def _levels(problem: Bilevel, settings, differences: bool) -> list[Level]:
 
 
 def _w2_step(problem: Bilevel, settings, solution: Callable):
-    """The real step of W2, on saliency found by the real W1."""
+    """The step of W2 itself, with saliency found by the current W1."""
     found = _attacked(problem, settings, detach=True)
     loss = _w2_loss(problem, settings)
     optimizer = problem.training.optimizer(_w2_rate(problem, settings))
@@ -201,7 +204,7 @@ def _w2_loss(problem: Bilevel, settings) -> Callable:
 
 
 def _w2_rate(problem: Bilevel, settings) -> Callable:
-    """W1's rate of the same time: W2's optimiser counts its own, fewer, steps."""
+    """W1's learning rate at the same time; W2's optimiser counts the steps of W2."""
     return lambda count: problem.training.rate(count * settings.w2_every)
 
 
@@ -220,9 +223,9 @@ def _attacked(
 
 
 def _cost(problem: Bilevel, settings) -> float:
-    """Of a step of alpha through all levels, in evaluations of a batch's gradient."""
+    """The cost of a step of alpha through all levels, in gradients of one batch."""
     how = settings.saliency
-    # g of f(x + delta) and f(x), and a product; eq. 2 has no other ascent.
+    # g of f(x + delta) and f(x), and a product; ascent by eq. 2 costs nothing more.
     through = 0 if how.detach else 3 * (1 + FORWARD)
     before = attack_cost(attack(problem, settings), how.ascent)
     if through and how.ascent == "gradient":

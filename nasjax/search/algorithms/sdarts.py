@@ -1,9 +1,9 @@
-"""SmoothDARTS: the weights train around alpha, not at it.
+"""SmoothDARTS: the weights are trained around alpha, not at alpha.
 
 Chen and Hsieh, "Stabilizing Differentiable Architecture Search via Perturbation-based
 Regularization", ICML 2020, arXiv 2002.05283, eq. 2 and Algorithm 1:
 
-    alpha <- as the rest of the sentence moves it, by the clean mixing weights A
+    alpha <- moved by the rest of the sentence, with the clean mixing weights A
     w     <- SGD(w, grad_w L_train(w, A + delta)),   |delta| <= eps
 
 with delta random (`sdarts_rs`) or adversarial (`sdarts_adv`); eps grows by epoch from
@@ -22,8 +22,8 @@ from nasjax.search.base import Smoothing
 from nasjax.search.perturb import ramp
 
 SETTINGS: dict[str, Any] = {
-    "eps_start": 0.03,  # size of the perturbation in the first epoch ...
-    "eps_end": 0.3,  # ... and towards the end, linear by epoch
+    "eps_start": 0.03,  # eps, size of the perturbation, in the first epoch
+    "eps_end": 0.3,  # eps after the last epoch; it grows linearly by epoch
 }
 
 
@@ -37,10 +37,10 @@ def smoothing(settings, name: str, perturbation, cost: float) -> Smoothing:
     """A perturbed weight step whose eps grows.
 
     Args:
-      settings: eps_start, eps_end.
-      name: of the perturbation.
+      settings: the fields eps_start and eps_end.
+      name: name of the perturbation.
       perturbation: project: bool -> perturbation, see `nasjax.search.perturb`.
-      cost: in evaluations of one batch's gradient.
+      cost: added cost of a weight step, in evaluations of one batch's gradient.
     """
     return Smoothing(
         name, perturbation, ramp(settings.eps_start, settings.eps_end), cost

@@ -1,13 +1,14 @@
 """SDARTS-ADV: SmoothDARTS with adversarial perturbations.
 
-Chen and Hsieh, arXiv 2002.05283, section 3.3; what both share is in `sdarts`.
+Chen and Hsieh, arXiv 2002.05283, section 3.3; `sdarts` has the method.
 
     delta <- P(delta + lr sign(grad_delta L_train(w, A + delta))), 7 times   (eq. 4)
 
-on the batch of the weight step, by the network in evaluation mode.
+on the batch of the weight step, with the network in evaluation mode.
 
-Deviations: eq. 4 prints the gradient where the released code takes its sign; this is
-the code's, `steepest = False` the equation's. Others: see `nasjax.search.perturb`.
+Deviations: eq. 4 prints the gradient, but the released code takes its sign. The default
+follows the code; `steepest = False` follows the equation. For other deviations see
+`nasjax.search.perturb`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from nasjax.search.directions import FORWARD
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Those of `sdarts` and of the attack."""
+    """The default settings of `sdarts` and of the attack."""
     del scale
     return sdarts.SETTINGS | {
-        "attack_steps": 7,  # of projected gradient ascent, of 2 eps / 7 each
-        "norm": "linf",  # of the ball: or "l2"
-        "steepest": True,  # by the sign of the gradient; False: by itself, as eq. 4
+        "attack_steps": 7,  # steps of projected gradient ascent; each of 2 eps / steps
+        "norm": "linf",  # norm of the ball; or "l2"
+        "steepest": True,  # sign of the gradient; False: the gradient, as in eq. 4
     }
 
 
@@ -38,7 +39,7 @@ LIMITS = sdarts.LIMITS | {
 
 
 def build(settings, base: Algorithm) -> Algorithm:
-    """Smoothing by attacks."""
+    """Smoothing by adversarial perturbations."""
     steps = settings.attack_steps
 
     def attack(project: bool):

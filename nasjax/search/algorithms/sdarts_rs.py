@@ -1,10 +1,10 @@
 """SDARTS-RS: SmoothDARTS with random perturbations.
 
-Chen and Hsieh, arXiv 2002.05283, section 3.2; what both share is in `sdarts`.
+Chen and Hsieh, arXiv 2002.05283, section 3.2; `sdarts` has the method.
 
     delta ~ U[-eps, eps], a draw for every weight step, shared by all cells of a type
 
-Deviations: none known beside those of `nasjax.search.perturb`.
+Deviations: none known except the deviations of `nasjax.search.perturb`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nasjax.search.base import Algorithm
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Those of `sdarts` and of the noise."""
+    """The default settings of `sdarts` and of the noise."""
     del scale
     return sdarts.SETTINGS | {
         "noise": "uniform",  # or "normal", of the same variance
@@ -31,6 +31,6 @@ LIMITS = sdarts.LIMITS | {
 
 
 def build(settings, base: Algorithm) -> Algorithm:
-    """Smoothing by noise."""
+    """Smoothing by random perturbations."""
     draw = {"uniform": perturb.uniform, "normal": perturb.gaussian}[settings.noise]
     return base._replace(smoothing=sdarts.smoothing(settings, settings.noise, draw, 0))

@@ -1,25 +1,26 @@
 """ZARTS: alpha moved by a zero-order method, without the first-order approximation.
 
 Wang et al., "ZARTS: On Zero-order Optimization for Neural Architecture Search",
-NeurIPS 2022, arXiv 2110.04743, Algorithm 1. For every candidate the weights are really
-trained, and then thrown away:
+NeurIPS 2022, arXiv 2110.04743, Algorithm 1. For every candidate the weights are trained
+for M steps, and then discarded:
 
     L(alpha) = L_val(w_M(alpha), alpha),   w_M = M steps of SGD on L_train(., alpha) from w
     alpha <- alpha + phi({u_i}, {L(alpha + u_i)})
 
-with phi that of random search, MGS or GLD: `zarts_rs`, `zarts_mgs`, `zarts_gld`.
+with phi the update of random search, MGS or GLD: `zarts_rs`, `zarts_mgs`, `zarts_gld`.
 
 Deviations:
-  * Each candidate starts from the current w with a fresh optimiser, on batches shared by
-    all. The released code hands the main net's optimiser to the candidates, so that
-    their weights never move.
-  * Inner batches come from the training half, as Algorithm 1 says; `inner_part = "arch"`
-    takes them from the validation half, as that code does. They are as large as all
-    others (there 48, with 64 elsewhere).
-  * The inner learning rate is the current one of w (`inner_rate = 0`), on which the
-    paper is silent; the released landscape script uses 0.001. Like there, gradients
-    are clipped.
-  * The paper does not say how often alpha moves; as in the code, every M weight steps.
+  * Each candidate starts from the current w with a new optimiser, and all candidates
+    take the same batches. The released code gives the optimiser of the main network to
+    the candidates, and so their weights never move.
+  * Inner batches come from the training half, as in Algorithm 1; `inner_part = "arch"`
+    takes them from the validation half, as the released code does. Inner batches have
+    the size of all other batches (in that code 48 instead of 64).
+  * The inner learning rate is the current learning rate of w (`inner_rate = 0`). The
+    paper does not give it; the released landscape script uses 0.001. As in that script,
+    gradients are clipped.
+  * The paper does not specify how often alpha moves. As in the code, alpha moves every
+    M weight steps.
 
 Beyond the paper: a price without a derivative, such as the multiply-adds of the network
 that alpha would be discretised to, may be part of the objective (`budget`).
@@ -40,15 +41,15 @@ from nasjax.zeroth import ZerothOrder, lookahead
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Settings that all ZARTS share."""
+    """The default settings that all ZARTS searches share."""
     steps = 4 if scale in SHORT else 10
     return {
         "every": steps,  # weight steps between two moves of alpha
-        "inner_steps": steps,  # M, weight steps each candidate trains for
-        "inner_rate": 0.0,  # learning rate of those; 0: the weights' current one
-        "inner_part": "weights",  # part their batches come from; or "arch"
+        "inner_steps": steps,  # M, weight steps for which each candidate is trained
+        "inner_rate": 0.0,  # learning rate of inner steps; 0: the current one of w
+        "inner_part": "weights",  # half of the data for inner steps; or "arch"
         "chunk": 0,  # candidates a device evaluates at once; 0: one on a CPU, else all
-        "split": "candidates",  # what several devices share out; or "batch"
+        "split": "candidates",  # work that devices divide; or "batch"
     }
 
 
@@ -69,14 +70,15 @@ def zarts(
     method: Callable[[Training], ZerothOrder],
     guided: bool = False,
 ) -> Algorithm:
-    """ZARTS by a method.
+    """ZARTS with a zero-order method.
 
     Args:
-      settings: every, inner_steps, inner_rate, inner_part, chunk, split.
+      settings: the fields every, inner_steps, inner_rate, inner_part, chunk and split.
       base: the rest of the search.
-      name: of the estimator.
+      name: name of the estimator.
       method: `Training` -> method of `nasjax.zeroth`.
-      guided: hand it the first-order gradient on the same validation batch.
+      guided: True gives the method the first-order gradient on the same validation
+        batch.
     """
 
     def direction(problem: Bilevel):

@@ -1,6 +1,6 @@
-"""ZARTS with gradientless descent (GLD): the best of a ladder of radii, or nowhere.
+"""ZARTS with gradientless descent (GLD): the best step of a ladder of radii, or none.
 
-Wang et al., arXiv 2110.04743, section 4.3; what all ZARTS share is in `zarts`.
+Wang et al., arXiv 2110.04743, section 4.3; `zarts` has the parts that all ZARTS share.
 
     u_k uniform on the sphere of radius 2^-k R,   k = 0 .. floor(log2(R / r))
     alpha <- argmin { L(y) : y = alpha, alpha + u_0, alpha + u_1, ... }      (eq. 10)
@@ -8,7 +8,7 @@ Wang et al., arXiv 2110.04743, section 4.3; what all ZARTS share is in `zarts`.
 see `nasjax.zeroth.gld`.
 
 Deviations: alpha is measured like its candidates, after M inner steps; the released
-code compares with the loss of weights that did not move. Others: see
+code compares with the loss of weights that did not move. For other deviations see
 `zarts` and `nasjax.zeroth.gld`.
 """
 
@@ -24,14 +24,14 @@ from nasjax.zeroth import gld
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Those of `zarts` and of the ladder."""
+    """The default settings of `zarts` and of the ladder."""
     short = scale in SHORT
     return zarts.settings(scale) | {
         "max_radius": 0.5
         if short
-        else 0.13,  # R, of the longest step, in each cell type
+        else 0.13,  # R, radius of the longest step, in each cell type
         "min_radius": 0.125 if short else 4.69e-6,  # r; log2(R / r) + 2 candidates
-        "distribution": "sphere",  # of the steps; or "ball"
+        "distribution": "sphere",  # distribution of the steps; or "ball"
     }
 
 

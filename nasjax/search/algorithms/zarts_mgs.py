@@ -1,6 +1,6 @@
 """ZARTS with maximum-likelihood guided parameter search (MGS).
 
-Wang et al., arXiv 2110.04743, section 4.2; what all ZARTS share is in `zarts`.
+Wang et al., arXiv 2110.04743, section 4.2; `zarts` has the parts that all ZARTS share.
 
     u_i ~ q,   alpha <- alpha + sum_i c_i u_i / sum_j c_j,
     c_i = exp(-L(alpha + u_i) / tau) / q(u_i)                                (eq. 8)
@@ -9,9 +9,11 @@ The proposal q is centred at minus the first-order gradient on the same validati
 batch; its spread decays to 0 by a cosine after warm-up; see `nasjax.zeroth.mgs`.
 
 Deviations:
-  * The configs weigh by `likelihood`, c_i without 1 / q(u_i), as the released code in
-    effect ran; `importance` is the equation above (why: `nasjax.zeroth.mgs`).
-  * The proposal is the mixture of the text; `proposal = "sum"` is that code's.
+  * The configs use the weights `likelihood`, c_i without 1 / q(u_i), as the released
+    code in effect did. `importance` is the equation above; `nasjax.zeroth.mgs` gives
+    the reason.
+  * The proposal is the mixture of the paper's text; `proposal = "sum"` is the proposal
+    of the released code.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ from nasjax.zeroth import ZerothOrder, mgs
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Those of `zarts` and of MGS."""
+    """The default settings of `zarts` and of MGS."""
     small = scale == "small"
     return zarts.settings(scale) | {
         "samples": 4,  # N, candidates of one move
-        "spread": 0.1 if small else 0.025,  # deviation of the proposal, cosine to 0
+        "spread": 0.1 if small else 0.025,  # standard deviation of q, cosine to 0
         "temperature": 1e-3 if small else 0.01,  # tau, in units of the loss
         "mixture": 1e-3,  # share of candidates drawn around 0, not around -gradient
         "proposal": "mixture",  # or "sum", as the released code draws

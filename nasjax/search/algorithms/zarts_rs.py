@@ -1,13 +1,13 @@
 """ZARTS with random search (RS): finite differences along random directions.
 
-Wang et al., arXiv 2110.04743, section 4.1; what all ZARTS share is in `zarts`.
+Wang et al., arXiv 2110.04743, section 4.1; `zarts` has the parts that all ZARTS share.
 
     alpha <- alpha - xi phi(d) / (2 mu N) sum_i [L(alpha + mu u_i) - L(alpha - mu u_i)] u_i
 
-with u_i uniform on the unit sphere of each type of cell and phi(d) = d, or normal and
+with u_i uniform on the unit sphere of each cell type and phi(d) = d, or normal and
 phi(d) = 1 (eq. 4, Table 1); see `nasjax.zeroth.random_search`.
 
-Deviations: none known beside those of `zarts` and `nasjax.zeroth.random_search`.
+Deviations: none known except those listed in `zarts` and `nasjax.zeroth.random_search`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from nasjax.zeroth import random_search
 
 
 def settings(scale: str) -> dict[str, Any]:
-    """Those of `zarts` and of random search."""
+    """The default settings of `zarts` and of random search."""
     short = scale in SHORT
     return zarts.settings(scale) | {
-        "samples": 2 if short else 8,  # N, directions of a move; each: two candidates
-        "radius": 0.1,  # mu, how far a candidate is from alpha, in each type of cell
+        "samples": 2 if short else 8,  # N, directions of a move, of two candidates each
+        "radius": 0.1,  # mu, distance of a candidate from alpha, in each cell type
         "rate": 0.2 if short else 1e-4,  # xi, learning rate of alpha
-        "distribution": "sphere",  # of the directions; or "normal"
-        "antithetic": True,  # pairs alpha +- mu u; False: all against alpha itself
+        "distribution": "sphere",  # distribution of the directions; or "normal"
+        "antithetic": True,  # pairs alpha +- mu u; False: pairs alpha + mu u, alpha
     }
 
 
