@@ -11,9 +11,9 @@ x, t the training batch:
 
 Each step of alpha computes (1) to (3) from the current W1 and W2 and differentiates
 through them: alpha -> W1' -> delta' -> W2' and all direct paths (eqs. 5 to 19,
-`hypergrad.chain`). W1 itself moves on every batch, W2 on every third batch with saliency
-found by W1, and alpha on every fifth batch. The order of the underlying search selects
-the derivative:
+`hypergrad.chain`). W1 itself moves on every batch, W2 on every third batch, with
+saliency found by W1, and alpha on every fifth batch. The underlying search selects the
+derivative:
 
     darts_second+sanas: as above      darts_first+sanas: (4) at the current W1 and W2
 
@@ -25,9 +25,9 @@ Deviations:
     over the images. The paper does not give xi_delta. Here it is PGD's step divided by
     the mean of |g|, taken as constant, or `saliency.rate`. `saliency.ascent =
     "gradient"` takes eq. 2 literally; `saliency.detach` cuts the path through delta.
-  * delta starts at random for every batch and is not stored: where l is a divergence
-    from f(x), its gradient at delta = 0 is 0. delta is in units of pixels. With PGD,
-    x + delta stays in the range of pixels.
+  * delta starts at random for every batch, because its gradient at 0 is 0 where l is a
+    divergence from f(x). delta is not stored between batches. It is in units of pixels;
+    with PGD, x + delta stays in the range of pixels.
   * The look-ahead takes a separate training batch, as in all searches here.
   * Both networks have the same learning rate at the same time, by the steps of W1.
   * Losses are means over the batch. Eq. 3 has a sum, which `sum` selects.
