@@ -17,10 +17,11 @@ from nasjax.spaces.genotype import Genotype
 
 
 class At(NamedTuple):
-    """Where a search stands. It travels with a batch, under "at", and may be traced.
+    """The progress of a search. It is the field "at" of a batch, and may be traced.
 
     Attributes:
-      key: of all randomness of a relaxation; None: no randomness (evaluation, reading).
+      key: typed key for all randomness of a relaxation; None: no randomness, as in
+        evaluation.
       progress: epoch / epochs, in [0, 1).
     """
 
@@ -29,7 +30,7 @@ class At(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """A number that a task is judged by.
+    """A number that measures the quality of a network on a task.
 
     Attributes:
       name: as in the log.
@@ -51,12 +52,12 @@ class Metric(NamedTuple):
 
 
 class Network(NamedTuple):
-    """What the training of a network changes.
+    """The parts of a network that training changes.
 
     Attributes:
-      w: its weights.
-      batch_stats: its running statistics.
-      opt: state of its optimiser.
+      w: weights.
+      batch_stats: running statistics of batch norm.
+      opt: state of the optimiser.
     """
 
     w: Any
@@ -65,10 +66,10 @@ class Network(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is trained, as pure functions.
+    """A task as pure functions.
 
-    A batch is a dictionary of the task's own fields, with "batch_stats", which is only
-    read, and "at" beside them.
+    A batch is a dictionary with the fields of the task, and with "batch_stats", which
+    is only read, and "at".
 
     Attributes:
       init: key -> (w, batch_stats) of the network.

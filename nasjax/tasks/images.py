@@ -31,18 +31,18 @@ def images(
 ) -> Task:
     """Classification of images by a supernet.
 
-    A batch has image [B, H, W, C], label [B], and key [B], one per example, of drop path
-    and noise.
+    A batch has image [B, H, W, C], label [B], and key [B]: one typed key per example,
+    for drop path and noise.
 
     Args:
       model: the supernet.
       image_shape: (H, W, C).
-      augment: of training images.
-      batch: images in a batch.
-      steps_per_epoch: batches in an epoch.
-      drop_path: probability in the last epoch, ramped up from 0.
+      augment: augmentation of training images.
+      batch: number of images in a batch.
+      steps_per_epoch: number of batches in an epoch.
+      drop_path: probability of drop path in the last epoch, ramped up from 0.
       auxiliary: weight of the auxiliary head's loss in the training loss.
-      cutout: epoch -> probability that an image is cut out of.
+      cutout: epoch -> probability of applying cutout to an image.
     """
 
     def init(key: Array):
@@ -103,7 +103,7 @@ def images(
 def draw(
     part, index: Array, key: Array, augment: Augment, cutout_prob: Any = 1.0
 ) -> dict[str, Array]:
-    """A batch: images as the network takes them, labels, and a key per example."""
+    """A batch: prepared images, labels, and a key per example."""
     size = index.shape[0]
     keys = per_example(derive(key, "augment"), size)
     return {
@@ -114,18 +114,18 @@ def draw(
 
 
 def cutout_ramp(epochs: int | Array) -> Callable:
-    """epoch -> probability, from 0 in the first epoch to 1 in the last (R-DARTS,
-    arXiv 1909.09656)."""
+    """The schedule epoch -> probability, from 0 in the first epoch to 1 in the last
+    (R-DARTS, arXiv 1909.09656)."""
     return lambda epoch: epoch / jnp.maximum(epochs - 1, 1)
 
 
 def evaluation(model: Model, augment: Augment, batch: int) -> Callable:
-    """A function that measures a model on a whole part, in evaluation mode.
+    """A function that measures a model on a full part, in evaluation mode.
 
     Returns:
-      (variables, mix, part) -> {"loss", "accuracy"}; part holds "image" uint8
-      [N, H, W, C] and "label" [N]; every example counts once, with the noise that is
-      its own in every evaluation.
+      (variables, mix, part) -> {"loss", "accuracy"}. part holds "image" uint8
+      [N, H, W, C] and "label" [N]. Every example counts once, and gets the same noise
+      in every evaluation.
     """
     noise = derive(jax.random.key(0), "evaluation")
 
@@ -166,5 +166,5 @@ def cross_entropy(logits: Array, label: Array, smoothing: float = 0.0) -> Array:
 
 
 def accuracy(logits: Array, label: Array) -> Array:
-    """Fraction of the batch whose largest logit is the label's."""
+    """The fraction of examples whose largest logit belongs to their label."""
     return (logits.argmax(-1) == label).mean()

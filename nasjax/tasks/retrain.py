@@ -1,11 +1,12 @@
 """Retraining a genotype from scratch with the recipe of DARTS' `train.py`.
 
-SGD with momentum and weight decay, cosine (on ImageNet: linear) learning rate to 0,
-gradients clipped, cutout, drop path ramped from 0 by epoch, auxiliary loss of weight 0.4,
-on ImageNet smoothed labels.
+The recipe is SGD with momentum and weight decay, a cosine (on ImageNet: linear)
+learning rate to 0, clipped gradients, cutout, drop path ramped from 0 by epoch, an
+auxiliary loss of weight 0.4, and on ImageNet smoothed labels.
 
-`reweighting` is SANAS' third level with a genotype's networks: the first, trained as
-usual, finds the saliency of each image, a second one learns the reweighted images.
+`reweighting` is SANAS' third level with the networks of a genotype: the first network,
+trained as usual, finds the saliency of each image, and a second network learns the
+reweighted images.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from nasjax.tasks.images import accuracy, cross_entropy, draw
 
 
 class Recipe(NamedTuple):
-    """How a genotype's network is trained, beside the numbers of `Hyper`.
+    """The settings of retraining, except the numbers of `Hyper`.
 
     Attributes:
-      batch: images in a batch.
-      schedule: "cosine" or "linear".
-      warmup_epochs: of "linear".
+      batch: number of images in a batch.
+      schedule: "cosine" or "linear", schedule of the learning rate.
+      warmup_epochs: number of warm-up epochs of "linear".
       label_smoothing: share of the target that is spread evenly over all classes.
-      momentum: of SGD.
-      clip: largest global norm of the gradient; 0 does not clip.
-      drop_path: the last epoch's probability, ramped up from 0.
+      momentum: momentum of SGD.
+      clip: largest global norm of the gradient; 0: no clipping.
+      drop_path: probability of drop path in the last epoch, ramped up from 0.
       auxiliary: weight of the auxiliary head's loss.
     """
 
@@ -60,7 +61,15 @@ class Recipe(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """step int32; key: typed key of the phase; w, batch_stats, opt: the network's."""
+    """The state of retraining.
+
+    Attributes:
+      step: number of steps taken, int32 scalar.
+      key: typed key of the phase.
+      w: network weights.
+      batch_stats: running statistics of batch norm.
+      opt: state of the optimiser.
+    """
 
     step: Array
     key: Array
@@ -70,12 +79,17 @@ class TrainState(NamedTuple):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `Model.apply` takes."""
+        """The variables that `Model.apply` takes."""
         return {"params": self.w, "batch_stats": self.batch_stats}
 
 
 class Training(NamedTuple):
-    """init: key -> TrainState; step: (state, batch, hyper) -> (state, metrics). Pure."""
+    """The training of a model as pure functions.
+
+    Attributes:
+      init: key -> `TrainState`.
+      step: (state, batch, hyper) -> (state, metrics).
+    """
 
     init: Any
     step: Any
@@ -188,10 +202,11 @@ def reweighting(model: Model, attack: Attack, mode: str) -> tuple[Callable, Mode
     """Reweighted images, and inference on them (SANAS, appendix C).
 
     Returns:
-      (first, images, keys) -> images, reweighted by the saliency that the network of
-      variables `first` finds, in evaluation mode and without labels;
-      a model whose variables have such a "first" too: saliency first, then prediction.
-      Without keys all attacks start from the same draws.
+      (first, images, keys) -> reweighted images [B, H, W, C]; the network with
+      variables `first` finds the saliency, in evaluation mode and without labels;
+      a model whose variables also contain such variables under "first": it computes
+      saliency, then predicts on the reweighted images. If it is applied without keys,
+      the attacks start from the same draws in every call.
     """
 
     def images_of(first, images: Array, keys: Array) -> Array:
