@@ -1,1 +1,1 @@
-"""What is measured while a search runs."""
+"""Monitors: measurements during a search."""

@@ -1,6 +1,7 @@
-"""Alpha and the architecture that is read off it: the cheap signs of a collapse.
+"""Alpha and the architecture derived from it: signals of collapse that cost little.
 
-Bi et al., arXiv 1910.11831, figures 1 and 8; what a cell looks like: `monitors.cells`.
+Bi et al., arXiv 1910.11831, figures 1 and 8; for width and depth of a cell see
+`monitors.cells`.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ from nasjax.spaces.mix import Mix
 
 
 def alpha(space: CellSpace) -> Monitor:
-    """The signals of `mixing`."""
+    """The monitor that reports the signals of `mixing`."""
     return Monitor("alpha", report=lambda seen: mixing(seen.mix, seen.genotype, space))
 
 
 def mixing(mix: Mix, genotype: Genotype, space: CellSpace) -> dict[str, float]:
-    """Signals of a search, with those of its collapse, of every cell type.
+    """Signals of a search, including signals of its collapse, for every cell type.
 
-    entropy (nats), skip and none: alpha's entropy and the mean weights over the edges.
-    kept_skips, parameter_free: of the genotype at this moment, the share of skip
-    connections among its operators, and of operators that learn nothing. width, depth:
-    of its cells, see `monitors.cells`. Where every cell has its own alpha all are
-    means over the cells.
+    entropy: entropy of the mixing weights (nats), mean over the edges. skip, none:
+    weight of `skip_connect` and of `none`, mean over the edges. kept_skips,
+    parameter_free: share of skip connections, and of operators without parameters,
+    among the operators of the genotype. width, depth: see `monitors.cells`. If every
+    cell has a separate alpha, all signals are means over the cells.
 
     Args:
       mix: mixing weights of every cell type.
-      genotype: what they are discretised to.
-      space: of both.
+      genotype: the genotype that `mix` is discretised to.
+      space: the space of both.
 
     >>> from nasjax.spaces.mix import Weights
     >>> from nasjax.spaces.rules import discretise

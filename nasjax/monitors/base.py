@@ -1,4 +1,4 @@
-"""Monitors: what is measured while a search runs. None changes its state."""
+"""Monitors: measurements during a search. A monitor never changes the search."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Seen(NamedTuple):
     """A search at the end of an epoch, on the host.
 
     Attributes:
-      state: with its arrays on the devices.
-      step: weight steps so far.
-      mix: mixing weights, as arrays of numpy.
-      genotype: the architecture that is read off them.
+      state: state of the search, with its arrays on the devices.
+      step: number of weight steps taken.
+      mix: mixing weights, as numpy arrays.
+      genotype: the architecture derived from the mixing weights.
     """
 
     state: SearchState
@@ -30,7 +30,7 @@ class Monitor(NamedTuple):
     """A measurement at the end of epochs.
 
     Attributes:
-      name: of its program.
+      name: name of the monitor and of its program.
       every: epochs between two measurements. The last epoch is always measured.
       program: (state, part of alpha's data) -> scalars by name, compiled ahead of time.
       report: `Seen` -> numbers by name, on the host.
@@ -42,5 +42,5 @@ class Monitor(NamedTuple):
     report: Callable[[Seen], Mapping[str, float]] | None = None
 
     def due(self, epoch: int, epochs: int) -> bool:
-        """Whether it is at the end of an epoch, counted from 0."""
+        """True if the monitor measures at the end of `epoch`, counted from 0."""
         return epoch % self.every == 0 or epoch == epochs - 1

@@ -1,4 +1,4 @@
-"""What penalties say of alpha, such as the price of its architecture."""
+"""The reports of penalties on alpha, such as the price of its architecture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nasjax.search import Search
 
 
 def penalties(search: Search) -> Monitor:
-    """The reports of all penalties."""
+    """The monitor with the reports of all penalties of a search."""
     reports = [own.report for own in search.problem.penalties if own.report]
 
     def report(seen):

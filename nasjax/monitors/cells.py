@@ -1,4 +1,4 @@
-"""What a cell looks like: its width, its depth, what in it learns nothing.
+"""Measures of a cell: width, depth, and the share of operations without parameters.
 
 Shu et al., "Understanding Architectures Learnt by Cell-based Neural Architecture
 Search", ICLR 2020, arXiv 1909.09569, as used by Chen and Hsieh, SmoothDARTS,
@@ -19,14 +19,14 @@ PARAMETER_FREE = frozenset(
 
 
 def width(pairs: Pairs, space: CellSpace = SPACES["darts"]) -> float:
-    """Width of a cell in units of a node's width c: how much it reads from its inputs.
+    """The width of a cell, in units of the width c of a node.
 
-    The sum over intermediate nodes of the fraction of its pairs that read from an input
-    of the cell. A pair with `none` reads nothing.
+    The width is a sum over the intermediate nodes: for each node, the fraction of its
+    pairs that read from an input of the cell. A pair with `none` reads nothing.
 
     Args:
-      pairs: of a cell, as in `Genotype.cells`.
-      space: of the cell.
+      pairs: pairs of a cell, as in `Genotype.cells`.
+      space: the space of the cell.
 
     Raises:
       ValueError: pairs are left over, or a node reads from itself or a later one.
@@ -41,10 +41,10 @@ def width(pairs: Pairs, space: CellSpace = SPACES["darts"]) -> float:
 
 
 def depth(pairs: Pairs, space: CellSpace = SPACES["darts"]) -> int:
-    """Depth of a cell: edges on the longest way from an input to the output; 0 if none.
+    """The depth of a cell: number of edges on its longest path from input to output.
 
-    Where the output concatenates nodes, that is the last edge of every way. The
-    arguments and errors are those of `width`.
+    The concatenation of nodes to the output counts as one edge. The depth is 0 if there
+    is no path. The arguments and errors are the same as for `width`.
     """
     hops = dict.fromkeys(range(space.inputs), 0)
     for node, sources in _sources(pairs, space).items():
@@ -56,11 +56,11 @@ def depth(pairs: Pairs, space: CellSpace = SPACES["darts"]) -> int:
 
 
 def parameter_free_share(pairs: Pairs, free: Collection[str] = PARAMETER_FREE) -> float:
-    """The share of a cell's operations that learn nothing (SmoothDARTS, table 5).
+    """The share of a cell's operations without parameters (SmoothDARTS, table 5).
 
     Args:
       pairs: see `width`.
-      free: what learns nothing, where there are operations of the user's own.
+      free: names of the operations without parameters, if operations were added.
 
     >>> parameter_free_share([("skip_connect", 0), ("sep_conv_3x3", 1)])
     0.5
@@ -69,7 +69,7 @@ def parameter_free_share(pairs: Pairs, free: Collection[str] = PARAMETER_FREE) -
 
 
 def _sources(pairs: Pairs, space: CellSpace) -> dict[int, list[int]]:
-    """What every intermediate node reads from; `none` reads nothing."""
+    """The nodes that every intermediate node reads from; `none` reads nothing."""
     if len(pairs) != len(space.targets):
         raise ValueError(
             f"The cell has {len(pairs)} pairs; expected {len(space.targets)}."

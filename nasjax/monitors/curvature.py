@@ -1,14 +1,14 @@
-"""The curvature over alpha while a search runs, and what discretising does to accuracy.
+"""The curvature over alpha during a search, and the effect of discretising on accuracy.
 
 Zela et al., arXiv 1909.09656: searches fail when the dominant eigenvalue of the Hessian
-of the validation loss in alpha grows. Chen and Hsieh, arXiv 2002.05283, eq. 5: then the
-accuracy falls when the supernet is discretised. Both are measured here, by exact
-Hessian-vector products; what costs nothing is in `monitors.alpha`.
+of the validation loss in alpha grows. Chen and Hsieh, arXiv 2002.05283, eq. 5: accuracy
+then falls when the supernet is discretised. This monitor measures both, with exact
+Hessian-vector products. Signals that cost little are in `monitors.alpha`.
 
-Deviations: the authors take the whole Hessian on the last validation batch of training,
-and add alpha's weight decay to its diagonal. Here the batch is one of its own, neither
-cropped nor flipped, and the ends of the spectrum are Lanczos's; `error` says how well
-they are known.
+Deviations: the authors compute the full Hessian on the last validation batch of
+training and add alpha's weight decay to its diagonal. Here the batch is a separate one,
+neither cropped nor flipped, and Lanczos's method estimates the ends of the spectrum,
+with the error eigenvalue_error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The supernet's loss and accuracy on alpha's half, and what the search has cost."""
+"""The supernet's loss and accuracy on alpha's half, and the cost of the search."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from nasjax.search import Search
 
 
 def supernet(search: Search) -> Monitor:
-    """valid_loss, valid_accuracy: by running moments, with mixing weights as they are."""
+    """The monitor of valid_loss and valid_accuracy.
+
+    Batch norm uses running moments; the mixing weights are not discretised.
+    """
     task = search.problem.task
 
     def measure(state, part):
@@ -18,9 +21,9 @@ def supernet(search: Search) -> Monitor:
 
 
 def gradients(search: Search, spent: float) -> Monitor:
-    """gradient_evaluations: of one batch, since the first step of the run.
+    """The monitor of gradient_evaluations: gradients of one batch since the run began.
 
-    spent: before this phase.
+    spent: gradient evaluations before this phase.
     """
     count = lambda seen: {"gradient_evaluations": spent + search.gradients(seen.step)}
     return Monitor("gradients", report=count)

@@ -1,4 +1,4 @@
-"""Accuracies that are known of an architecture. The search does not see them."""
+"""Known accuracies of an architecture. The search does not use them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from nasjax.spaces.genotype import Genotype
 
 
 def truth(known: Callable[[Genotype], Mapping[str, float]]) -> Monitor:
-    """true_NAME for every accuracy that `known` has of the genotype."""
+    """The monitor that reports true_NAME for every accuracy that `known` returns.
+
+    known: genotype -> accuracies by name.
+    """
 
     def report(seen):
         return {f"true_{name}": value for name, value in known(seen.genotype).items()}
