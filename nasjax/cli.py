@@ -1,7 +1,7 @@
-"""The console script `nasjax`: what there is, counts, drawings, the state of a run.
+"""The console script `nasjax`: lists, counts, drawings, and the state of runs.
 
-Searches are started with `python -m nasjax.main`. Everything heavy is imported by
-the command that needs it, so that `nasjax --help` answers at once.
+Searches are started with `python -m nasjax.main`. Each command imports the heavy
+modules that it needs, to keep `nasjax --help` fast.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 
 from nasjax.core.errors import UserError, unknown
 
-_ABOUT = "What nasjax offers, counts, drawings, and the state of a run."
+_ABOUT = "Lists, counts, drawings, the state of runs, and comparisons."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code.
 
     Args:
-      argv: the arguments after the program's name; None: those of the process.
+      argv: arguments after the program's name; None for `sys.argv[1:]`.
 
     Returns:
-      0; or 2 after printing the sentence of a `UserError` to stderr.
+      0; or 2 after printing the message of a `UserError` to stderr.
 
     Raises:
       SystemExit: 2 for arguments that do not parse, 0 for --help.
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         sys.stderr.write(f"nasjax: {error}\n")
         return 2
-    if isinstance(sys.stdout, io.TextIOWrapper):  # it may not know line drawing
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it may lack line drawing
         sys.stdout.reconfigure(errors="replace")
     sys.stdout.write(text + "\n")
     return 0
@@ -62,10 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     count = add("count", _count)
     which = count.add_mutually_exclusive_group(required=True)
     which.add_argument("genotype", nargs="?", metavar="GENOTYPE", help=genotype)
-    which.add_argument("--supernet", metavar="SPACE", help="or a supernet's space")
+    which.add_argument("--supernet", metavar="SPACE", help="count a supernet")
     for flag, about in (
         ("--channels", "width C (default: 36; supernet, NAS-Bench-201: 16)"),
-        ("--cells", "their number (default: 20; supernet: 8; NAS-Bench-201: 15)"),
+        ("--cells", "number of cells (default: 20; supernet: 8; NAS-Bench-201: 15)"),
     ):
         count.add_argument(flag, type=_positive, metavar="N", help=about)
     for flag, default, about in (
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
     draw = add("draw", _draw)
     draw.add_argument("genotype", metavar="GENOTYPE", help=genotype)
-    about = "the picture; its ending says the format: .png, .svg or .pdf"
+    about = "the picture; its ending sets the format: .png, .svg or .pdf"
     draw.add_argument("-o", "--output", required=True, metavar="FILE", help=about)
 
     show = add("show", _show)
@@ -91,23 +91,24 @@ def _parser() -> argparse.ArgumentParser:
 
     maps = add("saliency", _saliency)
     maps.add_argument("run", metavar="RUN", help="the folder of a run")
-    about = "another run on the same data, to be shown beside it"
+    about = "another run on the same data, to show next to RUN"
     maps.add_argument("--beside", metavar="RUN", help=about)
-    about = "numbers of the test images to show (default: one of every class)"
+    about = "indices of the test images to show (default: one of every class)"
     maps.add_argument("--images", nargs="+", type=_natural, metavar="N", help=about)
-    about = "test images to measure (default: 512, at most all)"
+    about = "number of test images to measure (default: 512, at most all)"
     maps.add_argument("--count", type=_positive, default=512, metavar="N", help=about)
     about = "folder to write into (default: RUN)"
     maps.add_argument("-o", "--output", metavar="FOLDER", help=about)
 
     compare = add("compare", _compare)
-    about = "folders of runs, or folders that hold some, such as a sweep's"
+    about = "folders of runs, or folders that contain runs, such as a sweep's"
     compare.add_argument("runs", nargs="+", metavar="RUN", help=about)
-    about = "the set that the others are tested against (default: the first run's)"
+    about = "set of runs to test the others against (default: the first run's set)"
     compare.add_argument("--baseline", default="", metavar="NAME", help=about)
     about = (
         "fractions of result.json, or true_NAME, an accuracy of the table (default: "
-        "test_accuracy, true_cifar10 or supernet_valid_accuracy, whichever all have)"
+        "the first of test_accuracy, true_cifar10 and supernet_valid_accuracy that all "
+        "runs have)"
     )
     compare.add_argument(
         "--metric", nargs="+", action="extend", default=[], metavar="NAME", help=about
@@ -120,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     testbed.add_argument("table", metavar="TABLE", help=about)
     for flag, default, about in (
         ("--seeds", 100, "runs of each method"),
-        ("--evaluations", 1000, "architectures that a run may look up"),
+        ("--evaluations", 1000, "evaluations of each run"),
     ):
         about += f" (default: {default})"
         testbed.add_argument(
@@ -128,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     for flag, column, about in (
         ("--signal", "cifar10_valid_12ep", "column that the searches see"),
-        ("--report", "cifar10_test_200ep", "column that they are judged by"),
+        ("--report", "cifar10_test_200ep", "column that they are compared by"),
     ):
         about += f" (default: {column})"
         testbed.add_argument(flag, default=column, metavar="COLUMN", help=about)
@@ -139,13 +140,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"give a whole number above 0, not {text!r}")
+        raise argparse.ArgumentTypeError(f"give a positive integer, not {text!r}")
     return int(text)
 
 
 def _natural(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"give a whole number from 0, not {text!r}")
+        raise argparse.ArgumentTypeError(f"give an integer of at least 0, not {text!r}")
     return int(text)
 
 
@@ -166,7 +167,7 @@ def _list(_: argparse.Namespace) -> str:
     spaces = {}
     for name, space in SPACES.items():
         own = f"{space.alpha_shape(space.types[0])[1]} of " if space.lists else ""
-        each = ", on each edge its own" if space.lists else ""
+        each = ", fixed for each edge" if space.lists else ""
         names = ", ".join(space.primitives)
         spaces[name] = f"{own}{len(space.primitives)} operations{each}: {names}"
     data = {name: load.__doc__ for name, load in SOURCES.items()}
@@ -174,10 +175,10 @@ def _list(_: argparse.Namespace) -> str:
     cells = ", ".join(PUBLISHED)
     return "\n\n".join(
         (
-            table("Algorithms: how alpha moves (one of them)", moves),
-            table("and what else the search is, joined to one of them by +", changes),
+            table("Algorithms: how alpha moves (name one)", moves),
+            table("Changes of the search, joined to an algorithm by +", changes),
             table("Spaces", spaces),
-            "Published cells (in place of any GENOTYPE)\n" + wrap(cells, "  "),
+            "Published cells (usable as GENOTYPE)\n" + wrap(cells, "  "),
             table("Data sets", data),
         )
     )

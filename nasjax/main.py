@@ -1,4 +1,4 @@
-"""Flags and nothing else.
+"""The command line of a run.
 
 python -m nasjax.main --config=configs/zarts_mgs.py [--workdir=FOLDER]
     [--config.FIELD=VALUE ...]
@@ -34,7 +34,7 @@ EXAMPLE = "--config=configs/zarts_mgs.py"
 
 
 def main() -> None:
-    """The console entry; exit code 2 for anything a user can mend."""
+    """The console entry point; the exit code is 2 for errors a user can fix."""
     logging.set_verbosity(logging.ERROR)
     code = 0
     try:
@@ -60,7 +60,7 @@ def _parse(argv: list[str]) -> list[str]:
     except Exception as error:  # absl and ml_collections raise almost anything
         raise _mended(error, argv) from None
     if not isinstance(_CONFIG.value, ConfigDict):
-        raise _mended(ValueError("it is no ConfigDict"), argv)
+        raise _mended(ValueError("it is not a ConfigDict"), argv)
     if len(rest) > 1:
         raise UserError(
             f"Unexpected argument {rest[1]!r}; flags start with two dashes."
@@ -87,7 +87,7 @@ def _check_parts(argv: list[str]) -> None:
 
 
 def _mended(error: Exception, argv: list[str]) -> UserError:
-    """The sentence for what absl or ml_collections refuse."""
+    """The message for a command line that absl or ml_collections refuse."""
     given = [arg.lstrip("-").partition("=")[::2] for arg in argv[1:]]
     file = dict(given)["config"]
     if not file:  # --config FILE
@@ -99,7 +99,7 @@ def _mended(error: Exception, argv: list[str]) -> UserError:
         fields = _fields(_read(file).to_dict())
     except UserError as reason:
         return reason
-    except Exception as reason:  # the file is the user's own program
+    except Exception as reason:  # the file is a program of the user
         return UserError(
             f"The config {file!r} cannot be read ({_first_line(reason)}); give a file "
             f"with a get_config function, such as {EXAMPLE}"
@@ -119,7 +119,7 @@ def _mended(error: Exception, argv: list[str]) -> UserError:
 
 
 def _read(file: str) -> ConfigDict:
-    """The config of `PATH:variant`, as ml_collections reads it but with its errors."""
+    """The config of `PATH:variant`, as ml_collections reads it; errors are raised."""
     path, _, variant = file.partition(":")
     if not os.path.isfile(path):
         raise UserError(
@@ -163,13 +163,13 @@ def _run(argv: list[str]) -> None:
         _stop(f"{stop}\n  {command}", 128 + stop.signum)
     except KeyboardInterrupt:
         _stop(
-            f"Stopped; the same command goes on from the last checkpoint:\n  {command}",
+            f"Stopped; the same command resumes from the last checkpoint:\n  {command}",
             130,
         )
 
 
 def default_workdir(config_file: str) -> str:
-    """runs/<config>-<variant>-<8 hex digits of what the config computes>."""
+    """runs/<config>-<variant>-<8 hex digits of a hash of the config>."""
     name, _, variant = os.path.basename(config_file).partition(":")
     fields = _fields(pruned(_CONFIG.value.to_dict()), "")
     identity = {

@@ -58,12 +58,12 @@ class Experiment(NamedTuple):
         """The search of a stage.
 
         Args:
-          stage: of the algorithm's.
-          previous: outcome of the stage before, or None.
-          hyper: numbers, which may be traced; None: the config's.
+          stage: stage of the algorithm.
+          previous: outcome of the previous stage, or None.
+          hyper: hyperparameters, which may be traced; None for those of the config.
 
         Raises:
-          UserError: a setting that the method refuses.
+          UserError: the method refuses a setting.
         """
         settings = {**self.config.search, **stage.supernet}
         hyper = hyper or self.hyper(stage)
@@ -92,7 +92,9 @@ class Experiment(NamedTuple):
     def monitors(self, spent: float, search: Search) -> list[Monitor]:
         """The monitors of a search.
 
-        spent: gradients that were evaluated before the phase.
+        Args:
+          spent: number of gradients that were evaluated before the phase.
+          search: the search that is measured.
         """
         settings, problem = self.config.collapse, search.problem
         found = [supernet(search), gradients(search, spent), alpha(problem.space)]
@@ -113,7 +115,7 @@ class Experiment(NamedTuple):
         return self.domain.retraining(genotype, self.space, self.devices, first)
 
     def truth(self, genotype: Genotype) -> dict[str, float]:
-        """Its accuracies in the table, as fractions, by data set; empty without one."""
+        """Data set -> true accuracy as a fraction; empty without a table."""
         known = self.table.accuracy(genotype) if self.table else {}
         return {name: accuracy / 100 for name, accuracy in known.items()}
 
@@ -129,7 +131,7 @@ def build(given: ConfigDict) -> Experiment:
     """Checks a config and makes its objects; reads the data, writes nothing.
 
     Raises:
-      UserError: anything in the config or the data that cannot work.
+      UserError: the config or the data cannot be used.
     """
     config = validate.config(given)
     space = validate.space(config.space)
@@ -160,7 +162,7 @@ def _namespaces(fields: dict[str, Any]) -> SimpleNamespace:
 
 
 def _algorithm(config: ConfigDict) -> Algorithm:
-    """The algorithm that the config names, with its edges treated as it says."""
+    """The algorithm that the config names, with `config.space.edges` applied."""
     settings = {}
     for name in parse(config.algorithm):
         shared = {group: config[group] for group in PARTS[name].shares}
@@ -173,7 +175,7 @@ def _algorithm(config: ConfigDict) -> Algorithm:
 
 
 def _check_cadence(search: Search) -> None:
-    """Refuses a search in which alpha would never move."""
+    """Refuses a search in which alpha never moves."""
     training, cadence = search.problem.training, search.program("alpha").cadence
     total = training.epochs * training.steps_per_epoch
     if not any(cadence.due(step) for step in range(total)):

@@ -1,8 +1,8 @@
 """The settings that all configs share, field by field.
 
-A config file picks an algorithm and takes the rest from `settings`: the embedded default
-(digits, minutes on two cores) or a paper's setting by data set. The settings of every part
-of an algorithm are explained in its file, `nasjax/search/algorithms/`.
+A config file picks an algorithm and takes the rest from `settings`: the embedded
+default (digits, minutes on two cores) or the setting of a paper for a data set. The file
+of each part, in `nasjax/search/algorithms/`, documents the settings of the part.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VARIANTS = (
     SMALL,
 )
 
-# How a run is computed, shown and kept, not what: it may go on with other values.
+# Fields that do not change the results of a run: it may resume with other values.
 FREE_ON_RESUME = (
     *(f"arch.zarts_{name}.chunk" for name in ("gld", "mgs", "rs")),
     "checkpoint_every",
@@ -39,7 +39,7 @@ FREE_ON_RESUME = (
     "space.table",
 )
 
-# What compiled programs do not depend on, because it is no part of them or an argument.
+# Fields that compiled programs do not depend on: unused there, or passed as arguments.
 TRACED = (
     "checkpoint_every",
     "compile_cache",
@@ -66,46 +66,47 @@ def settings(arg: str | None = None) -> ConfigDict:
 
     Args:
       arg: None for the embedded default; "cifar10", "cifar100", "svhn" or "imagenet"
-        for the setting of the DARTS and ZARTS papers on that data set; "cifar10-s1" and
-        so on for that of R-DARTS and SmoothDARTS in the spaces S1 to S4; "nasbench201"
-        for the benchmark's, "nasbench201-small" for one of minutes on a CPU core.
+        for the setting of the DARTS and ZARTS papers on that data set; "cifar10-s1" to
+        "svhn-s4" for the setting of R-DARTS and SmoothDARTS in the spaces S1 to S4;
+        "nasbench201" for the setting of NAS-Bench-201; "nasbench201-small" for a
+        setting that takes minutes on a CPU core.
 
     Raises:
-      UserError: another arg.
+      UserError: `arg` has another value.
     """
     if arg is not None and arg not in VARIANTS:
         raise unknown("config variant", arg, VARIANTS)
     config = ConfigDict()
-    config.format = FORMAT  # of this config
+    config.format = FORMAT  # version of the config format
     config.algorithm = "darts_first"  # parts joined by "+"; `nasjax list` shows them
     config.task = "images"  # kind of data
     config.seed = 0  # governs initial values, data order, augmentation, proposals
     config.parallel = "jit"  # how steps are split over devices: "jit" or "pmap"
     config.devices = 0  # how many devices to use; 0 for all
     config.lowering = "auto"  # spelling of convolutions: "auto", "conv" or "shift"
-    config.precision = "float32"  # of maps: or "bfloat16"; weights stay float32
+    config.precision = "float32"  # of maps; or "bfloat16"; weights stay float32
     config.remat = (
-        "auto"  # recomputed for gradients: "none", "edge", "cell" (least memory)
+        "auto"  # recomputed for gradients: "none", "edge" or "cell" (least memory)
     )
-    config.compile_cache = "auto"  # folder of compiled programs; "off": none
+    config.compile_cache = "auto"  # folder of compiled programs; "off" for none
     config.log_every = 50  # steps between lines of the log
     config.checkpoint_every = 200  # steps between checkpoints
 
     config.data = data = ConfigDict()
     data.name = "digits"  # embedded data set, or a label for `path`
     data.path = ""  # .npz file (image, label) or folder of images, one folder per class
-    data.test_path = ""  # a separate test file; none: a part of `path` is kept for it
+    data.test_path = ""  # separate test file; "" takes the test part from `path`
     data.fractions = (0.4, 0.4, 0.2)  # weight, architecture and test parts
-    data.split_seed = 0  # of the split, independent of `seed`
+    data.split_seed = 0  # seed of the split, independent of `seed`
     data.shrink = 1  # factor by which images are made smaller, averaging pixels
-    data.pad = 1  # random crop after padding by so many pixels
+    data.pad = 1  # pixels of padding before a random crop
     data.flip = False  # random horizontal flip
 
     config.space = space = ConfigDict()
-    space.name = ""  # a space of `nasjax list`, such as "s1", or
-    space.primitives = DARTS_7  # the operations on every edge, where there is no name
-    space.edges = "pruned"  # after the search; or "fixed", or "searched" before it
-    space.table = ""  # CSV of NAS-Bench-201's accuracies, to log those of alpha's
+    space.name = ""  # a space of `nasjax list`, such as "s1"; "" for `primitives`
+    space.primitives = DARTS_7  # operations on every edge, if `name` is ""
+    space.edges = "pruned"  # after the search; or "fixed"; or "searched" first
+    space.table = ""  # CSV of NAS-Bench-201; logs the accuracy of alpha's architecture
     space.share = True  # cells of a type share alpha; False: each cell has its own
 
     config.search = search = ConfigDict()
@@ -119,9 +120,9 @@ def settings(arg: str | None = None) -> ConfigDict:
     search.momentum = 0.9  # SGD
     search.weight_decay = 3e-4  # L2, added to the clipped gradient
     search.clip = 5.0  # largest global norm of the gradient; 0 does not clip
-    search.alpha_spread = 1e-3  # of alpha's normal initial values; 0: all equal
+    search.alpha_spread = 1e-3  # deviation of alpha's normal initial values; 0: equal
     search.cutout = 0  # side of the square cut out of each image; 0 for none
-    search.cutout_ramp = False  # True: its probability grows from 0 to 1
+    search.cutout_ramp = False  # True: the probability of cutout grows from 0 to 1
     search.drop_path = 0.0  # the last epoch's probability, ramped up from 0
     search.auxiliary = 0.0  # weight of an auxiliary head's training loss; 0: no head
 
@@ -129,7 +130,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     collapse.interval = 0  # epochs between measurements of the curvature; 0: none
     collapse.images = 16  # validation images of a measurement
     collapse.products = 8  # Hessian-vector products for the dominant eigenvalue
-    collapse.probes = 2  # and for the trace; 0: no trace
+    collapse.probes = 2  # Hessian-vector products for the trace; 0: no trace
     collapse.remedy = "none"  # or "stop" (DARTS-ES), "adapt" (DARTS-ADA)
     collapse.penalty = 0.0  # weight of the Hessian's norm in alpha's loss
     collapse.most_skips = 8  # skip connections that a normal cell keeps; 8: any number
@@ -139,10 +140,10 @@ def settings(arg: str | None = None) -> ConfigDict:
         arch[name] = ConfigDict(part.settings(scale(arg)))
 
     config.saliency = saliency = ConfigDict()
-    saliency.steps = 7  # of the attack that finds delta
+    saliency.steps = 7  # steps of the attack that finds delta
     saliency.eps = 8 / 255  # largest |delta|, in pixels from 0 to 1
-    saliency.step = 2 / 255  # of a step of the attack, likewise
-    saliency.labels = False  # True: a search attacks labels, not what a network says
+    saliency.step = 2 / 255  # length of a step of the attack, in the unit of `eps`
+    saliency.labels = False  # True: a search attacks labels, not predictions
     saliency.mode = "signed"  # delta * x; or "absolute", "scaled" (|delta| / eps * x)
     saliency.ascent = "pgd"  # in a search; or "gradient", SANAS' eq. 2 literally
     saliency.rate = 0.0  # xi_delta of eq. 2; 0: step over the mean of |gradient|
@@ -155,7 +156,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     retrain.batch = 64  # examples in a batch
     retrain.rate = 0.05  # learning rate ...
     retrain.schedule = "cosine"  # ... down to 0 by epoch: "cosine" or "linear"
-    retrain.warmup_epochs = 0  # of "linear"
+    retrain.warmup_epochs = 0  # warm-up of the "linear" schedule
     retrain.label_smoothing = 0.0  # share of the target spread over all classes
     retrain.momentum = 0.9  # SGD
     retrain.weight_decay = 3e-4  # L2, added to the clipped gradient
@@ -164,7 +165,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     retrain.drop_path = 0.1  # the last epoch's probability, ramped up from 0
     retrain.auxiliary = 0.4  # weight of the auxiliary head's loss; 0 for no head
     retrain.baseline = True  # retrain a random architecture the same way
-    retrain.reweighted = False  # True: then another network on reweighted images
+    retrain.reweighted = False  # True: train a second network on reweighted images
 
     for name, kind in DOMAINS.items():
         if fields := kind.settings(scale(arg)):
@@ -178,9 +179,9 @@ def settings(arg: str | None = None) -> ConfigDict:
 
 
 def scale(arg: str | None) -> str:
-    """The size of a variant, by which parts choose their default settings.
+    """The size of a variant, from which parts choose their default settings.
 
-    "embedded", "small" (both: minutes on a CPU), "paper" or "imagenet".
+    One of "embedded", "small" (both: minutes on a CPU), "paper" and "imagenet".
     """
     if arg is None or arg == SMALL:
         return "small" if arg else "embedded"
@@ -188,7 +189,7 @@ def scale(arg: str | None) -> str:
 
 
 def short(arg: str | None) -> bool:
-    """Whether a search takes minutes on a CPU."""
+    """True if a search takes minutes on a CPU."""
     return scale(arg) in SHORT
 
 
@@ -196,13 +197,13 @@ def named(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The parts that a config's `algorithm` names.
 
     Raises:
-      UserError: it names an unknown one, or two that cannot be together.
+      UserError: a name is unknown, or two parts cannot be combined.
     """
     return parse(config["algorithm"])
 
 
 def pruned(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as nested dictionaries, with the settings of the named parts alone."""
+    """A config as nested dictionaries, with only the settings of the named parts."""
     names, fields = named(config), dict(config)
     fields["arch"] = {name: fields["arch"].get(name, {}) for name in names}
     return fields
@@ -211,10 +212,10 @@ def pruned(config: Mapping[str, Any]) -> dict[str, Any]:
 def _nasbench201(config: ConfigDict, small: bool) -> None:
     """A search that is judged by the benchmark's table: nothing is retrained.
 
-    Supernet, learning rates, batch and epochs are those of the benchmark's own searches
-    (Dong, Yang, arXiv 2001.00326, section 5). Its momentum is Nesterov's, and it
-    evaluates by the moments of the batch; ours is plain, and by running moments. `small`
-    is a supernet of three cells on images of 16 x 16.
+    Supernet, learning rates, batch and epochs are the same as in the benchmark's
+    searches (Dong, Yang, arXiv 2001.00326, section 5). The benchmark uses Nesterov
+    momentum and evaluates with batch moments; nasjax uses plain momentum and evaluates
+    with running moments. `small` is a supernet of three cells on images of 16 x 16.
     """
     config.space.name, config.data.name = "nasbench201", "cifar10"
     config.data.pad, config.data.flip = 4, True
@@ -234,13 +235,13 @@ def _nasbench201(config: ConfigDict, small: bool) -> None:
 
 
 def _paper(config: ConfigDict, arg: str) -> None:
-    """DARTS' and ZARTS' setting: half of the training set for each level.
+    """The setting of DARTS and ZARTS: half of the training set for each level.
 
     In S1 to S4 the nets retrained on CIFAR-100 and SVHN are smaller (SmoothDARTS,
     section 5.5).
 
-    On ImageNet the search's data is a quarter of the training set, of one image size;
-    retraining crops by padding, where the papers crop and resize at random.
+    On ImageNet the data of the search is a quarter of the training set, of one image
+    size. Retraining crops after padding; the papers crop and resize at random.
     """
     name, _, config.space.name = arg.partition("-")
     config.data.name = name

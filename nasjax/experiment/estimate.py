@@ -1,8 +1,8 @@
-"""How long a run will take: counted, and scaled by a small measurement on this machine.
+"""The estimated duration of a run: counts, times a small measurement on this machine.
 
-One edge of the supernet is compiled with its gradient and run a few times, at the size
-that it has in the first cell. Compiling grows with the distinct bodies of the networks,
-running with the maps that edges fill.
+One edge of the supernet is compiled with its gradient and run a few times, at its size
+in the first cell. Compile time grows with the number of distinct network bodies, run
+time with the size of the maps that edges fill.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from nasjax.experiment.build import Experiment
 
 RUNS = 20
-LARGEST = 1 << 22  # numbers in the map that is measured; of a larger batch a part is
-# Of a search: programs as such, bodies, evaluations that they hold beyond the first; of
-# the network that is retrained: bodies. In times of compiling an edge.
+LARGEST = 1 << 22  # numbers in the measured map; of a larger batch only a part is used
+# Compile times, in units of one edge's: of a search, its programs, each distinct body,
+# and the share added by each evaluation after the first; of retraining, each body.
 SEARCH_PROGRAMS, SEARCH_BODY, HELD, RETRAIN_BODY = 13.0, 2.0, 0.105, 1.7
-# A pass forward and backward through all edges; and through all operations of a genotype,
-# which are less cheap than the average one. In times of running an edge.
+# Run times, in units of one edge's: a forward and backward pass through all edges, and
+# through the operations of a genotype, which cost more than the average operation.
 PASS, RETRAIN_PASS = 2.2, 5.7
 
 
@@ -45,7 +45,7 @@ class Edge(NamedTuple):
 
     Attributes:
       compiling: seconds to trace and compile it.
-      running: seconds to run it, for each number of its map.
+      running: seconds to run it, for one number of its map.
     """
 
     compiling: float
@@ -71,7 +71,7 @@ def measure(
 
     params = given.get("params", {})
     program = jax.jit(jax.grad(loss, argnums=(0, 1)))
-    with compiled_programs("off"):  # what is found in a cache tells nothing
+    with compiled_programs("off"):  # a program from a cache has no compile time
         began = time.perf_counter()
         compiled = program.lower(params, x).compile(compiler_options())
         compiling = time.perf_counter() - began
@@ -131,13 +131,13 @@ def seconds(
 
 
 def bodies(macro: Macro) -> int:
-    """Distinct bodies that the compiler sees."""
+    """Number of distinct bodies that the compiler sees."""
     groups = [plan for plan, _ in itertools.groupby(macro.plan())]
     return len(groups) + len(macro.reductions)
 
 
 def filled(macro: Macro, sides: tuple[int, int]) -> int:
-    """Numbers in the maps of one image that an edge of every cell fills.
+    """Count of numbers in the maps of one image that one edge of every cell fills.
 
     >>> filled(Macro(8, 3), (8, 8))
     896

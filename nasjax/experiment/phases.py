@@ -23,7 +23,7 @@ from nasjax.spaces.mix import strength
 from nasjax.tasks.base import Retraining
 
 LOWER = (
-    "lower --config.search.batch, --config.search.channels, or of ZARTS "
+    "lower --config.search.batch, --config.search.channels or, for ZARTS, "
     "--config.arch.NAME.chunk (1), or set --config.remat=cell."
 )
 
@@ -40,7 +40,7 @@ def search_phase(
     store: Store = NOTHING,
     most_skips: int | None = None,
 ) -> Phase:
-    """The search as a phase: programs run in their order, each when it is due.
+    """The search as a phase: its programs run in order, each when it is due.
 
     Args:
       name: of the phase.
@@ -71,7 +71,7 @@ def search_phase(
         **{own.name: _program(own, begin, devices) for own in search.programs},
         **{name: jax.jit(program) for name, program in measured.items()},
     )
-    # Of this start's last step that is not due every time, for the log alone.
+    # Last metrics of programs that are not due at every step, for the log only.
     seen: dict[str, Array] = {}
 
     def compile(state) -> str:
@@ -126,7 +126,7 @@ def search_phase(
 
 
 def _program(own: Program, begin: Callable[[Hyper], Search], devices: Devices):
-    """A program of the search that `begin` makes of the traced numbers."""
+    """A program of the search, with traced hyperparameters."""
 
     def batches(data, state):
         task = begin(data["hyper"]).problem.task
@@ -140,7 +140,7 @@ def _program(own: Program, begin: Callable[[Hyper], Search], devices: Devices):
 
 
 def _mix_line(name: str, search: Search, seen: Seen) -> dict[str, Any]:
-    """The line of the log that holds mixing weights."""
+    """The line of the log with the mixing weights."""
     space = search.problem.space
     shares = {kind: strength(own) for kind, own in seen.mix.items()}
     return {
@@ -153,7 +153,7 @@ def _mix_line(name: str, search: Search, seen: Seen) -> dict[str, Any]:
 
 
 def shapes(tree: Any) -> Any:
-    """The shapes of a tree's leaves."""
+    """The shapes of the leaves of a tree."""
     return jax.tree.map(lambda leaf: leaf.shape, tree)
 
 
@@ -166,7 +166,7 @@ def retrain_phase(
     store: Store = NOTHING,
     abstract: bool = False,
 ) -> Phase:
-    """Training of a genotype's network. Test data are not seen here.
+    """The training of a genotype's network, which sees no test data.
 
     Args:
       name: of the phase.

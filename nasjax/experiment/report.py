@@ -1,4 +1,4 @@
-"""What a run says at its start and at its end, and the pictures it leaves."""
+"""The messages of a run at its start and at its end, and its pictures."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
-    """What will be done, and about how long it will take.
+    """Lines that describe a run and estimate its duration.
 
     Args:
-      experiment: the run.
-      path: its folder.
-      store: of compiled programs; what was measured for the estimate is kept there, too.
+      experiment: the objects of the run.
+      path: folder of the run.
+      store: store of compiled programs and of the measurement for the estimate.
     """
     config, domain = experiment.config, experiment.domain
     last = experiment.begin(experiment.algorithm.stages[-1], None)
@@ -38,7 +38,7 @@ def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
         f"supernet: {domain.describe_supernet()}, {operations} operations on an edge; {len(where)} "
         f"{where[0].platform} device(s); seed {config.seed}",
         _estimate(experiment, store),
-        f"writing to {path}; stop it at any time, the same command goes on",
+        f"writing to {path}; stop it at any time, the same command resumes it",
     ]
     return lines + domain.remarks(experiment.space)
 
@@ -54,7 +54,7 @@ def _estimate(experiment: Experiment, store: Store) -> str:
         return f"how long it will take could not be estimated ({type(error).__name__})"
     searching, retraining, running = estimate.seconds(experiment, edge, maps)
     compiling = f"{_minutes(searching + retraining)} compiling"
-    if store.knows("search"):  # its programs; those of its genotype perhaps not
+    if store.knows("search"):  # of the search; programs of retraining may be missing
         rest = f"at most {_minutes(retraining)} compiling"
         compiling = rest if retraining else "nothing to compile"
     return (
@@ -63,7 +63,7 @@ def _estimate(experiment: Experiment, store: Store) -> str:
 
 
 def closing(result: dict[str, Any], path: Path) -> str:
-    """The last words of a run."""
+    """The message at the end of a run."""
     genotype = _found(result["genotype"])
     seconds = result["seconds"]
     metric = Metric(**result["metric"])
@@ -132,7 +132,7 @@ def pictures(
 
 
 def _found(data: dict[str, Any]) -> Genotype:
-    """The genotype of a result, which may hold operations of the user's own."""
+    """The genotype of a result, which may contain user-defined operations."""
     cells = data.get("cells") or {kind: data[kind] for kind in ("normal", "reduce")}
     operations = tuple(dict.fromkeys(op for own in cells.values() for op, _ in own))
     space = known_space(data["space"])._replace(primitives=operations)

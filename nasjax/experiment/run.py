@@ -1,6 +1,6 @@
-"""The whole run: search -> discretise -> retrain -> test.
+"""A run: search -> discretise -> retrain -> test.
 
-A random architecture is retrained beside the one that was found.
+A random architecture is retrained as well, as the baseline.
 """
 
 from __future__ import annotations
@@ -46,23 +46,24 @@ def run(
 
     Args:
       config: from a `get_config`; see `nasjax.experiment.defaults` for every field.
-      workdir: the run's folder; it is made if it is not there.
-      progress: what shows it; plain lines on standard output by default.
-      command: recorded in the manifest.
-      code: names the code that is running (`programs.code`). With it programs that were
-        compiled before are found again without tracing them.
+      workdir: folder of the run; it is created if it does not exist.
+      progress: display of the progress; plain lines on standard output by default.
+      command: command line to record in the manifest.
+      code: identifier of the running code (`programs.code`). With it, programs that
+        were compiled before are found without tracing them.
 
     Returns:
-      What `result.json` holds: "algorithm", "estimator", "seed", "dataset",
+      The content of `result.json`: "algorithm", "estimator", "seed", "dataset",
       "genotype", "test_accuracy", "random_test_accuracy", "params", "macs",
       "reweighted_test_accuracy" (null without config.retrain.reweighted),
       "true_accuracy" (null without config.space.table), "supernet_valid_accuracy",
-      "stops" (see `nasjax.collapse.rollback`), "gradient_evaluations" of the search, in batches,
-      "seconds", "interrupted". Accuracies are fractions, null without retraining.
+      "stops" (see `nasjax.collapse.rollback`), "gradient_evaluations" (number of
+      gradients of one batch in the search), "seconds", "interrupted". Accuracies are
+      fractions. The accuracies of retrained networks are null without retraining.
 
     Raises:
       UserError: bad input; nothing has been written or lost.
-      nasjax.engine.signals.Interrupted: a signal came; the checkpoint is written.
+      nasjax.engine.signals.Interrupted: a signal arrived; a checkpoint was written.
     """
     return _run(build(config), workdir, progress or Progress(), command, code)
 
@@ -100,7 +101,7 @@ def _run(
 
         @functools.cache
         def meanwhile() -> Future:
-            """Compiles beside the search what the random architecture needs."""
+            """Compiles the training of the random architecture during the search."""
 
             def compile():
                 phase = retrain_phase(
@@ -125,7 +126,7 @@ def _run(
         if baseline:
             folder.write_outcome("random_genotype", random.to_json())
             candidates["retrain_random"] = random
-            meanwhile().exception()  # waits; what failed there is compiled now
+            meanwhile().exception()  # waits; after a failure there, compiles now
             trained["retrain_random"] = retrain(
                 experiment, "retrain_random", random, retrain_key, folder, progress,
                 store,
@@ -180,7 +181,7 @@ def _run(
 
 
 def manifest(experiment: Experiment, command: str | None) -> dict[str, Any]:
-    """What made a run, beside its config."""
+    """The origin of a run: command, seeds, devices and versions."""
     config = experiment.config
     packages = {name: version(name) for name in ("jax", "flax", "optax", "numpy")}
     return {
@@ -190,7 +191,7 @@ def manifest(experiment: Experiment, command: str | None) -> dict[str, Any]:
         "device": experiment.devices.where[0].device_kind,
         "devices": len(experiment.devices.where),
         "python": platform.python_version(),
-        # Not from its metadata: a checkout on PYTHONPATH has none.
+        # Not from package metadata: a checkout on PYTHONPATH has none.
         "versions": {"nasjax": nasjax.__version__, **packages},
     }
 
@@ -203,8 +204,10 @@ def _search(
     store: Store,
     meanwhile: Callable[[], Any],
 ):
-    """The genotype, and what all stages came to; `meanwhile` is called when the last
-    stage has its programs."""
+    """Runs all stages; returns the genotype and the result of each stage.
+
+    `meanwhile` is called after the programs of the last stage are compiled.
+    """
     config, previous = experiment.config, None
     searched: list[rollback.Searched] = []
     watch = rollback.Watch(
@@ -253,9 +256,9 @@ def _search(
 
 
 def _store(experiment: Experiment, folder: Path) -> Store:
-    """Where compiled programs of this config and data are kept and found.
+    """The store of compiled programs for this config and data.
 
-    Fields that no program depends on, or that programs take as arguments, are left out.
+    Its key omits fields that no program depends on or that are arguments of programs.
     """
     config = experiment.config.to_dict()
     for part, field in (name.rpartition(".")[::2] for name in TRACED):

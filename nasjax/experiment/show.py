@@ -1,4 +1,4 @@
-"""What a run's folder says: its state, its numbers, its cells; and tables of text."""
+"""A run's folder as text: its state, numbers and cells; and text tables."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _state(folder: Any) -> str:
     age = time.time() - max(file.stat().st_mtime for file in folder.path.iterdir())
     return (
         f"not finished, last written {age:.0f} s ago; "
-        "the command that started it goes on with it"
+        "the command that started it resumes it"
     )
 
 
@@ -81,7 +81,7 @@ def _value(value: Any) -> str:
 
 
 def table(title: str, rows: Mapping[str, Any]) -> str:
-    """A title and indented rows, of which the first line of each text is taken."""
+    """A title and indented rows, each with the first line of its value."""
     width = max(map(len, rows), default=0)
     lines = [title]
     for name, value in rows.items():

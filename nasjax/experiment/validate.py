@@ -1,4 +1,4 @@
-"""What can be wrong with a config, said before anything is computed or written."""
+"""Checks of a config, before anything is computed or written."""
 
 from __future__ import annotations
 
@@ -85,16 +85,16 @@ LIMITS: dict[str, Mapping[str, Limit]] = {
 
 
 def head(given: ConfigDict) -> None:
-    """Refuses a config that is none of this version, or names no parts."""
+    """Refuses a config of another format, or with unknown parts."""
     if not isinstance(given, ConfigDict):
         raise UserError(
-            f"The config is a {type(given).__name__}, expected the ConfigDict that a "
-            "get_config() returns, such as that of configs/zarts_mgs.py."
+            f"The config is a {type(given).__name__}; expected the ConfigDict that a "
+            "get_config() returns, as in configs/zarts_mgs.py."
         )
     if given.get("format") != defaults.FORMAT:
         raise UserError(
-            "The config is one of an older version of nasjax, in which config.base and "
-            "config.arch meant something else; start from a config of configs/."
+            "The config is from an older version of nasjax, in which config.base and "
+            "config.arch had another meaning; start from a config in configs/."
         )
     known = defaults.settings()
     for name in ("algorithm", "arch", "task"):
@@ -108,7 +108,7 @@ def head(given: ConfigDict) -> None:
 
 
 def config(given: ConfigDict) -> ConfigDict:
-    """A locked copy of a config whose names are known and whose numbers make sense."""
+    """A locked copy of a config, after its names and values are checked."""
     head(given)
     given = ConfigDict(defaults.pruned(given.to_dict()))
     known = ConfigDict(
@@ -124,7 +124,7 @@ def config(given: ConfigDict) -> ConfigDict:
     if given.collapse.remedy != "none" and not given.collapse.interval:
         raise UserError(
             f"config.collapse.remedy is {given.collapse.remedy!r}, but the eigenvalues "
-            "it looks at are not measured; set --config.collapse.interval=2."
+            "it uses are not measured; set --config.collapse.interval=2."
         )
     if not given.space.share and given.retrain.cells != given.search.cells:
         raise UserError(
@@ -145,8 +145,10 @@ def config(given: ConfigDict) -> ConfigDict:
 
 
 def space(given: ConfigDict) -> CellSpace:
-    """The space of `config.space`: a named one, or that over a list of operations, which
-    are known, distinct, and at least one of them to keep."""
+    """The space of `config.space`: a named space, or the DARTS space over `primitives`.
+
+    The primitives have to be known and distinct; one has to be other than "none".
+    """
     name = given.name
     if name and name not in SPACES:
         raise unknown("space", name, SPACES)
@@ -157,8 +159,8 @@ def space(given: ConfigDict) -> CellSpace:
         )
     if given.table and not given.share:
         raise UserError(
-            f"config.space.table is {given.table!r}, whose architectures have one cell, "
-            "but every cell of the search is its own; leave config.space.share True."
+            f"config.space.table is {given.table!r}, whose architectures repeat one "
+            "cell, but every cell of the search differs; set --config.space.share=True."
         )
     if given.table and name != "nasbench201":
         raise UserError(
@@ -180,7 +182,7 @@ def space(given: ConfigDict) -> CellSpace:
 
 
 def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:
-    """The same names, and values of the same kinds."""
+    """Checks that the names and the kinds of the values are the same."""
     for name in known:
         _has(given, name, path)
     for name, value in given.items():
