@@ -42,8 +42,9 @@ def show(workdir: str) -> str:
     for line in folder.metrics():
         if "phase" in line and "step" in line:
             rows[line["phase"]] = _progress(line)  # the last line of a phase stays
-    judge = result["metric"]["name"] if result else ""
-    scores = [f"{k}_{judge}" for k in ("test", "reweighted_test", "supernet_valid")]
+    scores = [
+        name for name in result if name.startswith(("test_", "reweighted_", "supernet_"))
+    ]
     for name in (*scores, "true_accuracy", "params", "macs", "seconds"):
         if result.get(name) is not None:
             rows[name.replace("_", " ")] = _value(result[name])

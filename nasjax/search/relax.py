@@ -52,7 +52,7 @@ def softmax(space: CellSpace, spread: float = 1e-3) -> Relaxation:
 
     def mix(arch: Arch, at: At) -> Mix:
         del at
-        return {kind: Weights(jax.nn.softmax(arch[kind])) for kind in space.types}
+        return space.mix({name: jax.nn.softmax(arch[name]) for name in space.shapes()})
 
     return Relaxation(normal(space, spread), mix)
 
@@ -64,10 +64,11 @@ def normal(space: CellSpace, spread: float) -> Callable[[Array], Arch]:
     """
 
     def init(key: Array) -> Arch:
-        keys = jax.random.split(key, len(space.types))
+        shapes = space.shapes()
+        keys = jax.random.split(key, len(shapes))
         return {
-            kind: spread * jax.random.normal(k, space.alpha_shape(kind))
-            for kind, k in zip(space.types, keys, strict=True)
+            name: spread * jax.random.normal(k, shape)
+            for k, (name, shape) in zip(keys, shapes.items(), strict=True)
         }
 
     return init

@@ -13,7 +13,9 @@ In a NAS-Bench-201 cell, node 0 is the output of the previous cell, all edges ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from nasjax.spaces.mix import Mix, Weights
 
 Edge = tuple[int, int]  # (source, target)
 
@@ -96,6 +98,14 @@ class CellSpace(NamedTuple):
         """The shape (E, O) of the alpha of a cell type."""
         edges = self.edges_of(kind)
         return len(edges), len(self.operations(kind, edges[0]))
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor of alpha; a choice is made along its last axis."""
+        return {kind: self.alpha_shape(kind) for kind in self.types}
+
+    def mix(self, shares: Mapping[str, Any]) -> Mix:
+        """Mixing weights from the share of every choice, an array for each of `shapes`."""
+        return {kind: Weights(shares[kind]) for kind in self.types}
 
     @property
     def intermediate(self) -> tuple[int, ...]:

@@ -325,5 +325,5 @@ def test_a_config_of_another_format_is_refused(found):
     else:
         with given.ignore_type():
             given.format = found
-    with pytest.raises(UserError, match="start from a config of configs/"):
+    with pytest.raises(UserError, match="start from a config in configs/"):
         validate.config(given)

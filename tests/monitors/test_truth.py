@@ -106,7 +106,7 @@ def test_strings_are_genotypes_of_the_command_line(capsys):
     ("fields", "words"),
     [
         ({"space.name": "s1"}, "a table of NAS-Bench-201, but"),
-        ({"space.share": False}, "leave config.space.share True"),
+        ({"space.share": False}, "set --config.space.share=True"),
         ({"space.edges": "fixed"}, "keeps all of its edges"),
         ({"space.table": "nowhere.csv"}, "Cannot read the table nowhere.csv"),
         ({"retrain.reweighted": True}, "nothing is retrained"),

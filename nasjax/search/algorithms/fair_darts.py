@@ -31,7 +31,6 @@ from nasjax.search.base import Algorithm
 from nasjax.search.bilevel import Penalty
 from nasjax.search.relax import Relaxation
 from nasjax.spaces import CellSpace
-from nasjax.spaces.mix import Weights
 
 
 def settings(scale: str) -> dict[str, Any]:
@@ -73,10 +72,10 @@ def independent(space: CellSpace, spread: float = 0.0) -> Relaxation:
 
     def init(key):
         del key
-        return {kind: jnp.zeros(space.alpha_shape(kind)) for kind in space.types}
+        return {name: jnp.zeros(shape) for name, shape in space.shapes().items()}
 
     def mix(arch, at):
         del at
-        return {kind: Weights(jax.nn.sigmoid(arch[kind])) for kind in space.types}
+        return space.mix({name: jax.nn.sigmoid(arch[name]) for name in space.shapes()})
 
     return Relaxation(init, mix, simplex=False)
