@@ -1,13 +1,13 @@
-"""Studies of a search: what its loss looks like around alpha, and what it found when.
+"""Studies of a search: its loss around alpha, and its architectures over time.
 
-Functions for any objective over any pytree are here; `nasjax.analysis.runs` loads a
-run's folder; and each study is a command:
+Functions for any objective over any pytree are here. `nasjax.analysis.runs` loads the
+folder of a run. Each study is a command:
 
     python -m nasjax.analysis.landscape RUN     the loss on a plane, and paths on it
     python -m nasjax.analysis.condition RUN     condition numbers
     python -m nasjax.analysis.importance RUN    the weights of MGS
     python -m nasjax.analysis.convergence RUN   architectures of every k-th epoch
-    python -m nasjax.analysis.stability RUN     whether it has collapsed
+    python -m nasjax.analysis.stability RUN     signs of collapse
 """
 
 from nasjax.analysis.measures import (

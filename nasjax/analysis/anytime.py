@@ -1,4 +1,4 @@
-"""What searches have found at any time: accuracy and skip connections over their cost."""
+"""The progress of searches: accuracy and skip connections over their cost."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from nasjax.plots.style import clean, new_figure, pretty, save
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# A colour for each line, and another dash for each round of colours. Okabe and Ito's,
-# but for their yellow.
+# Colours of lines, by Okabe and Ito without their yellow. Each round of colours has
+# another dash.
 COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
 )  # fmt: skip
@@ -28,17 +28,17 @@ NAMES = {
     COST: "evaluations of a batch's gradient",
 }
 ERRORS = (0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.02)
-FAR = 10  # costs of searches this many times apart are drawn on a logarithmic axis
+FAR = 10  # ratio of costs above which their axis is logarithmic
 
 
 class Curve(NamedTuple):
-    """A number over the epochs that all seeds of a set have.
+    """A metric over the epochs that all seeds of a set have.
 
     Attributes:
-      x: gradient evaluations or epochs, means over the seeds [T].
-      mean: [T].
-      low: of the worst seed at that epoch [T].
-      high: of the best [T].
+      x: gradient evaluations or epochs, mean over the seeds [T].
+      mean: mean over the seeds [T].
+      low: smallest value over the seeds [T].
+      high: largest value over the seeds [T].
     """
 
     x: np.ndarray
@@ -51,8 +51,8 @@ def curve(own: Sequence[Run], name: str, x: str) -> Curve:
     """The curve of a set.
 
     Args:
-      own: its runs.
-      name: a number of metrics.jsonl, or `SKIPS`.
+      own: runs of the set.
+      name: metric in metrics.jsonl, or `SKIPS`.
       x: `COST` or "epoch".
     """
     each = []
@@ -73,16 +73,16 @@ def curve(own: Sequence[Run], name: str, x: str) -> Curve:
 def panels(
     found: Mapping[str, Mapping[int, Run]], metrics: Sequence[str]
 ) -> tuple[str, dict[str, dict[str, Curve]]]:
-    """What is drawn.
+    """The curves to draw.
 
     Args:
       found: set -> seed -> run.
-      metrics: of the comparison. During a search the true accuracies are known; in the
-        place of any other stands the supernet's validation accuracy.
+      metrics: metrics of the comparison. Only true accuracies are known during a
+        search; the supernet's validation accuracy replaces any other metric.
 
     Returns:
-      `COST`, or "epoch" where some run did not log it; panel -> set -> its curve,
-      without those that have no point.
+      `COST`, or "epoch" if some run did not log `COST`; panel -> set -> curve, without
+      curves that have no points.
     """
     every = [run for own in found.values() for run in own.values()]
     own_metric = f"valid_{judge(every[0].result).name}"
@@ -105,17 +105,17 @@ def draw(
     metrics: Sequence[str],
     path: str | os.PathLike[str],
 ) -> bool:
-    """Draws means over seeds in bands from the worst to the best, a panel to a number.
+    """Draws means over seeds in bands from worst to best, one panel for each metric.
 
-    Equal steps of a true accuracy's axis are equal ratios of errors: a cell that cannot
-    learn leaves room to tell the others apart.
+    Equal steps on the axis of a true accuracy are equal ratios of errors: a cell that
+    cannot learn leaves room to distinguish the others.
 
     Args:
       found, metrics: as for `panels`.
-      path: the picture to write; its ending says the format: .png, .svg or .pdf.
+      path: picture to write; its ending sets the format: .png, .svg or .pdf.
 
     Returns:
-      whether there was anything to draw.
+      True if there was anything to draw.
 
     Raises:
       UserError: another ending, or the file cannot be written.

@@ -1,4 +1,4 @@
-"""What the command lines of the studies share: arguments, errors, files."""
+"""Shared parts of the command lines of studies: arguments, errors, files."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PICTURES = (".png", ".svg", ".pdf")
 
 
 def parser(name: str, about: str) -> argparse.ArgumentParser:
-    """A parser with RUN, --json and --plot, which are RUN/`name`.* if left out.
+    """A parser with RUN, --json and --plot; the files are RUN/`name`.* by default.
 
     Args:
-      name: of the module.
-      about: what it does: its docstring.
+      name: name of the module.
+      about: docstring of the module.
     """
     made = argparse.ArgumentParser(
         prog=f"python -m nasjax.analysis.{name}",
@@ -44,22 +44,23 @@ def parser(name: str, about: str) -> argparse.ArgumentParser:
 
 
 def lookahead_arguments(made: argparse.ArgumentParser) -> None:
-    """--steps, --rate, --images, --seed and --chunk: the objective, and how."""
-    help = "learning rate of the inner steps (default: the last of the run's w)"
+    """Adds --steps, --rate, --images, --seed and --chunk: options of the objective."""
+    help = "learning rate of the inner steps (default: the run's last rate of w)"
     made.add_argument("--rate", type=above_zero, metavar="X", help=help)
     for flag, kind, default, about in (
         ("--steps", positive, 10, "M, inner steps of the longest look-ahead"),
-        ("--images", positive, 1024, "validation images, at most all there are"),
-        ("--seed", natural, 0, "of directions, batches and draws"),
-        ("--chunk", positive, 1, "points at once; more are faster on a GPU"),
+        ("--images", positive, 1024, "validation images, at most all"),
+        ("--seed", natural, 0, "seed of directions, batches and draws"),
+        ("--chunk", positive, 1, "points evaluated at once; more are faster on a GPU"),
     ):
         help = f"{about} (default: {default})"
         made.add_argument(flag, type=kind, default=default, metavar="N", help=help)
 
 
 def inner_rate(run: runs.Run, arguments: argparse.Namespace) -> float:
-    """--rate, or the floor of the run's schedule: 0.001 in the papers' setting, which is
-    also that of ZARTS' released landscapes.
+    """--rate, or the last learning rate of the run's schedule.
+
+    In the papers' setting the last rate is 0.001, as in ZARTS' released landscapes.
 
     Raises:
       UserError: the schedule ends at 0.
@@ -67,14 +68,14 @@ def inner_rate(run: runs.Run, arguments: argparse.Namespace) -> float:
     rate = arguments.rate or run.experiment.config.search.rate_min
     if not rate:
         raise UserError(
-            "The learning rate of this run ends at 0, with which no inner step moves; "
-            "give one with --rate=0.001."
+            "The learning rate of this run ends at 0, so no inner step would move; "
+            "give a positive one, as in --rate=0.001."
         )
     return rate
 
 
 def described(run: runs.Run, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a JSON file says of its run, and of the look-ahead."""
+    """The entries of a JSON file on the run and the look-ahead."""
     config, manifest = run.experiment.config, run.folder.manifest
     norms = {kind: float(optax.tree.norm(own)) for kind, own in run.state.arch.items()}
     return {
@@ -101,7 +102,7 @@ def execute(
     """Runs a study; returns the exit code.
 
     Returns:
-      0; 2 after the sentence of a `UserError` on stderr; 128 + its number after a
+      0; 2 after printing the message of a `UserError` to stderr; 128 + the number of a
       signal.
 
     Raises:
@@ -131,10 +132,10 @@ def execute(
 
 
 def finite(losses: np.ndarray) -> np.ndarray:
-    """The losses, or what is made of them.
+    """The losses, or values computed from them, after a check.
 
     Raises:
-      UserError: one is not finite.
+      UserError: a value is not finite.
     """
     if not np.isfinite(losses).all():
         raise UserError(
@@ -145,7 +146,7 @@ def finite(losses: np.ndarray) -> np.ndarray:
 
 
 def writable(path: Path, endings: Sequence[str]) -> None:
-    """Refuses a file of another kind, or in a folder that is not there.
+    """Refuses a file with another ending, or in a folder that does not exist.
 
     Raises:
       UserError: it cannot be written.
@@ -162,7 +163,7 @@ def writable(path: Path, endings: Sequence[str]) -> None:
 
 
 def folder(given: str | os.PathLike[str]) -> Path:
-    """The folder that -o names; it is made if it is not there.
+    """The folder that -o names; it is created if it does not exist.
 
     Raises:
       UserError: it cannot be made.
@@ -178,14 +179,14 @@ def folder(given: str | os.PathLike[str]) -> Path:
 
 
 def write(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes JSON with a line for each list of numbers, of 6 digits each."""
+    """Writes JSON with one line for each list of numbers; numbers have 6 digits."""
     text = json.dumps(_plain(value), indent=1, allow_nan=False)
     inner = re.compile(r"\[[^\[\]{}]*\]")
     write_text(path, inner.sub(lambda m: " ".join(m[0].split()), text) + "\n")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Columns of text, numbers to the right, of 4 digits.
+    """Columns of text, aligned to the right; floats have 4 digits.
 
     >>> print(table(["M", "Q"], [[0, 0.5], [10, 0.123456]]))
      M       Q
@@ -202,7 +203,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def say(text: str) -> None:
-    """A line about the progress, so that minutes do not pass in silence."""
+    """Prints a line on the progress to stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
@@ -225,13 +226,13 @@ def _plain(value: Any) -> Any:
 
 
 def positive(text: str) -> int:
-    """A whole number above 0."""
-    return _number(text, int, 1, "a whole number, at least 1")
+    """A positive integer."""
+    return _number(text, int, 1, "a positive integer")
 
 
 def natural(text: str) -> int:
-    """A whole number, 0 allowed."""
-    return _number(text, int, 0, "a whole number, at least 0")
+    """An integer of at least 0."""
+    return _number(text, int, 0, "an integer of at least 0")
 
 
 def above_zero(text: str) -> float:

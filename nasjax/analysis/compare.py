@@ -41,20 +41,19 @@ Sets = Mapping[str, Mapping[int, Run]]  # name -> seed -> run
 
 
 def find(folders: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Folders of runs, and those left out because they are not finished.
+    """Folders of runs to compare, and folders of unfinished runs, which are left out.
 
-    A folder that is no run but holds some, as a sweep's does, stands for those of them
-    that are finished.
+    A folder that contains runs, such as a sweep's, stands for its finished runs.
 
     Raises:
-      UserError: none of them is.
+      UserError: no run is finished.
     """
     chosen: list[str] = []
     left: list[str] = []
     for folder in folders:
         path = Path(folder).expanduser()
         if path.suffix == ".log" and path.is_file():
-            continue  # lies beside a sweep's run, where a pattern such as runs/a-* finds it
+            continue  # log of a sweep's run; a pattern such as runs/a-* matches it
         inner = sorted(config.parent for config in path.glob("*/config.json"))
         if (path / "config.json").exists() or not inner:
             chosen.append(folder)
@@ -64,21 +63,22 @@ def find(folders: Sequence[str]) -> tuple[list[str], list[str]]:
             (chosen if done else left).append(str(each))
     if not chosen:
         raise UserError(
-            f"None of the {len(left)} runs in {' and '.join(folders)} is finished; the "
-            "commands that started them go on with them."
+            f"None of the {len(left)} runs in {' and '.join(folders)} is finished; "
+            "resume them with the commands that started them."
         )
     return chosen, left
 
 
 def sets(folders: Sequence[str]) -> Sets:
-    """The runs by what they are a run of.
+    """Set -> seed -> run.
 
-    A set is all runs of one config but for its seed. Its name is the algorithm, with the
-    fields in which sets of the same algorithm differ.
+    The configs of a set differ only in the seed and the other fields of `SAME`. The
+    name of a set is the algorithm, with the fields in which sets of the same algorithm
+    differ.
 
     Raises:
       UserError: a folder holds no finished run; two runs have the same config and seed;
-        they are on other data.
+        the runs use different data.
     """
     found: list[tuple[dict[str, Any], dict[int, Run]]] = []
     for folder in folders:
@@ -86,7 +86,7 @@ def sets(folders: Sequence[str]) -> Sets:
         config, result = runs.config_of(opened), opened.read_outcome("result")
         if result is None:
             raise UserError(
-                f"{folder} is not a finished run; start it again to go on with it, or "
+                f"{folder} is not a finished run; start it again to resume it, or "
                 "leave it out."
             )
         fields = flat(config.to_dict())
@@ -116,11 +116,11 @@ def sets(folders: Sequence[str]) -> Sets:
 def measure(
     found: Sets, baseline: str = "", metrics: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """All numbers of a comparison, as compare.json holds them.
+    """All numbers of a comparison, the content of compare.json.
 
     Args:
       found: from `sets`.
-      baseline: the set that the others are tested against; empty: the first.
+      baseline: set that the others are tested against; empty: the first set.
       metrics: fractions of result.json, or true_NAME for one of its "true_accuracy";
         empty: the first of `METRICS` that all runs have.
 
@@ -130,8 +130,8 @@ def measure(
       "folders", "metrics", "cost" (seconds of the search and of compiling, and
       evaluations of a batch's gradient) and "signals" (of the architecture found, means
       over cell types; entropy of alpha in nats; the last eigenvalue that was measured).
-      Every number is its "values" by seed (None where a run does not have it), "mean"
-      and sample "deviation"; metrics also have "best", "mean_rank" (over the shared
+      Every number has "values" by seed (None where a run does not have it), a "mean"
+      and a sample "deviation"; metrics also have "best", "mean_rank" (over the shared
       seeds, 1 is the best) and p-values, see `nasjax.analysis.significance`.
 
     Raises:

@@ -22,15 +22,16 @@ SIGNALS = {
     "eigenvalue": ("eigenvalue", "{:.3g}"),
 }
 TESTS = (
-    "p: Welch's t-test against {}, two-sided; one sample: the same with the baseline's mean "
-    "taken for exact, as in SANAS, appendix K."
+    "p: Welch's t-test against {}, two-sided; one sample: t-test against the mean of "
+    "the baseline as a known number, as in SANAS, appendix K."
 )
 COLUMNS = (
-    "Means over the seeds. Compiling includes that of retraining; gradients: evaluations "
-    "of one batch's gradient in the search. Of the architecture found: skip connections "
-    "and operators without parameters as shares of those kept, width and depth of its "
-    "cells; entropy of alpha; eigenvalue: the dominant one of the validation loss's "
-    "Hessian over alpha, where it was last measured."
+    "Means over the seeds. Compiling includes the programs of retraining; gradients: "
+    "evaluations of one batch's gradient in the search. Skips and no parameters: "
+    "shares of skip connections and of operators without parameters in the "
+    "architecture found; width and depth: of its cells; entropy: of alpha; eigenvalue: "
+    "the dominant one of the validation loss's Hessian over alpha, at its last "
+    "measurement."
 )
 
 
@@ -43,12 +44,12 @@ def study(
     """Compares runs; returns Markdown.
 
     Args:
-      folders: of runs, or folders that hold some.
+      folders: folders of runs, or folders that contain runs.
       baseline, metrics: see `nasjax.analysis.compare.measure`.
       output: folder to write compare.md, compare.json and compare.png into.
 
     Raises:
-      UserError: the runs cannot be compared, or nothing can be written there.
+      UserError: the runs cannot be compared, or the files cannot be written.
     """
     chosen, left = compare.find(folders)
     found = compare.sets(chosen)
@@ -67,8 +68,11 @@ def study(
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """Tables of what `nasjax.analysis.compare.measure` returns: one for each metric, and one of
-    cost and collapse. A dash stands for what no run has."""
+    """The report of `nasjax.analysis.compare.measure` as tables.
+
+    There is one table for each metric, and one of cost and collapse. A dash stands for
+    a number that no run has.
+    """
     every, shared = report["sets"], report["shared_seeds"]
     parts = [_scores(metric, form, every) for metric, form in report["forms"].items()]
     ranks = f"Mean rank: 1 is the best, over seeds {_seeds(shared)}. " if shared else ""

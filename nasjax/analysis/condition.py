@@ -2,8 +2,8 @@
 
 Q = max_i |L(alpha + D_i) - L(alpha)| |alpha| / (|D_i| |L(alpha)|) over random
 directions D_i, for first-order weights (M = 0), second-order weights (M = 1) and
-weights that were trained for --steps. All start from those of the run's end, on the
-same batches.
+weights that were trained for --steps. All start from the weights at the end of the run,
+on the same batches.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     made = commands.parser("condition", __doc__ or "")
     for flag, kind, default, about in (
-        ("--directions", commands.positive, 50, "K, random directions"),
+        ("--directions", commands.positive, 50, "K, number of random directions"),
         ("--norm", commands.above_zero, 0.01, "length of each, over all cells"),
     ):
         help = f"{about} (default: {default})"

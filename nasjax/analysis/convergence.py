@@ -1,9 +1,9 @@
-"""Whether a longer search finds better: the architecture of every k-th epoch, retrained.
+"""Test accuracy over the epochs of a search: the architecture of every k-th, retrained.
 
-Each is what alpha would have been discretised to after that epoch, retrained with the
-run's own settings and measured on the test part; equal ones are retrained once (ZARTS,
-section 5.1; Bi et al., arXiv 1910.11831, figure 1). Stop it whenever you like: the same
-command goes on.
+The architecture of an epoch is alpha after that epoch, discretised. It is retrained
+with the settings of the run and measured on the test part; equal architectures are
+retrained once (ZARTS, section 5.1; Bi et al., arXiv 1910.11831, figure 1). The study
+can be stopped at any time; the same command resumes it.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = commands.parser("convergence", __doc__ or "")
     made.add_argument(
         "--every", type=commands.positive, default=1, metavar="K",
-        help="epochs from one architecture to the next; the last is always one "
-        "(default: 1)",
+        help="epochs from one architecture to the next; the last epoch is always "
+        "included (default: 1)",
     )  # fmt: skip
     help = "folder of the retrainings (default: RUN/convergence)"
     made.add_argument("--workdir", type=Path, metavar="FOLDER", help=help)
@@ -55,13 +55,13 @@ def architectures(
     every: int,
     most_skips: int | None = None,
 ) -> dict[int, Genotype]:
-    """epoch -> what alpha would be discretised to after it.
+    """Epoch -> architecture that alpha is discretised to after it.
 
     Args:
-      lines: of metrics.jsonl; those of the search with a "mix" count.
-      space: of the search.
-      steps_per_epoch: of the search.
-      every: k; the last epoch is always there.
+      lines: lines of metrics.jsonl; only lines of the search with a "mix" are used.
+      space: space of the search.
+      steps_per_epoch: number of weight steps in an epoch of the search.
+      every: k; the last epoch is always included.
       most_skips: see `rules.discretise`.
     """
     seen = [line for line in verdict.followed(lines) if "mix" in line]
@@ -80,12 +80,12 @@ def _study(arguments: argparse.Namespace) -> str:
     made, config = run.experiment, run.experiment.config
     if not config.retrain.epochs:
         raise UserError(
-            f"The config of {run.folder.path} retrains nothing, so that no accuracy can "
+            f"The config of {run.folder.path} has retrain.epochs 0, so no accuracy can "
             "be compared; give a run whose retrain.epochs is above 0."
         )
     lines = [
         line for line in run.folder.metrics()
-        if line.get("step", 0) <= int(run.state.step)  # what was stopped went further
+        if line.get("step", 0) <= int(run.state.step)  # a stopped search logged more
     ]  # fmt: skip
     problem = run.search.problem
     found = architectures(
@@ -95,7 +95,7 @@ def _study(arguments: argparse.Namespace) -> str:
     if not found:
         raise UserError(
             f"{run.folder.path} has no mixing weights in its metrics.jsonl; give a run "
-            "whose file is whole."
+            "whose file is complete."
         )
     first = {cell: epoch for epoch, cell in reversed(found.items())}
     names = {epoch: f"epoch_{first[cell]}" for epoch, cell in found.items()}
@@ -142,7 +142,7 @@ def _study(arguments: argparse.Namespace) -> str:
 
 
 def _own(run: runs.Run, cell: Genotype) -> dict[str, Any] | None:
-    """What the run itself found of its last architecture, by the same retraining."""
+    """The result of the run for its last architecture, by the same retraining."""
     result = run.folder.read_outcome("result")
     if result is None or result["genotype"] != cell.to_json():
         return None
@@ -152,7 +152,7 @@ def _own(run: runs.Run, cell: Genotype) -> dict[str, Any] | None:
 def _retrained(
     run: runs.Run, name: str, cell: Genotype, folder: RunFolder, progress: Progress
 ) -> dict[str, Any]:
-    """Test accuracy and size of one architecture; read where it is there."""
+    """Test accuracy and size of one architecture; read if it was measured before."""
     known = folder.read_outcome(name) or _own(run, cell)
     if known is not None:
         return known

@@ -1,14 +1,15 @@
-"""What the weights of MGS are worth: one large draw of candidates, weighed in many ways.
+"""Diagnostics of weights of MGS: one large draw of candidates, weighed in many ways.
 
 Candidates are drawn around alpha from the proposal of ZARTS-MGS and measured after
---steps inner steps; then they are weighed by `likelihood`, exp(-L / tau), and by
+--steps inner steps. They are then weighed by `likelihood`, exp(-L / tau), and by
 `importance`, exp(-L / tau) / q (ZARTS, eq. 8), for several temperatures tau. The
-proposal's spread and share around 0 are those of the run, if it has them.
+proposal's spread and share around 0 are taken from the run, if its config has them.
 
-The step of MGS is sum c_i u_i. Its part that the losses decide is the `pull`, the
-length of sum (c_i - 1 / N) u_i; the rest is the mean of the draws, the proposal's own.
-For `likelihood`, many draws and a smooth loss the pull tends to spread^2 / tau times
-the gradient of the loss, beside a whole first-order gradient from the proposal.
+The step of MGS is sum c_i u_i. The losses decide only a part of it, the `pull`: the
+length of sum (c_i - 1 / N) u_i. The rest, the mean of the draws, depends on the
+proposal only. For `likelihood`, many draws and a smooth loss, the pull tends to
+spread^2 / tau times the gradient of the loss; the proposal adds a full first-order
+gradient.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = commands.parser("importance", __doc__ or "")
     made.add_argument(
         "--samples", type=commands.positive, default=64, metavar="N",
-        help="candidates (default: 64)",
+        help="number of candidates (default: 64)",
     )  # fmt: skip
     made.add_argument(
         "--temperatures", type=commands.above_zero, nargs="+", metavar="X",
@@ -109,8 +110,8 @@ def _study(arguments: argparse.Namespace) -> str:
             f"log q: standard deviation {spread_q:.3g} in {report['dimensions']} dimensions",
             f"first-order gradient: length {guide_norm:.3g}",
             commands.table(header, rows),
-            f"rank_q, rank_loss: of the heaviest among {arguments.samples}; 1 is the "
-            "least likely, and the best",
+            f"rank_q, rank_loss: ranks of the heaviest among {arguments.samples}; 1 is "
+            "the least likely, and the best",
             f"written: {arguments.json}, {arguments.plot}",
         ]
     )

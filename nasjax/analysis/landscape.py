@@ -2,13 +2,13 @@
 paths of DARTS and of the three zero-order methods on it (ZARTS, figure 1).
 
 Three panels: first-order weights (M = 0), second-order weights (M = 1) and weights that
-were trained for --steps. All start from the weights of the run's end, on the same
+were trained for --steps. All start from the weights at the end of the run, on the same
 batches. A coordinate of 1 is a direction as long as alpha, in every type of cell.
 
 On its panel each method makes ten moves from (-0.5, 0.5) times --extent. DARTS descends
-the gradient in the two coordinates, RS its own estimate of that, both by Adam; one move
-of RS, MGS or GLD takes eight losses. MGS' temperature is what the loss changes by over
-the spread of its draws, on an average slope.
+the gradient in the two coordinates, RS its estimate of this gradient, both by Adam. One
+move of RS, MGS or GLD takes eight losses. MGS' temperature is the mean slope of the
+loss times the spread of MGS' draws.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _side(text: str) -> int:
     value = commands.positive(text)
     if value < 5:
-        raise argparse.ArgumentTypeError(f"give a whole number, at least 5, not {text}")
+        raise argparse.ArgumentTypeError(f"give an integer of at least 5, not {text}")
     return value
 
 
@@ -115,11 +115,11 @@ def _study(arguments: argparse.Namespace) -> str:
 
 
 def _uneven(losses: np.ndarray) -> np.ndarray:
-    """The losses, if there is something to see."""
+    """The losses, after a check that they differ."""
     if not np.ptp(commands.finite(losses)):
         raise UserError(
             "The loss is the same on all of the plane: with one operation alpha has no "
-            "effect; give a run with more, or a larger --extent."
+            "effect; give a run with more operations, or a larger --extent."
         )
     return losses
 
@@ -130,7 +130,7 @@ def look_ahead(
     """The losses of a run on a plane: (places [N, 2], M) -> [N]."""
     train, val = runs.batches(run, key, arguments.steps, arguments.images)
     objective = runs.objective(run, commands.inner_rate(run, arguments))
-    some = evaluator(objective, arguments.chunk)  # the program of other studies too
+    some = evaluator(objective, arguments.chunk)  # the same program as in other studies
 
     def losses(places, steps: int) -> np.ndarray:
         points = jax.vmap(on.at)(jnp.asarray(places, jnp.float32))
@@ -143,23 +143,23 @@ def look_ahead(
 def paths(
     losses: Callable, steps: int, extent: float, temperature: float, key: Array
 ) -> dict[str, np.ndarray]:
-    """What each method does in `MOVES` moves on a plane.
+    """The path of each method on a plane, in `MOVES` moves.
 
-    The gradients of DARTS are central differences at a hundredth of the extent: exact
-    for a quadratic, and no programs beside those of the losses have to be compiled.
+    The gradients of DARTS are central differences at a hundredth of the extent. They
+    are exact for a quadratic, and only the program of the losses is compiled.
 
     Args:
       losses: (places [N, 2], M) -> [N]; DARTS is given M = 0 and 1.
       steps: M of the zero-order methods.
-      extent: moves are in units of this.
-      temperature: of MGS.
-      key: of all draws.
+      extent: unit of the moves, in coordinates of the plane.
+      temperature: temperature of MGS.
+      key: random key of all draws.
 
     Returns:
       name -> path [MOVES + 1, 2].
     """
     start = jnp.asarray(START, jnp.float32) * extent
-    reach = 0.1 * extent  # of a move of Adam, RS' differences and MGS' spread
+    reach = 0.1 * extent  # length of Adam's moves, RS' differences, MGS' spread
     adam = optim.adam(reach, 0.5, 0.999, 0.0)
     differences = random_search(4, radius=reach, rate=1.0)
     guided = mgs(
@@ -192,7 +192,7 @@ def paths(
 
 
 def _told(shapes, alike, found, ends, arguments) -> str:
-    """The two tables on the terminal."""
+    """The two tables for the terminal."""
     grid = commands.table(
         ["M", "centre", "minimum", "at", "spread", "slope", "curvature", "alike"],
         [
@@ -210,7 +210,7 @@ def _told(shapes, alike, found, ends, arguments) -> str:
             for (n, p), e in zip(found.items(), ends, strict=True)
         ],
     )
-    note = f"alike: correlation of the losses with those of M = {arguments.steps}"
+    note = f"alike: correlation with the losses of M = {arguments.steps}"
     return "\n".join(
         [grid, note, "", moved, f"written: {arguments.json}, {arguments.plot}"]
     )

@@ -1,12 +1,12 @@
-"""Saliency maps of a run's networks, and how much they say.
+"""Saliency maps of a run's networks, and measures of their quality.
 
 Three kinds of map of the same network: |delta| of an attack (SANAS, appendix L), the
-gradient of the predicted class's logit, and integrated gradients. Numbers
-are those of Petsiuk et al., RISE, arXiv 1806.07421: how the probability of the predicted
-class falls while the most salient pixels are taken away ("deletion", small is good), and
-how it rises while they are put in ("insertion", large is good), as areas under the curve.
-A pixel that is not there has the mean colour of the data; pixels of equal saliency come in
-random order, as all do for "random", which any map has to beat.
+gradient of the predicted class's logit, and integrated gradients. The measures are from
+Petsiuk et al., RISE, arXiv 1806.07421. The probability of the predicted class falls
+while the most salient pixels are removed ("deletion", small is good), and rises while
+they are inserted ("insertion", large is good); both are areas under the curve. A
+removed pixel has the mean colour of the data. Pixels of equal saliency come in random
+order, as do all pixels of the map "random", which any other map has to beat.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from nasjax.tasks.base import At
 from nasjax.tasks.retrain import reweighting
 
 METHODS = ("attack", "gradient", "integrated gradients")
-FRACTIONS = 32  # points of a curve beside its start
+FRACTIONS = 32  # points of a curve after its start
 
 
 class Net(NamedTuple):
@@ -40,8 +40,8 @@ class Net(NamedTuple):
 
     Attributes:
       logits: (weights, images, keys) -> [B, classes], in evaluation mode.
-      weights: its variables, and of a supernet the mixing weights.
-      attack: how its saliency is found, in its normalisation.
+      weights: variables of the network, and the mixing weights of a supernet.
+      attack: attack that finds its saliency, with the normalisation of its images.
     """
 
     logits: Callable
@@ -69,7 +69,7 @@ def networks(run: runs.Run) -> dict[str, Net]:
 
 
 def maps(net: Net, weights: Any, images: Array, keys: Array) -> dict[str, Array]:
-    """Method -> heat [B, H, W], at least 0, of what the network predicts."""
+    """Method -> heat [B, H, W], at least 0, for the predicted classes."""
     logits = lambda x: net.logits(weights, x, keys)
     label = logits(images).argmax(-1)
     delta = saliency.find(logits, images, keys, net.attack)
@@ -86,9 +86,9 @@ def areas(logits: Callable, images: Array, heat: Array, keys: Array) -> dict:
 
     Args:
       logits: images -> [B, classes].
-      images: normalised, so that the mean colour is 0.
-      heat: [B, H, W].
-      keys: typed [B], of the order of equal pixels.
+      images: normalised images [B, H, W, C], whose mean colour is 0.
+      heat: saliency [B, H, W].
+      keys: typed keys [B] of the order of equal pixels.
 
     >>> first = lambda x: jnp.stack([9 * x[:, 0, 0, 0], 0 * x[:, 0, 0, 0]], 1)
     >>> x, keys = jnp.ones((1, 1, 8, 1)), jax.random.key(0)[None]
@@ -118,7 +118,7 @@ def areas(logits: Callable, images: Array, heat: Array, keys: Array) -> dict:
 
 
 def measured(net: Net, run: runs.Run, shown: np.ndarray, count: int):
-    """Heat of the images that are shown, and what is said of the first `count`.
+    """Heat of the images that are shown, and measures of the first `count` images.
 
     Returns:
       method -> heat [N, H, W];
@@ -176,7 +176,7 @@ def prepared_images(
 
 
 def _in_batches(function: Callable, run: runs.Run, index: np.ndarray, size: int):
-    """function(images, keys, label) of test images, in batches of one size."""
+    """The values of function(images, keys, label), in batches of `size`."""
     parts = []
     for first in range(0, len(index), size):
         own = index[first : first + size]
@@ -187,8 +187,11 @@ def _in_batches(function: Callable, run: runs.Run, index: np.ndarray, size: int)
 
 
 def inference(run: runs.Run, repeats: int = 5) -> dict[str, Any] | None:
-    """Milliseconds for an image, plain and on its reweighted self (appendix C): the
-    least of some batches after the first. None without a retrained network."""
+    """Milliseconds for an image, plain and reweighted by its saliency (appendix C).
+
+    Each is the minimum over `repeats` batches, after a first one that is not counted.
+    None without a retrained network.
+    """
     final = runs.retrained(run)
     if final is None:
         return None

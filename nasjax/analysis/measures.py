@@ -1,4 +1,4 @@
-"""How sensitive a loss is to its argument, and what importance weights are worth."""
+"""The sensitivity of a loss to its argument, and diagnostics of importance weights."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Condition(NamedTuple):
 
     Attributes:
       number: Q, the largest of the ratios.
-      ratios: of all directions, [K].
-      loss: at the centre.
+      ratios: ratio of each direction, [K].
+      loss: loss at the centre.
     """
 
     number: float
@@ -41,18 +41,18 @@ def condition_number(
 ) -> Condition:
     """Q = max_i |L(x + D_i) - L(x)| |x| / (|D_i| |L(x)|), of K random directions D.
 
-    Wang et al., "ZARTS", arXiv 2110.04743, eq. 9. D is Gaussian, scaled to a length.
+    Wang et al., "ZARTS", arXiv 2110.04743, eq. 9. D is Gaussian, of length `norm`.
     Deviation: the released code compares L after inner steps with L(x) without; here
     both are the same objective.
 
     Args:
       objective: (x, *arguments) -> scalar.
       x: a pytree of floating-point arrays.
-      key: of the directions.
-      *arguments: of the objective.
-      directions: K.
-      norm: |D_i|, over all leaves together.
-      chunk: points that are evaluated at once.
+      key: random key of the directions.
+      *arguments: further arguments of the objective.
+      directions: K, number of directions.
+      norm: |D_i|, length of each direction over all leaves together.
+      chunk: number of points that are evaluated at once.
 
     Raises:
       ValueError: a setting is out of its range; L(x) is 0.
@@ -71,25 +71,25 @@ def condition_number(
     losses = evaluator(objective, chunk)(jax.vmap(unravel)(points), *arguments)
     base, *rest = losses.astype(np.float64)
     if base == 0:
-        raise ValueError("L(x) is 0, so that no change is a multiple of it.")
+        raise ValueError("L(x) is 0, and the condition number divides by it.")
     scale = float(jnp.linalg.norm(flat)) / (norm * abs(base))
     ratios = np.abs(np.array(rest) - base) * scale
     return Condition(float(ratios.max()), ratios, float(base))
 
 
 class WeightReport(NamedTuple):
-    """What self-normalised importance weights c [N] are worth.
+    """Diagnostics of self-normalised importance weights c [N].
 
     Attributes:
-      weights: c, of sum 1.
-      effective: effective sample size 1 / sum c^2, from 1 (one has it all) to N.
-      deviation: sqrt(mean (N c - 1)^2), which ZARTS' code logs; 0 for equal weights,
-        sqrt(N - 1) if one has it all, and sqrt(N / effective - 1) always.
+      weights: c [N], of sum 1.
+      effective: effective sample size 1 / sum c^2, from 1 (one weight is 1) to N (all
+        weights are equal).
+      deviation: sqrt(mean (N c - 1)^2) = sqrt(N / effective - 1), which ZARTS' code
+        logs; 0 for equal weights, sqrt(N - 1) if one weight is 1.
       log_q_spread: standard deviation of log q; sqrt(d / 2) for a normal proposal in d
-        dimensions, far more than losses / tau may tell apart.
-      log_q_rank: place of the heaviest draw if all are sorted by q; 1 is the least
-        likely one.
-      loss_rank: likewise by loss; 1 is the best.
+        dimensions, which may far exceed the differences of losses / tau.
+      log_q_rank: rank of the heaviest draw by q; 1 is the least likely draw.
+      loss_rank: rank of the heaviest draw by loss; 1 is the least loss.
     """
 
     weights: np.ndarray
@@ -106,8 +106,8 @@ def weight_report(
     """Diagnostics of MGS' weights (Wang et al., "ZARTS", eq. 8).
 
     Args:
-      losses: [N], of the candidates.
-      log_q: [N], log density of the proposal, up to a constant.
+      losses: losses of the candidates, [N].
+      log_q: log density of the proposal at the candidates, up to a constant, [N].
       temperature: tau.
       weights: "importance", c = exp(-L / tau) / q; "likelihood", without q.
 

@@ -1,13 +1,13 @@
 """Search algorithms for a tabular benchmark, each a function of a table and a key.
 
-The zero-order methods search over alpha [E, O] as in ZARTS, but a candidate's loss is
-that of its strongest operations (`losses`), not of a supernet that mixes all by softmax:
-a table has no mixtures. So they show how well the methods search, and nothing of what
-weight sharing and relaxation do to them. The loss is constant but where the strongest
-operation of an edge changes: its gradient is zero almost everywhere, and finite
-differences need radii of the order of the gaps of alpha.
+The zero-order methods search over alpha [E, O] as in ZARTS, but the loss of a candidate
+is the loss of its strongest operations (`losses`), not of a supernet that mixes all
+operations by softmax: a table has no mixtures. The results show how well the methods
+search, without the effects of weight sharing and relaxation. The loss is constant
+except where the strongest operation of an edge changes. Its gradient is zero almost
+everywhere, and finite differences need radii of the order of the gaps of alpha.
 
-Every evaluation counts, that of an architecture seen before too.
+Every evaluation counts, also of an architecture that was evaluated before.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from nasjax import zeroth
 from nasjax.core import arguments
 from nasjax.core.keys import derive
 
-# (signal [O] * E, key, evaluations) -> numbers [evaluations], in turn
+# (signal [O] * E, key, evaluations) -> numbers [evaluations], in order
 Search = Callable[[Array, Array, int], Array]
 
 
 def number(choices: Array, operations: int) -> Array:
-    """Choices [..., E] as numbers to the base of O, the first edge's digit the highest.
+    """Choices [..., E] as numbers in base O; the first edge is the highest digit.
 
     They index the flat signal.
 
@@ -43,8 +43,8 @@ def losses(signal: Array, alpha: Array) -> Array:
     """100 - the signal of the architecture with the strongest operation of each edge.
 
     Args:
-      signal: [O] * E, in percent.
-      alpha: [..., E, O].
+      signal: accuracies in percent, of shape [O] * E.
+      alpha: alpha of each candidate, [..., E, O].
 
     >>> signal = jnp.array([[10.0, 20.0], [30.0, 40.0]])
     >>> float(losses(signal, jnp.array([[0.1, 0.3], [0.9, 0.1]])))
@@ -59,18 +59,18 @@ def random_search(signal: Array, key: Array, evaluations: int) -> Array:
 
 
 def evolution(population: int, tournament: int) -> Search:
-    """Regularised evolution: the oldest dies, whatever its worth.
+    """Regularised evolution: the oldest member dies, whatever its accuracy.
 
     Real et al., "Regularized Evolution for Image Classifier Architecture Search", AAAI
-    2019, arXiv 1802.01548, Algorithm 1. The first are drawn uniformly. Then the best of
-    a tournament, drawn with replacement, has a child that differs from it on one edge.
+    2019, arXiv 1802.01548, Algorithm 1. The first members are drawn uniformly. Then the
+    best of a tournament, drawn with replacement, has a child that differs on one edge.
 
     Args:
-      population: how many live at a time.
-      tournament: how many of them a parent is the best of.
+      population: number of members that live at a time.
+      tournament: number of members of which a parent is the best.
 
     Raises:
-      ValueError: one is not a whole number of at least 1.
+      ValueError: one is not a positive integer.
     """
     arguments.count(population, "population")
     arguments.count(tournament, "tournament")
@@ -102,7 +102,7 @@ def evolution(population: int, tournament: int) -> Search:
 def zeroth_order(method: zeroth.ZerothOrder) -> Search:
     """A method of `nasjax.zeroth` on `losses`, from alpha ~ 1e-3 N(0, I).
 
-    The last update's candidates beyond the evaluations are left out.
+    Candidates of the last update beyond `evaluations` are left out.
     """
 
     def search(signal: Array, key: Array, evaluations: int) -> Array:
@@ -127,8 +127,8 @@ def zeroth_order(method: zeroth.ZerothOrder) -> Search:
 
 # Evolution as Real et al. ran it. The settings of the others are among the best of a
 # small grid on cifar10_valid_12ep, at 1000 evaluations and other seeds. The losses do not
-# change with the scale of alpha, so that the spread of MGS is of no consequence; its
-# weights are without 1/q, which in 30 dimensions would decide instead of the losses.
+# change with the scale of alpha, so the spread of MGS has no effect. Its weights omit
+# 1/q, which in 30 dimensions would outweigh the losses.
 METHODS: Mapping[str, Search] = {
     "random search": random_search,
     "evolution": evolution(population=100, tournament=25),

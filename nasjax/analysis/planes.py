@@ -1,7 +1,7 @@
 """A loss on a plane through a point: its grid, its shape, and paths on it.
 
-Li et al., "Visualizing the Loss Landscape of Neural Nets", NeurIPS 2018, with a cell in
-the place of a filter, as Wang et al., "ZARTS", NeurIPS 2022, arXiv 2110.04743, figure 1.
+Li et al., "Visualizing the Loss Landscape of Neural Nets", NeurIPS 2018, with a cell
+instead of a filter (Wang et al., "ZARTS", NeurIPS 2022, arXiv 2110.04743, figure 1).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Plane(NamedTuple):
 def plane(centre: Any, key: Array) -> Plane:
     """A random plane: in every leaf two directions, orthogonal and as long as the leaf.
 
-    Deviation: the released code of ZARTS makes the whole directions orthogonal before
-    it scales the part of each cell, which undoes that. Here each part is, so that the
-    coordinates of the plane are those of an orthogonal grid, in units of the centre's
-    length.
+    Deviation: the released code of ZARTS makes the full directions orthogonal, then
+    scales the part of each cell, after which they are no longer orthogonal. Here the
+    parts of each cell are orthogonal: the coordinates of the plane form an orthogonal
+    grid, in units of the centre's length.
 
     Raises:
-      ValueError: a leaf is zero, or has less than two coordinates.
+      ValueError: a leaf is zero, or has fewer than two coordinates.
 
     >>> found = plane({"a": jnp.ones(4)}, jax.random.key(0))
     >>> first, second = found.first["a"], found.second["a"]
@@ -72,14 +72,15 @@ def plane(centre: Any, key: Array) -> Plane:
 def evaluator(objective: Callable, chunk: int = 1) -> Callable:
     """(points [N, ...], *arguments) -> losses [N], `chunk` at once under vmap.
 
-    One program is compiled for all N, which takes the memory of one chunk.
+    One program is compiled for every N. It takes the memory of one chunk.
 
     Args:
       objective: (x, *arguments) -> scalar, of any pytrees.
-      chunk: more are faster on a GPU, and take more memory.
+      chunk: number of points evaluated at once; more are faster on a GPU, and take more
+        memory.
 
     Raises:
-      ValueError: chunk is no count.
+      ValueError: chunk is not a positive integer.
 
     >>> losses = evaluator(lambda x, a: a * x, chunk=2)
     >>> losses(jnp.arange(3.0), 10.0).tolist()
@@ -107,7 +108,7 @@ def evaluator(objective: Callable, chunk: int = 1) -> Callable:
 
 
 def coordinates(points: int, extent: float) -> np.ndarray:
-    """Points of a square grid from -extent to extent, [points^2, 2], the first slowest.
+    """Points of a square grid from -extent to extent, [points^2, 2], row-major.
 
     >>> coordinates(3, 1.0)[:4].tolist()
     [[-1.0, -1.0], [-1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]]
@@ -117,18 +118,18 @@ def coordinates(points: int, extent: float) -> np.ndarray:
 
 
 class Shape(NamedTuple):
-    """What a landscape looks like; lengths are in units of the plane's coordinates.
+    """The shape of a landscape; lengths are in units of the plane's coordinates.
 
     Attributes:
       centre: the loss at (0, 0), or at the point of the grid that is nearest to it.
       minimum: the least loss of the grid.
       place: (i, j) of the minimum.
       spread: largest minus least loss.
-      slope: mean length of the gradient over the grid: how dense contours are.
+      slope: mean length of the gradient over the grid.
       curvature: eigenvalues of the Hessian of the quadratic that fits best (least
         squares over the grid), ascending.
-      misfit: root mean square of what the quadratic leaves, over that of the losses
-        around their mean; 0 for a quadratic.
+      misfit: standard deviation of the residual of the quadratic over the standard
+        deviation of the losses; 0 for a quadratic.
     """
 
     centre: float
@@ -202,10 +203,10 @@ def walk(
     Args:
       method: proposes and moves.
       losses: points [N, d] -> [N].
-      start: [d].
-      steps: how many moves.
-      key: of all draws.
-      guide: x -> what the method is guided by.
+      start: first point, [d].
+      steps: number of moves.
+      key: random key of all draws.
+      guide: x -> guide of the method's proposal.
     """
     x = jnp.asarray(start)
     state, path = method.init(x, key), [x]

@@ -1,4 +1,4 @@
-"""A run's folder as objects: its experiment, its newest search state, its objective."""
+"""The folder of a run as objects: experiment, newest search state, objective."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Run(NamedTuple):
 
     Attributes:
       experiment: rebuilt from config.json, on one device.
-      search: of the stage that `state` belongs to.
-      state: of the newest checkpoint; of a search that was stopped, its result.
-      folder: for reading; it is not locked.
-      stage: name of that stage; "search" for the last one.
+      search: search of the stage that `state` belongs to.
+      state: state of the newest checkpoint; after early stopping, the state it chose.
+      folder: folder of the run, for reading; it is not locked.
+      stage: name of the stage; "search" for the last stage.
     """
 
     experiment: Experiment
@@ -50,11 +50,11 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
     Args:
       workdir: the folder.
       finished: refuse a search that has not ended. Otherwise the newest checkpoint is
-        taken, whatever writes beside it.
+        taken, even if the run is in progress.
 
     Raises:
       UserError: there is no run, it cannot be rebuilt from its config, or its search
-        has no checkpoint or not the last one.
+        has no checkpoint or has not ended.
     """
     folder = open_folder(workdir)
     experiment = _experiment(folder)
@@ -74,13 +74,13 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
             break
     if newest is None:
         raise UserError(
-            f"The search in {folder.path} has no checkpoint yet; let the command that "
-            "started it go on."
+            f"The search in {folder.path} has no checkpoint yet; run the command that "
+            "started it for longer."
         )
     if finished and not (folder.path / f"{stages[-1].outcome}.json").exists():
         raise UserError(
-            f"The search in {folder.path} is not finished; the command that started it "
-            f"goes on with it: {folder.manifest.get('command')}"
+            f"The search in {folder.path} is not finished; resume it with the command "
+            f"that started it: {folder.manifest.get('command')}"
         )
     search, checkpoints, name = newest
     abstract = jax.eval_shape(search.init, jax.random.key(0))
@@ -98,7 +98,7 @@ def retrained(run: Run, phase: str = "retrain") -> tuple[Model, dict[str, Any]] 
     """The network of the run's genotype and its variables, if it has been retrained.
 
     Args:
-      run: of which.
+      run: run whose network is read.
       phase: "retrain", or "reweighted" for SANAS' second network.
     """
     made, found = run.experiment, run.folder.read_outcome("genotype")
@@ -134,7 +134,7 @@ def open_folder(workdir: str | Path) -> RunFolder:
     """The folder of a run, for reading.
 
     Raises:
-      UserError: it is not there, or is not that of a run.
+      UserError: there is no such folder, or it is not the folder of a run.
     """
     path = Path(workdir).expanduser().absolute()
     if not path.is_dir():
@@ -148,10 +148,10 @@ def open_folder(workdir: str | Path) -> RunFolder:
 
 
 def config_of(folder: RunFolder) -> ConfigDict:
-    """The config of a run; fields that its version did not have are as they are now.
+    """The config of a run; fields that its version lacked have their defaults of today.
 
     Raises:
-      UserError: it is of another format.
+      UserError: the config has another format.
     """
     given = read_json(folder.path / "config.json") or {}
     check_format(folder.path, given, defaults.FORMAT)
@@ -162,9 +162,9 @@ def config_of(folder: RunFolder) -> ConfigDict:
 def _experiment(folder: RunFolder) -> Experiment:
     config = config_of(folder)
     try:
-        # How the run was spread over devices is no part of what it found.
+        # The results do not depend on how the run was split over devices.
         config.update(devices=1, parallel="jit")
-        config.space.table = ""  # may be gone, and changes nothing
+        config.space.table = ""  # the file may be gone, and it changes nothing
         return build(config)
     except UserError as error:
         raise UserError(f"{folder.path} cannot be rebuilt: {error}") from error
@@ -177,12 +177,12 @@ def _filled(given: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
 
 
 def objective(run: Run, rate: float) -> Callable:
-    """L(alpha) after any number of inner steps: what ZARTS minimises.
+    """L(alpha) after any number of inner steps, the objective of ZARTS.
 
     Args:
-      run: whose supernet, losses and optimiser are taken.
+      run: run whose supernet, losses and optimiser are used.
       rate: learning rate of the inner steps. Momentum, weight decay and clipping are
-        those of the run; the optimiser starts afresh.
+        taken from the run; the optimiser starts in its initial state.
 
     Returns:
       (alpha, w, train_batches [M, ...], val_batch) -> scalar; see
@@ -195,14 +195,14 @@ def objective(run: Run, rate: float) -> Callable:
 def batches(run: Run, key: Array, steps: int, images: int) -> tuple[Any, Any]:
     """Training batches [steps, ...] and one validation batch, for `objective`.
 
-    Training batches are the search's own (size, augmentation), from the half that w
-    trains on; the validation images are neither cropped nor flipped.
+    Training batches have the size and augmentation of the search, and come from the
+    part that w trains on. The validation images are neither cropped nor flipped.
 
     Args:
-      run: whose data are taken.
-      key: of all draws.
-      steps: M.
-      images: size of the validation batch, at most all there are.
+      run: run whose data are used.
+      key: random key of all draws.
+      steps: M, number of training batches.
+      images: size of the validation batch, at most all images.
     """
     halves, problem = run.experiment.domain.halves, run.search.problem
     halves = jax.tree.map(jnp.asarray, dict(halves))

@@ -1,8 +1,8 @@
 """Saliency maps of one run, or of two side by side: pictures and numbers.
 
-Of the same test images: |delta| of an attack, as SANAS shows it, beside the gradient and
-integrated gradients of the same network, so that one can judge whether a search makes
-better maps. `nasjax.analysis.maps` has the measures.
+For the same test images: |delta| of an attack, as SANAS shows it, next to the gradient
+and integrated gradients of the same network, to judge if a search makes better maps.
+`nasjax.analysis.maps` has the measures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nasjax.core.errors import UserError
 from nasjax.engine.compiling import compiled_programs
 from nasjax.plots.heatmaps import draw
 
-SHOWN = 10  # images in a picture, unless told otherwise
+SHOWN = 10  # images in a picture, by default
 
 
 def study(
@@ -34,15 +34,15 @@ def study(
     retrained network, saliency_final.png.
 
     Args:
-      run: its folder.
-      beside: that of another one on the same test images.
-      indices: of the test images that are shown; None: one of every class.
-      count: test images that are measured, at most all.
-      output: folder to write into; None: that of the run.
+      run: folder of the run.
+      beside: folder of another run on the same test images.
+      indices: indices of the test images to show; None: one of every class.
+      count: number of test images to measure, at most all.
+      output: folder to write into; None: the folder of the run.
 
     Raises:
-      UserError: a run cannot be read; the runs have other test images; there is no
-        such image; nothing can be written there.
+      UserError: a run cannot be read; the runs have different test images; there is no
+        such image; the files cannot be written.
     """
     runs.open_folder(run)
     folder = Path(output or run)
@@ -70,7 +70,7 @@ def study(
 
 
 def _measured(every: Sequence[runs.Run], indices: Sequence[int] | None, count: int):
-    """What saliency.json holds; network -> run -> method -> heat of what is shown."""
+    """The content of saliency.json; network -> run -> method -> heat of images."""
     first = every[0]
     tests = [runs.images_of(run).data.test.image for run in every]
     if not all(np.array_equal(tests[0], other) for other in tests):
@@ -93,7 +93,7 @@ def _measured(every: Sequence[runs.Run], indices: Sequence[int] | None, count: i
 
 
 def _title(run: runs.Run, every: Sequence[runs.Run]) -> str:
-    """What a picture calls a run: the shortest that tells it from the other one."""
+    """The name of a run in a picture: the shortest that only this run has."""
     for name in (
         lambda one: one.experiment.config.algorithm,
         lambda one: one.folder.path.name,

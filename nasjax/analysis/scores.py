@@ -1,4 +1,4 @@
-"""What a run says of itself, and what the seeds of a set say together."""
+"""The numbers of one run, and their statistics over the seeds of a set."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Run(NamedTuple):
     """A finished run.
 
     Attributes:
-      folder: as it was given, or found in the folder that was.
-      result: what result.json holds.
-      lines: of metrics.jsonl, those of the search, without alpha.
+      folder: folder of the run, as given or as found in a given folder.
+      result: content of result.json.
+      lines: lines of metrics.jsonl of the search, without alpha.
     """
 
     folder: str
@@ -68,7 +68,7 @@ def signals(run: Run) -> dict[str, float | None]:
     lines = list(run.lines)
     stop = (run.result.get("stops") or [None])[-1]
     if stop and lines and lines[-1]["epoch"] == stop["epoch_detected"] + 1:
-        # The search ended there, and its result is an earlier epoch's.
+        # The search ended there, and its result is from an earlier epoch.
         lines = [line for line in lines if line["epoch"] <= stop["epoch_returned"] + 1]
     found: dict[str, float | None] = {}
     for name in SIGNALS:
@@ -80,7 +80,7 @@ def signals(run: Run) -> dict[str, float | None]:
 
 
 def spread(values: Mapping[int, float | None]) -> dict[str, Any]:
-    """Values by seed with their mean and sample deviation; None where there is none.
+    """Values by seed, their mean and sample deviation; None for undefined ones.
 
     >>> spread({0: 1.0, 1: 3.0, 2: None})["mean"], spread({0: 1.0})["deviation"]
     (2.0, None)
@@ -111,7 +111,7 @@ def mean_ranks(
 
     largest: True if larger values are better.
 
-    Sets that are equal share the mean of their ranks. Empty without seeds.
+    Sets of equal values share the mean of their ranks. Empty without seeds.
 
     >>> mean_ranks({"a": {0: 0.9, 1: 0.8}, "b": {0: 0.9, 1: 0.7}}, [0, 1])
     {'a': 1.25, 'b': 1.75}

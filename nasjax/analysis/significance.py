@@ -1,4 +1,4 @@
-"""Whether two sets of runs differ by more than chance (SANAS, appendix K)."""
+"""Significance of the difference of two sets of runs (SANAS, appendix K)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from nasjax.core.errors import UserError
 
 
 class Comparison(NamedTuple):
-    """Two sets of results.
+    """The comparison of two sets of results, ours and the baseline's.
 
     Attributes:
-      means: of ours and of the baseline.
-      deviations: sample standard deviations.
-      counts: seeds of each.
-      p_value: of Welch's t-test, two-sided: both sets are samples.
-      p_one_sample: of the paper's: the baseline's mean is taken for a known number,
-        `scipy.stats.ttest_1samp`, though it varies with the seeds as ours does.
+      means: mean of each set.
+      deviations: sample standard deviation of each set.
+      counts: number of seeds of each set.
+      p_value: two-sided p-value of Welch's t-test, which treats both sets as samples.
+      p_one_sample: p-value of the paper's test, `scipy.stats.ttest_1samp`. It treats
+        the baseline's mean as a known number, though it varies with the seeds as ours
+        does.
     """
 
     means: tuple[float, float]
@@ -32,11 +33,11 @@ class Comparison(NamedTuple):
 def t_test(ours: Sequence[float], baseline: Sequence[float]) -> Comparison:
     """Compares the results of some seeds with those of others.
 
-    Where a set does not vary at all nothing can be said, and p is nan, or 1 where the
-    means are equal too.
+    A p-value is undefined if no set varies, and `p_one_sample` also if ours does not
+    vary. It is then nan, or 1 if all results of both sets are equal.
 
     Raises:
-      UserError: a set has less than two results.
+      UserError: a set has fewer than two results.
 
     >>> test = t_test([0.97, 0.98, 0.99], [0.95, 0.96, 0.97])
     >>> f"{test.p_value:.3f} {test.p_one_sample:.3f}"

@@ -1,11 +1,11 @@
-"""Whether a search has collapsed: a verdict in words, and the numbers it rests on.
+"""Signs of collapse of a search: a verdict in words, and the numbers it rests on.
 
-Reads the log of a finished, stopped or running search and draws its vital signs over the
-epochs. --measure adds what is exact and takes minutes, at the newest checkpoint or the
-one that early stopping returned to: the spectrum of the Hessian of the validation loss
-in alpha, and what discretising costs beside its bound C = |H| |A' - A|^2, with A the
-mixing weights, A' their genotype's and |H| the spectral norm of the Hessian in A
-(SmoothDARTS, arXiv 2002.05283, eq. 5).
+Reads the log of a finished, stopped or running search and draws its vital signs over
+the epochs. --measure adds exact measurements, which take minutes, at the newest
+checkpoint or the checkpoint that early stopping returned to: the spectrum of the
+Hessian of the validation loss in alpha, and the cost of discretising next to its bound
+C = |H| |A' - A|^2. A are the mixing weights, A' the weights of their genotype, and |H|
+is the spectral norm of the Hessian in A (SmoothDARTS, arXiv 2002.05283, eq. 5).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = commands.parser("stability", __doc__ or "")
     made.add_argument("--measure", action="store_true", help="take exact measurements")
     for flag, default, about in (
-        ("--images", 256, "validation images of --measure, at most all there are"),
+        ("--images", 256, "validation images of --measure, at most all"),
         ("--chunk", 4, "Hessian-vector products of --measure at once"),
     ):
         made.add_argument(
@@ -51,7 +51,7 @@ def _study(arguments: argparse.Namespace) -> str:
     ended = [line["epoch"] for line in lines if "valid_loss" in line]
     if not ended:
         raise UserError(
-            f"The search in {folder.path} has not ended an epoch yet; ask again later."
+            f"The search in {folder.path} has not ended an epoch yet; try again later."
         )
     found = verdict.verdict(lines, config.search.epochs)
     verdict.draw(lines, arguments.plot)

@@ -1,9 +1,9 @@
 """A zero-cost test bed: search algorithms on a table, in seconds and without training.
 
-What an algorithm sees of an architecture is one number, the signal: a validation
-accuracy of a short training. What it is worth is another, a test accuracy after a long
-one, of the best architecture by the signal so far, the incumbent. The algorithms are
-those of `nasjax.analysis.methods`.
+An algorithm sees one number of an architecture, the signal: a validation accuracy after
+a short training. The best architecture by the signal so far is the incumbent. An
+algorithm is judged by the test accuracy of its incumbent after a long training. The
+algorithms are in `nasjax.analysis.methods`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from nasjax.engine.compiling import compiled_programs, side_by_side
 from nasjax.plots import style
 from nasjax.spaces.table import DATASETS, Table
 
-# Half the time to compile, which is nearly all there is; as fast afterwards.
+# Halves the time to compile, which is nearly all of the time; runs as fast.
 _QUICK = {"xla_backend_optimization_level": 1}
 _COLOURS = ("#666666", "#000000", style.LINES[0], style.LINES[2], style.LINES[3])
 
@@ -37,14 +37,14 @@ _COLOURS = ("#666666", "#000000", style.LINES[0], style.LINES[2], style.LINES[3]
 def trace(
     signal: np.ndarray, methods: Mapping[str, Search], seeds: int, evaluations: int
 ) -> dict[str, np.ndarray]:
-    """Runs every method with the seeds 0, 1, ...: all seeds of one in one program.
+    """Runs every method with the seeds 0, 1, ...; one program runs all seeds.
 
     Args:
-      signal: [O] * E, in percent.
+      signal: accuracies in percent, of shape [O] * E.
 
     Returns:
-      method -> numbers [seeds, evaluations] of the architectures in turn. Those of a
-      seed do not depend on how many there are.
+      method -> numbers [seeds, evaluations] of the architectures in order. The numbers
+      of a seed do not depend on the number of seeds.
     """
     values = jnp.asarray(signal, jnp.float32)
     keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
@@ -59,14 +59,14 @@ def trace(
 
 
 def incumbents(signal: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """The best by the signal so far, of equal ones the first.
+    """The best architecture by the signal so far; the first of equal ones.
 
     Args:
-      signal: flat.
-      numbers: [seeds, evaluations], of `trace`.
+      signal: flat signal, [O ** E].
+      numbers: numbers of architectures from `trace`, [seeds, evaluations].
 
     Returns:
-      numbers [seeds, evaluations].
+      numbers of the incumbents, [seeds, evaluations].
 
     >>> incumbents(np.array([50.0, 70.0, 60.0]), np.array([[0, 2, 0, 1]])).tolist()
     [[0, 2, 2, 1]]
@@ -91,13 +91,13 @@ def study(
     Args:
       path: the table, see `nasjax.spaces.table`.
       seeds: runs of each method, 0 to seeds - 1.
-      evaluations: of each run.
+      evaluations: evaluations of each run.
       signal: the column that the methods see, in percent.
-      report: the column that says what the incumbents are worth, in percent.
+      report: the column that judges the incumbents, in percent.
       output: a folder to write testbed.md, testbed.json and testbed.png into.
 
     Returns:
-      Markdown: a row for each method, and which files are written.
+      Markdown: a row for each method, and the names of the written files.
 
     Raises:
       UserError: a number is below 1; the table, a column or the folder is not usable.
@@ -123,7 +123,7 @@ def study(
     text = _markdown(found)
     if folder is None:
         return text
-    picture = "![How the methods get on with more evaluations](testbed.png)"
+    picture = "![Results of the methods over evaluations](testbed.png)"
     write_text(folder / "testbed.md", f"{text}\n\n{picture}\n")
     commands.write(folder / "testbed.json", found)
     _plot(found, folder / "testbed.png")
@@ -134,7 +134,7 @@ def study(
 def _summary(
     signal: np.ndarray, worth: np.ndarray, numbers: np.ndarray
 ) -> dict[str, Any]:
-    """Of a method: curves [evaluations] over the seeds, and what its runs end with."""
+    """A method's curves [evaluations] over the seeds, and its results at the end."""
     best = incumbents(signal, numbers)
     accuracy, final = worth[best], worth[best[:, -1]]
     spread = accuracy.std(0, ddof=1) if len(best) > 1 else np.zeros(best.shape[1])
@@ -175,16 +175,17 @@ def _markdown(found: Mapping[str, Any]) -> str:
             *lines,
             "",
             f"In percent, of the best architecture by {found['signal']} among "
-            f"{found['evaluations']} evaluations; {found['seeds']} seeds. That of the "
-            f"whole table has {found['best_by_signal']:.2f}, and found the best is how "
-            f"many runs end with it; none has more than {found['best']:.2f}. Distinct: "
-            "architectures that a run evaluates. p: Welch's t-test, two-sided.",
+            f"{found['evaluations']} evaluations; {found['seeds']} seeds. In the table "
+            f"the best by {found['signal']} has {found['best_by_signal']:.2f}; found the "
+            "best: share of runs that end with it. The largest in the table is "
+            f"{found['best']:.2f}. Distinct: different architectures that a run "
+            "evaluates. p: Welch's t-test, two-sided.",
         ]
     )
 
 
 def _plot(found: Mapping[str, Any], path: Path) -> None:
-    """The search as it goes, what its incumbents are worth, and what runs end with."""
+    """Draws the signal and the accuracy of the incumbents, and the final results."""
     figure = style.new_figure((13, 3.8), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     x = np.arange(1, found["evaluations"] + 1)
@@ -202,7 +203,7 @@ def _plot(found: Mapping[str, Any], path: Path) -> None:
         right.plot(own["mean"][-1], place, "|", color=colour, ms=14, mew=2)
     left.set(yscale="log", title=f"Gap to the best {found['signal']}, points")
     middle.set_title(f"{found['report']} of the incumbent, ± its error, %")
-    # The first few draws are worth so little that the rest would be a flat line.
+    # The first few draws are so poor that the rest would look like a flat line.
     lowest = min(own["mean"][:10][-1] for own in found["methods"].values())
     middle.set_ylim(lowest - 0.1, found["best"] + 0.1)
     middle.axhline(found["best_by_signal"], color="#666666", lw=0.8, ls=":")

@@ -68,13 +68,13 @@ def test_files_that_cannot_be_written(study, capsys, folder, tmp_path):
 @pytest.mark.parametrize(
     ("study", "arguments", "told"),
     [
-        (landscape, ["--points=4"], "give a whole number, at least 5, not 4"),
+        (landscape, ["--points=4"], "give an integer of at least 5, not 4"),
         (landscape, ["--extent=0"], "give a number above 0, not '0'"),
         (landscape, ["--rate=inf"], "give a number above 0, not 'inf'"),
-        (condition, ["--steps=0"], "give a whole number, at least 1, not '0'"),
-        (condition, ["--seed=-1"], "give a whole number, at least 0, not '-1'"),
-        (importance, ["--samples=many"], "at least 1, not 'many'"),
-        (convergence, ["--every=0"], "at least 1, not '0'"),
+        (condition, ["--steps=0"], "give a positive integer, not '0'"),
+        (condition, ["--seed=-1"], "give an integer of at least 0, not '-1'"),
+        (importance, ["--samples=many"], "a positive integer, not 'many'"),
+        (convergence, ["--every=0"], "a positive integer, not '0'"),
     ],
 )
 def test_arguments_out_of_range(study, arguments, told, folder, capsys):

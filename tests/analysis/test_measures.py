@@ -80,7 +80,7 @@ def test_importance_picks_the_least_likely_draw_in_many_dimensions():
 def test_settings_out_of_range(centre):
     with pytest.raises(ValueError, match="directions is 0; expected a positive"):
         condition_number(lambda x: 1.0, centre, jax.random.key(0), directions=0)
-    with pytest.raises(ValueError, match="is 0, so that no change is a multiple"):
+    with pytest.raises(ValueError, match="is 0, and the condition number divides"):
         zero = lambda x: 0 * x["reduce"].sum()
         condition_number(zero, centre, jax.random.key(0), directions=2)
     with pytest.raises(ValueError, match="expected 'importance' or 'likelihood'"):

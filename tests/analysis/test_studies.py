@@ -86,7 +86,7 @@ def test_running_search(searched, tmp_path):
     shutil.copytree(searched[0], tmp_path / "running")
     (tmp_path / "running" / "genotype.json").unlink()
     assert int(runs.load(tmp_path / "running", finished=False).state.step) == 0
-    with pytest.raises(UserError, match="is not finished; the command .* with it: c"):
+    with pytest.raises(UserError, match="is not finished; resume it with the .*: c"):
         runs.load(tmp_path / "running")
 
 
