@@ -1,1 +1,1 @@
-"""Timings, beside a plain PyTorch peer. Run with `python -m benchmarks.supernet`."""
+"""Timings next to a plain PyTorch peer. Run with `python -m benchmarks.supernet`."""

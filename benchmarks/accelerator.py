@@ -1,20 +1,20 @@
-"""What an accelerator makes of nasjax: does it run, is it right, how fast is it.
+"""nasjax on an accelerator: does it run, is it correct, how fast is it.
 
     python -m benchmarks.accelerator --budget 600 -o results/accelerator
     python -m benchmarks.accelerator --dry -o FOLDER
 
-The parts, those first that matter most:
+The parts, the most important first:
 
     run          the default run of ZARTS-MGS, killed once and resumed
-    correct      gradients in float32 beside those of the CPU in float64
-    fast         the steps of DARTS beside PyTorch, and beside the floor
+    correct      gradients in float32 against the CPU in float64
+    fast         the steps of DARTS against PyTorch, and against the floor
     candidates   a step of ZARTS-MGS against the number of its candidates
     seeds        many seeds of one search as one program
     search       real searches on NAS-Bench-201 (needs --cifar and --table)
 
-Each writes FOLDER/PART.json and prints a line whenever it has found something, so that
-what is cut off loses only the rest. A part that fails says why there, and the next goes
-on. Each part but a dry one has a process of its own.
+Each part writes FOLDER/PART.json and prints a line after every result: a part that is
+cut off keeps its results so far. A part that fails records its error there, and the
+next part starts. Each part runs in its own process, except with --dry.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Part(NamedTuple):
     """A part of the benchmark.
 
     Attributes:
-      module: whose function of the part's name is called with a `Record`.
-      least: seconds that it needs to be worth a start.
-      share: of the budget that it may take at most, beside what later parts need.
+      module: module with a function of the part's name, which takes a `Record`.
+      least: seconds that have to be left for the part to start.
+      share: largest share of the budget that it takes; later parts keep their `least`.
     """
 
     module: str
@@ -48,7 +48,7 @@ class Part(NamedTuple):
     share: float
 
 
-GRACE = 5  # seconds in which a part whose time is over may still say so
+GRACE = 5  # seconds in which a part can report that its time is over
 PARTS = {
     "run": Part("benchmarks.runs", 45, 0.35),
     "correct": Part("benchmarks.correct", 45, 0.3),
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def execute(record: Record) -> None:
-    """Runs a part here; what it raises is kept."""
+    """Runs a part in this process; the report keeps its exception."""
     began = time.time()
     record.keep()
     try:
@@ -101,13 +101,13 @@ def execute(record: Record) -> None:
 
 
 def _apart(record: Record) -> None:
-    """Runs a part in a process of its own, and ends it when its time is over."""
+    """Runs a part in its own process, and ends it when its time is over."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_execute_alone, args=(record,))
     process.start()
     process.join(record.left + GRACE)
     if process.is_alive():
-        os.killpg(process.pid, signal.SIGKILL)  # with what it started
+        os.killpg(process.pid, signal.SIGKILL)  # with its children
         process.join()
         record.resume()
         record.keep("stopped, its time is over", stopped=True)
@@ -123,7 +123,7 @@ def _execute_alone(record: Record) -> None:
 
 
 def _chosen(names: str) -> list[str]:
-    """The parts that were asked for, in the order of `PARTS`."""
+    """The requested parts, in the order of `PARTS`."""
     asked = [name for name in names.split(",") if name]
     for name in asked:
         if name not in PARTS:
@@ -137,7 +137,9 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         if file is not None and not file.is_file():
             raise UserError(f"There is no file {str(file)!r}; give one with --{flag}.")
     if arguments.budget <= 0:
-        raise UserError(f"A budget of {arguments.budget:g} s is none; give seconds.")
+        raise UserError(
+            f"--budget was given {arguments.budget:g}; expected seconds above 0."
+        )
     try:
         arguments.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -165,7 +167,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     folder = Path("results/accelerator")
     parser.add_argument("-o", "--folder", type=Path, default=folder, help=f"({folder})")
     parser.add_argument("--budget", type=float, default=600, help="seconds (600)")
-    parser.add_argument("--parts", default="", help="a comma between them; all")
+    parser.add_argument("--parts", default="", help="parts, separated by commas (all)")
     parser.add_argument("--dry", action="store_true", help="smallest sizes, on a CPU")
     parser.add_argument(
         "--cifar", type=Path, help=".npz file of CIFAR-10's training set"

@@ -1,7 +1,7 @@
-"""Whether an accelerator computes what a CPU does in double precision.
+"""Errors of an accelerator, against a CPU in double precision.
 
-Every step starts from the same state and batches; what is compared is linear in the
-gradient that it finds: momentum, the first moment of Adam, or alpha as ZARTS moves it.
+Every step starts from the same state and batches. The compared arrays are linear in the
+gradient of the step: momentum, the first moment of Adam, or alpha as ZARTS moves it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.record import Record
 from nasjax.engine.compiling import compiler_options, side_by_side
 from nasjax.engine.devices import Devices
 
-FOUND = {  # where each step leaves what it found; those first that compile first
+FOUND = {  # result of each step in its state; in the order of compilation
     "weight_step": lambda state: state.weight_opt,
     "first_order": lambda state: state.arch_opt,
     "mgs": lambda state: state.arch,
@@ -37,7 +37,7 @@ TOLERANCE = 1e-4
 
 
 def correct(record: Record) -> None:
-    """Error of every step, in both spellings, under jit and pmap."""
+    """Measures the error of every step, in both spellings, under jit and pmap."""
     dry = record.plan.dry
     settings = sizes.SMALLEST if dry else sizes.SMALL
     net = sizes.smallest() if dry else sizes.small()
@@ -68,7 +68,7 @@ def correct(record: Record) -> None:
 
 
 def reference(ours: Ours, name: str, given: tuple) -> Any:
-    """What a step finds on the CPU in float64."""
+    """The result of a step on the CPU in float64."""
     devices = Devices(tuple(jax.devices("cpu")[:1]))
     with jax.enable_x64(True), drawn_narrow():
         wide = devices.replicate(jax.tree.map(_wide, given))
@@ -78,9 +78,12 @@ def reference(ours: Ours, name: str, given: tuple) -> Any:
 
 
 def outcomes(sides: dict[tuple[str, str], Ours], name: str, given: tuple) -> dict:
-    """What a step finds here in each way, as arrays of numpy.
+    """The result of a step in each way on this device, as arrays of numpy.
 
-    given: (state, batches), left as they are.
+    Args:
+      sides: way -> programs of the side.
+      name: name of the step.
+      given: (state, batches), which are not changed.
     """
     devices = {way: Devices.of(1, way[1]) for way in sides}
     copies = {
@@ -112,8 +115,10 @@ def start(ours: Ours, name: str) -> Any:
 
 
 def error(found: Any, expected: Any) -> float:
-    """The largest relative error of an array; of one that is next to nothing beside
-    the others, relative to a thousandth of all.
+    """The largest relative error of an array.
+
+    If the norm of an array is below a thousandth of the norm of all arrays, its error
+    is relative to that thousandth.
 
     >>> round(error([np.array([3.0, 4.0])], [np.array([3.0, 5.0])]) * 34**0.5, 9)
     1.0
@@ -126,7 +131,7 @@ def error(found: Any, expected: Any) -> float:
 
 @contextlib.contextmanager
 def drawn_narrow() -> Iterator[None]:
-    """Random numbers are drawn in float32: in float64 they would be others."""
+    """Draws random numbers in float32: in float64 they would differ."""
 
     def narrow(draw: Callable) -> Callable:
         def drawn(key, shape=(), dtype=float, *rest, **more):

@@ -1,8 +1,8 @@
-"""How fast the steps of DARTS are: beside PyTorch, and beside the floor.
+"""The time of the steps of DARTS, against PyTorch and against the floor.
 
-All sides take turns, step by step; our default side runs beside each of the others, so
-ratios are of the same minutes, and nothing compiles meanwhile. Times of one step, waited
-for, in seconds.
+All sides take turns, step by step. Our default side takes turns with each of the
+others: a ratio compares times of the same minutes, and nothing compiles meanwhile. A
+time is the seconds of one step until its results are ready.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.worker import SideError, Worker, commands
 
 SEARCH = ("weight_step", "first_order")
 OURS, EAGER, COMPILED = "shift", "eager PyTorch", "torch.compile"
-OTHERS = {  # our other ways, and PyTorch's: the side, and what differs
+OTHERS = {  # other ways: the side, and the settings that differ
     "conv": ("ours", {"lowering": "conv"}),
     "shift, bfloat16": ("ours", {"precision": "bfloat16"}),
     "eager PyTorch, bfloat16": ("peer", {"precision": "bfloat16"}),
@@ -28,26 +28,26 @@ OTHERS = {  # our other ways, and PyTorch's: the side, and what differs
     "shift, all kept": ("ours", {"remat": "none"}),
 }
 WIDE = {"C = 36": "ours", "C = 36, eager PyTorch": "peer"}
-GOALS = {  # (side, step): the largest ratio of ours to it
+GOALS = {  # (side, step): largest ratio of our time to the side's
     (EAGER, "weight_step"): 0.4,
     (COMPILED, "weight_step"): 1.0,
     (EAGER, "second_order"): 0.4,
 }
 PATIENCE = 0.6  # share of the time left in which torch.compile must be ready
 RATES, DRY_RATES = (8192, 2**28), (128, 2**16)  # side of a matrix; numbers copied
-COMPILING = 60  # seconds, of weight and first-order step
+COMPILING = 60  # seconds for weight and first-order step
 NOTES = (
-    "float32 is computed as each library does by default: where the matrix rates of "
-    "'shift' and 'shift, highest' differ, 'shift' computes in tf32; PyTorch convolves in "
-    "tf32, and 'torch.compile' compiles each edge.",
-    "Edges are scanned in all of ours: the library has no unrolled ones.",
-    "What is counted by XLA leaves out library calls and counts a loop once; the floor "
-    "is ours, see benchmarks/floor.py.",
+    "float32 is computed by each library's default: where the matrix rates of 'shift' "
+    "and 'shift, highest' differ, 'shift' computes in tf32; PyTorch convolves in tf32, "
+    "and 'torch.compile' compiles each edge.",
+    "All of our sides scan edges: the library does not unroll them.",
+    "The counts of XLA leave out library calls and count a loop once; the floor is "
+    "counted by benchmarks/floor.py.",
 )
 
 
 def fast(record: Record) -> None:
-    """Every side and step that there is time for, those first that matter most."""
+    """Times as many sides and steps as fit the budget, the most important first."""
     dry = record.plan.dry
     settings = sizes.SMALLEST if dry else sizes.FULL
     record.keep(settings=settings, notes=NOTES)
@@ -56,7 +56,7 @@ def fast(record: Record) -> None:
         race = Race(record, settings, stack, 2 if dry else 10)
         peers = {EAGER: "peer", COMPILED: "compiled"} if torch and not dry else {}
         if not peers:
-            record.keep("no PyTorch beside it", peers="none")
+            record.keep("no PyTorch to compare with", peers="none")
         race.enter(OURS, "ours")
         for name, side in peers.items():
             race.enter(name, side)
@@ -69,9 +69,7 @@ def fast(record: Record) -> None:
             return
         race.compile([OURS, EAGER], "second_order")
         race.run([OURS, EAGER], "second_order")
-        race.ask(
-            [COMPILED], "compile", *SEARCH
-        )  # takes long, so others compile beside it
+        race.ask([COMPILED], "compile", *SEARCH)  # takes long; others compile meanwhile
         race.compile([OURS], "retrain")
         others = dict(list(OTHERS.items())[:2])
         for name, (side, other) in others.items():
@@ -102,7 +100,7 @@ def fast(record: Record) -> None:
 
 
 class Here:
-    """A side in this process, told like a `Worker`."""
+    """A side in this process, with the interface of a `Worker`."""
 
     def __init__(self, side: str, settings: dict, net: dict):
         self._commands = commands(side, settings, **net)
@@ -122,7 +120,7 @@ class Here:
 
 
 class Race:
-    """The sides, and the report on them. A side that fails is out, and says why."""
+    """The sides and their report. A side that fails leaves; its error is reported."""
 
     def __init__(self, record: Record, settings: dict, stack, repeats: int):
         self._record, self._settings = record, settings
@@ -131,7 +129,7 @@ class Race:
         self._sides: dict[str, dict] = {}
 
     def enter(self, name: str, side: str, **other: Any) -> None:
-        """A side joins, with what differs in its settings."""
+        """Adds a side, with the settings in which it differs."""
         if self._record.left <= 0:
             return
         settings = self._settings | other
@@ -145,18 +143,18 @@ class Race:
             self._in[name] = self._stack.enter_context(worker)
 
     def leave(self, name: str) -> None:
-        """A side's process ends, and its memory on the device is free."""
+        """Ends the process of a side, which frees its memory on the device."""
         if name in self._in:
             self._in.pop(name).stop()
 
     def compile(self, names: list[str], *steps: str) -> None:
-        """Side by side: each in its process, and the steps of ours in threads."""
+        """Compiles in parallel: sides in processes, the steps of ours in threads."""
         self.ask(names, "compile", *steps)
         for name in names:
             self.wait(name, steps)
 
     def wait(self, name: str, steps: tuple[str, ...], share: float = 1.0) -> None:
-        """For a side to have compiled the steps, in this share of the time left."""
+        """Waits for this share of the time left until a side has compiled the steps."""
         seconds = self._answer(name, share=share)
         if seconds is None:
             return
@@ -168,7 +166,7 @@ class Race:
             self._record.goal(what, seconds, COMPILING)
 
     def run(self, names: list[str], step: str) -> None:
-        """A step of each side in turn, again and again."""
+        """Times a step of each side in turn, repeatedly."""
         runs: dict[str, list[float]] = {name: [] for name in names}
         for repeat in range(self._repeats + 1):
             for name in names:
@@ -198,7 +196,7 @@ class Race:
         }
 
     def floors(self, name: str) -> None:
-        """What arithmetic and traffic alone would take, by rates measured there."""
+        """Adds the time of arithmetic or traffic alone, by the rates of the side."""
         size = DRY_RATES if self._record.plan.dry else RATES
         rates = self._beside(name, "rates", *size)
         own = self._sides.get(name, {})
@@ -218,7 +216,7 @@ class Race:
         self._keep(f"{name}: {line}; weight step at {over:.1f} times its floor")
 
     def profile(self, name: str, step: str) -> None:
-        """The longest kernels of a step, and the gaps between kernels."""
+        """Adds the longest kernels of a step, and the gaps between kernels."""
         found = self._beside(name, "profile", step)
         if found and found["kernels"]:
             self._sides[name]["profile"] = {step: found}
@@ -238,14 +236,14 @@ class Race:
         return self._answer(name)
 
     def _beside(self, name: str, *command: Any) -> Any:
-        """What a side of ours says of itself, without which the race goes on."""
+        """The answer of a side of ours; an error does not end the side."""
         if name in self._in and self._sides[name]["side"] == "ours":
             self.ask([name], *command)
             return self._answer(name, needed=False)
         return None
 
     def _answer(self, name: str, share: float = 1.0, needed: bool = True) -> Any:
-        """What a side says; None of one that is out, or that failed."""
+        """The answer of a side; None if the side has left or fails."""
         side = self._in.get(name)
         if side is None:
             return None

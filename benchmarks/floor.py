@@ -1,10 +1,10 @@
-"""What a step would take if nothing but its arithmetic, or its memory traffic, counted.
+"""The time of a step if only its arithmetic, or only its memory traffic, took time.
 
-With the rates measured on the machine at hand: floating-point operations of the
-convolutions and matrix products over the rate of a large matrix product, and the bytes
-of every map that an operation reads and writes, once each, over the rate of a copy by
-all cores. One pass is the forward pass; a gradient takes another for each side (maps,
-and weights). Maps that stay in a cache cost less than that.
+Rates are measured on this machine. Arithmetic: floating-point operations of
+convolutions and matrix products, over the rate of a large matrix product. Traffic:
+bytes of every map that an operation reads and writes, counted once each, over the rate
+of a copy by all cores. The forward pass is one pass; a gradient takes another pass for
+maps and another for weights. Maps that stay in a cache cost less.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nasjax.spaces.mix import Weights
 # Passes over the net: forward, gradient by maps, gradient by weights.
 PASSES = {
     "weight_step": 3,
-    "first_order": 2,  # alpha's gradient needs no weights'
+    "first_order": 2,  # alpha's gradient needs no gradient of the weights
     "second_order": 3 + 3 + 4,  # two gradients, and a gradient's derivative
 }
 _BYTES = {"float32": 4, "bfloat16": 2}
@@ -32,7 +32,7 @@ _BYTES = {"float32": 4, "bfloat16": 2}
 def seconds(
     settings, rates: dict[str, float], space: CellSpace | None = None
 ) -> dict[str, dict[str, float]]:
-    """Step -> {"arithmetic", "traffic"}, in seconds; of the space of DARTS by default."""
+    """Step -> {"arithmetic", "traffic"}, in seconds; the default is the DARTS space."""
     space = space or darts(DARTS_8)
     net = (settings.channels, settings.cells, settings.classes, settings.size)
     flops = 2 * count_supernet(space, *net, 3)["macs"] * settings.batch
@@ -49,8 +49,11 @@ def seconds(
 
 @functools.cache
 def _pixels(space: CellSpace, net: tuple[int, int, int, int], batch: int) -> int:
-    """Numbers that one forward pass reads and writes: once for each convolution and
-    pool, once for each normalisation, which is behind all but the depthwise ones."""
+    """Count of numbers that one forward pass reads and writes.
+
+    Each convolution, pool and normalisation reads and writes its map once. A
+    normalisation follows each pool and each convolution that is not depthwise.
+    """
     channels, cells, classes, size = net
     macro = Macro.of(space, channels, cells, "cifar")
     model = supernet(space, macro, classes, "conv")
@@ -76,12 +79,12 @@ def _pixels(space: CellSpace, net: tuple[int, int, int, int], batch: int) -> int
 def rates(
     precision: str = "float32", side: int = 2048, numbers: int = 2**26
 ) -> dict[str, float]:
-    """The machine's: {"flops_per_second", "bytes_per_second"}, best of a few.
+    """The machine's {"flops_per_second", "bytes_per_second"}, the best of five runs.
 
     Args:
-      precision: of the matrix product, as networks compute it.
-      side: of the matrix.
-      numbers: float32, that are copied.
+      precision: precision of the matrix product, as networks compute it.
+      side: number of rows of the square matrix.
+      numbers: number of float32 that are copied.
     """
     product = jax.jit(lambda a: a @ a)
     matrix = jax.random.normal(jax.random.key(0), (side, side), precision)

@@ -1,10 +1,10 @@
-"""How time, compilation and memory grow with the size of a search.
+"""The growth of time, compilation and memory with the size of a search.
 
     python -m benchmarks.growth --json results/performance/growth.json
     python -m benchmarks.growth --json results/performance/growth.json --plot docs/growth.png
 
-One setting is changed at a time. The file is written after each; the same command goes
-on where it stopped.
+One setting is changed at a time. The file is written after each measurement; the same
+command resumes after the last one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks import floor
 from benchmarks.supernet import GROUPS, NET, machine, versions
 from benchmarks.worker import Worker
 
-SWEEPS = {  # what is swept: (its values, the steps measured, the rest of the net)
+SWEEPS = {  # setting: (its values, the measured steps, other settings)
     "cells": ((2, 8, 20), "weight_and_first_order", {}),
     "channels": ((8, 16, 36), "weight_and_first_order", {"cells": 2}),
     "batch": ((8, 16, 64), "weight_and_first_order", {"cells": 2}),
@@ -34,7 +34,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--plot", type=Path, help="draw what the file holds")
+    parser.add_argument("--plot", type=Path, help="draw the content of the --json file")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.plot:

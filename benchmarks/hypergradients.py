@@ -4,10 +4,11 @@
         --figures docs
 
 Cost and memory: a network 784-512-512-10 with tanh, batch 128, float32; arch are a gate
-for every hidden unit and a log weight decay for every matrix. Medians of warm, jitted
-calls that take turns, in units of one gradient of the training loss in w. Memory is what
-XLA plans beside arguments and results. Accuracy: ridge regression with a log penalty for
-every feature, whose hypergradient is known. `--figures` draws what was measured.
+for every hidden unit and a log weight decay for every matrix. Cost is the median of
+warm, jitted calls that take turns, in units of one gradient of the training loss in w.
+Memory is the plan of XLA without arguments and results. Accuracy: ridge regression with
+a log penalty for every feature, whose hypergradient is known. `--figures` draws the
+results.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def costs(repeats: int) -> dict[str, dict[str, float]]:
     """Name -> stated and measured cost in gradient evaluations, seconds, MB planned."""
     logits, of_logits, train, val, (w, arch, batch, held_out) = gated(SIZES, BATCH)
     sgd, ggn = optax.sgd(0.1, momentum=0.9), hypergrad.ggn(logits, of_logits)
-    cg = hypergrad.cg(10, damping=10.0, tol=0.0)  # damped so that all ten steps happen
+    cg = hypergrad.cg(10, damping=10.0, tol=0.0)  # damped: all ten steps happen
     neumann = hypergrad.neumann(0.01, 10)
 
     def level(i):

@@ -1,4 +1,4 @@
-"""Where a step's time goes on the device: its longest kernels, and the gaps between."""
+"""A profile of a step on the device: its longest kernels, and the gaps between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STREAM = re.compile(r"Stream|XLATfrtCpuClient|XLAPjRtCpuClient|XLAEigen")
 
 
 def profile(step: Callable[[], Any], steps: int = 3) -> dict:
-    """What the device did in some steps, after one that is not looked at."""
+    """The profile of `steps` steps, after one that is not measured."""
     step()
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
@@ -29,7 +29,7 @@ def profile(step: Callable[[], Any], steps: int = 3) -> dict:
 
 
 def summary(events: Sequence[tuple[str, float, float]], steps: int) -> dict:
-    """Of events (name, start, duration), in seconds.
+    """The summary of events (name, start, duration), in seconds.
 
     >>> found = summary([("a", 0.0, 1.0), ("b", 1.0, 2.0), ("a", 4.0, 1.0)], 1)
     >>> found["kernels"], found["seconds"], found["idle"]
@@ -58,7 +58,7 @@ def summary(events: Sequence[tuple[str, float, float]], steps: int) -> dict:
 
 
 def _events(data: Any) -> Iterable[tuple[str, float, float]]:
-    """Of the device's streams; of a CPU's threads where that is the device."""
+    """The events of the device: of its streams, or of the threads of a CPU."""
     planes = list(data.planes)
     if jax.default_backend() != "cpu":
         planes = [plane for plane in planes if plane.name.startswith("/device:")]

@@ -1,11 +1,11 @@
-"""What SANAS' four levels cost beside DARTS of second order.
+"""The cost of SANAS' four levels against DARTS of second order.
 
     python -m benchmarks.levels --json results/performance/levels.json
 
-The steps take turns in one process; medians of seconds, and beside them what each states
-as its cost in evaluations of one batch's gradient. An epoch's mini-batch is a weight
-step, and so many of the others as the paper says: alpha every batch in DARTS, every fifth
-in SANAS, whose second network moves on every third.
+The steps take turns in one process. The table has their median seconds, and the cost
+that each step states, in evaluations of one batch's gradient. A mini-batch takes one
+weight step, and the other steps at the paper's frequency: alpha moves on every batch in
+DARTS and on every fifth in SANAS, the second network of SANAS on every third.
 """
 
 from __future__ import annotations

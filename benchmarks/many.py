@@ -1,4 +1,4 @@
-"""Many candidates, or many seeds, in one program: what one more of them costs."""
+"""Many candidates, or many seeds, in one program: the cost of each more."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from benchmarks.record import Record, without_paths
 from nasjax.engine import memory
 from nasjax.engine.compiling import side_by_side
 
-CANDIDATES = (1, 8, 4, 2, 16, 32)  # those first that matter most and surely fit
+CANDIDATES = (1, 8, 4, 2, 16, 32)  # the most important that surely fit come first
 SEEDS = (1, 8, 4, 2)
 
 
 def candidates(record: Record) -> None:
-    """A step of ZARTS-MGS with so many candidates under one vmap.
+    """Times a step of ZARTS-MGS with each number of candidates under one vmap.
 
-    Edges are computed again for gradients: kept, 16 candidates would fill a card.
+    Edges are recomputed for gradients: if kept, 16 candidates would fill a card.
     """
     dry = record.plan.dry
     settings = (sizes.SMALLEST if dry else sizes.FULL) | {"remat": "edge"}
@@ -59,7 +59,7 @@ def candidates(record: Record) -> None:
 
 
 def seeds(record: Record) -> None:
-    """Weight and first-order step of so many searches on NAS-Bench-201."""
+    """Times weight and first-order step of many searches on NAS-Bench-201."""
     dry = record.plan.dry
     wide = {"cells": 15}
     settings = sizes.SMALLEST if dry else sizes.FULL | wide
@@ -94,7 +94,7 @@ def _tried(
     found: dict[str, dict],
     measured: Callable[[int], str],
 ) -> None:
-    """Measures one count; one that does not fit on the card is no end of the others."""
+    """Measures one count; a count that does not fit on the card is reported."""
     if record.left <= 0:
         record.keep(f"no time for {what} {count}")
         return
@@ -122,7 +122,7 @@ class Step:
 
 
 def _vmapped(ours: Ours, names: tuple[str, ...], count: int):
-    """States, programs and batches of so many seeds; of one they are not vmapped."""
+    """States, programs and batches of `count` seeds; one seed is not vmapped."""
     keys = jax.random.split(jax.random.key(0), count)
     init, steps = ours.inits[names[0]], {name: ours.steps[name] for name in names}
     batches = {name: ours.batches[name] for name in names}
@@ -145,7 +145,7 @@ def _vmapped(ours: Ours, names: tuple[str, ...], count: int):
 def _beside(
     steps: dict[int, Callable[[], float]], count: int, repeats: int
 ) -> tuple[float, float]:
-    """Medians of `count` at once, and of one, in turn."""
+    """Median seconds of `count` at once and of one, which take turns."""
     runs: dict[int, list[float]] = {count: [], 1: []}
     for repeat in range(repeats + 1):
         for each in runs:

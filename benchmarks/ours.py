@@ -1,4 +1,4 @@
-"""Our side of the benchmark: the programs that a nasjax search runs, as they are."""
+"""Our side of the benchmark: the programs that a nasjax search runs, unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nasjax.spaces.published import PUBLISHED
 from nasjax.tasks.images import images
 from nasjax.tasks.retrain import Recipe, training
 
-_STATES = {  # steps whose state is not that of the others
+_STATES = {  # steps that have another state than the others
     "mgs": "mgs", "retrain": "retrain", "sanas": "four", "second_network": "four"
 }  # fmt: skip
 
@@ -32,13 +32,13 @@ class Ours:
     """The steps as methods of one search state, which they donate and replace.
 
     Attributes:
-      problem: of the search of first order.
+      problem: problem of the first-order search.
       steps: name -> (state, *batches) -> (state, metrics), pure.
       inits: name -> key -> the state that this step takes.
-      batches: name -> its batches.
+      batches: name -> batches of the step.
       axes: name -> the axis of each batch that devices split, see `Devices.step`.
       stated: name -> cost in evaluations of a batch's gradient, as searches state it.
-      parameters: of the supernet.
+      parameters: number of parameters of the supernet.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class Ours:
 
         Args:
           settings: see `benchmarks.supernet.NET`.
-          space: that of DARTS, where there is none.
-          macro: as the settings say, where there is none.
-          genotype: whose network is retrained.
+          space: search space; None for the space of DARTS.
+          macro: stacking of cells; None for the channels and cells of the settings.
+          genotype: genotype whose network is retrained.
           mode: how devices split a step, see `Devices`.
         """
         self._settings = settings
@@ -157,12 +157,12 @@ class Ours:
         return step.lower(state, *self.batches[name])
 
     def planned_bytes(self, name: str) -> int:
-        """What XLA says the step needs: arguments, results and temporaries."""
+        """Memory that XLA plans for a step: arguments, results and temporaries."""
         return memory.needed(self._compiled[name])
 
     def counted(self, name: str) -> dict[str, float]:
-        """Operations and bytes of a step as XLA counts them; what it calls from a
-        library, or repeats in a loop, it may not count, or count once."""
+        """Operations and bytes of a step as XLA counts them. It may leave out library
+        calls, and count a loop once."""
         found = self._compiled[name].cost_analysis() or {}
         wanted = {"flops": "flops", "bytes accessed": "bytes"}
         return {own: found[key] for key, own in wanted.items() if key in found}

@@ -2,8 +2,8 @@
 
 One module for every operation of every edge, Python loops over edges and cells, and the
 second-order step by finite differences (Liu et al., "DARTS", ICLR 2019, eqs. 7 and 8).
-On a GPU where there is one. Its edges may be compiled by `torch.compile`, which takes
-as many compilations as there are shapes of edges.
+It runs on a GPU if there is one. `torch.compile` may compile its edges, with one
+compilation for each shape of edge.
 """
 
 from __future__ import annotations
@@ -158,19 +158,19 @@ class Supernet(nn.Module):
 class Peer:
     """The three steps of a DARTS search, as methods named like the benchmark's rows.
 
-    As in DARTS' code `loss.backward()` computes the gradients of all parameters, those
-    of w in the first-order step and of alpha in the weight step among them.
+    As in DARTS' code `loss.backward()` computes the gradients of all parameters,
+    including w in the first-order step and alpha in the weight step.
     """
 
     def __init__(self, settings, compiled: bool = False):
         torch.manual_seed(0)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        torch.backends.cudnn.benchmark = True  # as DARTS' code has it
+        torch.backends.cudnn.benchmark = True  # as in DARTS' code
         torch.backends.cudnn.allow_tf32 = settings.products == "default"
         self._narrow = settings.precision == "bfloat16"
         self.model = Supernet(settings.channels, settings.cells, settings.classes)
         self.model.to(self._device).train()
-        if compiled:  # each edge: of the net as one, compilation would take an hour
+        if compiled:  # by edge: compiling the net as one would take an hour
             for module in self.model.modules():
                 if isinstance(module, MixedEdge):
                     module.compile(fullgraph=True, dynamic=False)
@@ -193,7 +193,7 @@ class Peer:
         )
 
     def wait(self):
-        """Until the device has done all that was asked of it."""
+        """Waits until the device has finished all work."""
         if self._device == "cuda":
             torch.cuda.synchronize()
 
@@ -213,7 +213,7 @@ class Peer:
         return loss.item()
 
     def second_order(self):
-        """alpha's gradient through one virtual step of momentum SGD."""
+        """Moves alpha by its gradient through one virtual step of momentum SGD."""
         self.adam.zero_grad()
         gradients = torch.autograd.grad(
             self._loss(self.model, self.train), self.weights

@@ -1,4 +1,4 @@
-"""What a part of `benchmarks.accelerator` found, on disk as soon as it is known."""
+"""The results of a part of `benchmarks.accelerator`, written as soon as known."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ PACKAGES = (
     "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "flax", "optax", "torch",
     "triton",
 )  # fmt: skip
-LINES = 12  # of a traceback
+LINES = 12  # kept of a traceback
 
 
 class Plan(NamedTuple):
-    """What is to be done with every part.
+    """The options of every part.
 
     Attributes:
-      folder: where the reports go.
-      dry: at the smallest sizes; nothing that it measures means anything.
-      command: as the reports state it.
-      cifar: an .npz file of images, or None.
-      table: of the accuracies of NAS-Bench-201, or None.
+      folder: folder for the reports.
+      dry: use the smallest sizes; the measurements have no meaning.
+      command: command line to state in the reports.
+      cifar: .npz file of images, or None.
+      table: file with the accuracies of NAS-Bench-201, or None.
     """
 
     folder: Path
@@ -45,34 +45,36 @@ class Record:
     """The report of one part.
 
     Attributes:
-      plan: what it is a part of.
-      report: what is written.
+      plan: options of the benchmark.
+      report: content of the file.
     """
 
     def __init__(self, name: str, plan: Plan, until: float):
-        """until: the time of `time.time()` at which the part must have ended."""
+        """until: value of `time.time()` at which the part must have ended."""
         self.name, self.plan, self._until = name, plan, until
         self.report: dict[str, Any] = {"part": name, "dry": plan.dry}
         self._file = plan.folder / f"{name}.json"
 
     @property
     def left(self) -> float:
-        """Seconds that the part still has."""
+        """Seconds left for the part."""
         return self._until - time.time()
 
     def keep(self, line: str = "", **found: Any) -> None:
-        """Writes what was found, and prints a line."""
+        """Writes the results, and prints a line."""
         self.report |= found
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._file.with_suffix(".part")  # whoever reads finds all or nothing
+        scratch = self._file.with_suffix(".part")  # a reader finds all or nothing
         scratch.write_text(json.dumps(self.report, indent=1) + "\n")
         scratch.replace(self._file)
         if line:
             print(f"{self.name}: {line}", flush=True)
 
     def goal(self, what: str, value: float, most: float) -> None:
-        """Keeps a number that is wanted to be at most `most`, of several the largest;
-        not of a dry run."""
+        """Keeps a number whose goal is at most `most`, and of several the largest.
+
+        A dry run keeps none.
+        """
         if self.plan.dry:
             return
         goals = self.report.get("goals", [])
@@ -96,7 +98,7 @@ class Record:
         self.keep(line, error={**found, "traceback": frames})
 
     def resume(self) -> None:
-        """Takes up what the file holds."""
+        """Reads the report from the file."""
         if self._file.exists():
             self.report = json.loads(self._file.read_text())
 
@@ -114,7 +116,7 @@ def header(command: str) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, nasjax and what of `PACKAGES` is installed."""
+    """Versions of Python, nasjax and the installed ones of `PACKAGES`."""
     found = {"python": platform.python_version(), "nasjax": nasjax.__version__}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -123,7 +125,7 @@ def versions() -> dict[str, str]:
 
 
 def without_paths(text: str, most: int = 4000) -> str:
-    """The text with the name of every file alone, cut in the middle if it is long.
+    """The text without folders of files, cut in the middle if it is long.
 
     >>> without_paths("no /home/me/.venv/lib/a.so: it is/was missing")
     'no a.so: it is/was missing'

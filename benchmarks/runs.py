@@ -15,7 +15,7 @@ from benchmarks.record import Record, without_paths
 
 ROOT = Path(__file__).parents[1]
 TELLING = ("memory of a step", "compiled in", "test accuracy", "s compiling")
-SHRUNK = {  # of the default run, where it is dry
+SHRUNK = {  # settings of the default run, if dry
     "devices": 1, "space.primitives": ("skip_connect", "max_pool_3x3"), "search.cells": 1,
     "search.channels": 2, "search.epochs": 2, "search.warmup_epochs": 1,
     "arch.zarts_mgs.samples": 2, "arch.zarts_mgs.inner_steps": 1, "retrain.epochs": 0,
@@ -25,18 +25,18 @@ NARROW = {"search.channels": 2, "search.cells": 3, "search.batch": 8}
 
 
 class Failed(Exception):
-    """A run ended with an error; the message is the end of what it wrote."""
+    """A run ended with an error; the message is the end of its output."""
 
 
 class Run:
-    """A run in a folder of its own, started as often as it takes."""
+    """A run in its own folder, which can be started repeatedly."""
 
     def __init__(self, place: Path, config: str, fields: dict[str, Any]):
         self.folder = place / "run"
         self._place, self._output = place, place / "output"
         cache = (
             place.parent / "programs"
-        )  # a second start finds what the first compiled
+        )  # a second start finds the programs of the first
         fields = {"compile_cache": cache, **fields}
         self._command = [
             sys.executable, "-m", "nasjax.main", f"--config=configs/{config}",
@@ -45,7 +45,7 @@ class Run:
         ]  # fmt: skip
 
     def start(self) -> subprocess.Popen:
-        """Starts it, or goes on with it."""
+        """Starts or resumes the run."""
         self._place.mkdir(parents=True, exist_ok=True)
         environment = dict(os.environ)
         environment.pop("XLA_PYTHON_CLIENT_PREALLOCATE", None)  # as users start it
@@ -56,15 +56,15 @@ class Run:
             )  # fmt: skip
 
     def said(self) -> list[str]:
-        """The lines of its last start that tell something."""
+        """The informative lines of the output of the last start."""
         lines = without_paths(self._output.read_text()).splitlines()
         return [line for line in lines if any(word in line for word in TELLING)]
 
     def finish(self, process: subprocess.Popen, seconds: float) -> dict[str, Any]:
-        """What `result.json` holds when it has ended.
+        """The content of `result.json`, after the run has ended.
 
         Raises:
-          Failed: it ended with an error, or not in time.
+          Failed: the run ended with an error, or not in time.
         """
         try:
             code = process.wait(max(seconds, 1))
@@ -76,7 +76,7 @@ class Run:
         return json.loads((self.folder / "result.json").read_text())
 
     def until_checkpoint(self, process: subprocess.Popen, seconds: float) -> None:
-        """Waits for the first one of the search."""
+        """Waits for the first checkpoint of the search."""
         until = time.time() + seconds
         folder = self.folder / "checkpoints" / "search"
         while not any(name.name.isdigit() for name in folder.glob("*")):
@@ -88,12 +88,12 @@ class Run:
             time.sleep(0.02)
 
     def _failed(self, why: str) -> Failed:
-        """Says the end of what the run wrote, too."""
+        """An error with the end of the output of the run."""
         return Failed(f"{without_paths(self._output.read_text()[-3000:])}\n{why}")
 
 
 def run(record: Record) -> None:
-    """The default run: killed after its first checkpoint, then resumed to its end."""
+    """Kills the default run after its first checkpoint, and resumes it to its end."""
     fields = {"checkpoint_every": 20, **(SHRUNK if record.plan.dry else {})}
     with tempfile.TemporaryDirectory() as place:
         own = Run(Path(place) / "default", "zarts_mgs.py", fields)
@@ -117,7 +117,7 @@ def run(record: Record) -> None:
         said = own.said()
     found = {name: result[name] for name in wanted}
     resumed = result["interrupted"] == 1
-    # The same line from both starts is one line.
+    # A line that both starts print is kept once.
     memory = list(dict.fromkeys(line for line in first + said if "memory" in line))
     took = found["seconds"]
     record.keep(
@@ -134,8 +134,8 @@ def run(record: Record) -> None:
 
 
 def search(record: Record) -> None:
-    """Searches on NAS-Bench-201: an epoch to see how long it takes, then as many as
-    there is time for."""
+    """Searches on NAS-Bench-201: one epoch to measure its time, then as many epochs as
+    fit the time that is left."""
     plan = record.plan
     missing = [name for name in ("cifar", "table") if getattr(plan, name) is None]
     if missing:
@@ -166,7 +166,7 @@ def search(record: Record) -> None:
 
             made, result = epochs(1)
             each = result["seconds"]["search"]
-            start = share - (until - time.time()) - each  # from the cache it is less
+            start = share - (until - time.time()) - each  # the cache shortens it
             count = int((until - time.time() - start) / each * 0.9)
             if count > 1 and not plan.dry:
                 made, result = epochs(count)
@@ -185,7 +185,7 @@ def search(record: Record) -> None:
 
 
 def _judged(folder: Path) -> list[dict[str, float]]:
-    """What the log says of alpha's architecture after each epoch."""
+    """The true accuracies of alpha's architecture after each epoch, from the log."""
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [
         {k: v for k, v in line.items() if k.startswith("true_") or k == "seconds"}

@@ -1,4 +1,4 @@
-"""How large the networks of `benchmarks.accelerator` are."""
+"""The sizes of the networks of `benchmarks.accelerator`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SMALL = NET | {
     "channels": 4, "cells": 2, "batch": 8, "size": 8, "samples": 2, "inner_steps": 2
 }  # fmt: skip
 SMALLEST = SMALL | {"channels": 2, "cells": 1, "batch": 4, "classes": 3}
-OPERATIONS = (  # of every kind one
+OPERATIONS = (  # one of every kind
     "skip_connect", "max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "dil_conv_5x5"
 )  # fmt: skip
 
 
 class Two(Macro):
-    """A normal cell, then a reduction: the fewest cells with both alphas at work."""
+    """A normal cell, then a reduction: the fewest cells that use both alphas."""
 
     reductions = (1,)
 
@@ -31,24 +31,24 @@ class One(Macro):
 
 
 def small() -> dict[str, Any]:
-    """What `Ours` takes beside the settings `SMALL`."""
+    """The arguments of `Ours` in addition to the settings `SMALL`."""
     return net(darts(OPERATIONS), Two(SMALL["channels"], SMALL["cells"]))
 
 
 def smallest() -> dict[str, Any]:
-    """What it takes beside `SMALLEST`."""
+    """The arguments of `Ours` in addition to the settings `SMALLEST`."""
     macro = One(SMALLEST["channels"], SMALLEST["cells"])
     return net(darts(("skip_connect", "dil_conv_3x3")), macro)
 
 
 def nasbench201(settings: dict, dry: bool) -> dict[str, Any]:
-    """What it takes for NAS-Bench-201."""
+    """The arguments of `Ours` for NAS-Bench-201."""
     space = SPACES["nasbench201"]
     macro = Macro.of(space, settings["channels"], settings["cells"], "cifar")
     return net(space, One(*macro) if dry else macro)
 
 
 def net(space: CellSpace, macro: Macro) -> dict[str, Any]:
-    """A space, how its cells are stacked, and a genotype to retrain."""
+    """A space, the stacking of its cells, and a genotype to retrain."""
     genotype = random_genotype(0, space)
     return {"space": space, "macro": macro, "genotype": genotype}

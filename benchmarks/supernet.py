@@ -1,13 +1,13 @@
-"""Time and memory of the supernet's steps beside a plain PyTorch peer.
+"""Time and memory of the supernet's steps, next to a plain PyTorch peer.
 
     pip install -e '.[bench]'
     python -m benchmarks.supernet --json supernet.json
 
-Both sides live in processes of their own and take turns, step by step, so that what
-else the machine does hits both; ratios are of medians. Compile times are cold, in a
-fresh process; "cached" is what a second start takes for the same programs. Memory is
-the peak of the whole process, interpreter and compilation included, then of one that
-finds its programs in the cache; "planned" is what XLA allots to the step itself.
+Both sides have their own process and take turns, step by step: other load of the
+machine affects both. Ratios are ratios of medians. Compile times are cold, in a fresh
+process; "cached" is the time of a second start for the same programs. Memory is the
+peak of the process, including interpreter and compilation; then of a process that finds
+its programs in the cache. "planned" is the memory that XLA plans for the step.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GROUPS = {  # programs that are compiled together
     "mgs": ("mgs",),
     "retrain": ("retrain",),
 }
-TOGETHER = ("weight_and_first_order", "second_order")  # of what is compared
+TOGETHER = ("weight_and_first_order", "second_order")  # of the compared steps
 DEEP = 20  # cells of the deep net whose compile time is compared
 NET = {
     "channels": 16,
@@ -57,7 +57,7 @@ _HELP = {
     "size": "side of the images",
     "samples": "candidates of a ZARTS-MGS step",
     "inner_steps": "weight steps of each candidate",
-    "chunk": "candidates at once, 0 for all",
+    "chunk": "candidates evaluated at once, 0 for all",
     "products": "precision of matrix products, default or highest",
 }
 
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace) -> dict:
-    """Runs both sides; returns what `--json` writes."""
+    """Runs both sides; returns the report, the content of `--json`."""
     net = {name: getattr(arguments, name) for name in NET}
     report: dict = {"settings": net, "machine": machine(), "versions": versions()}
     seconds: dict[str, dict[str, list[float]]] = {}
@@ -168,7 +168,9 @@ def _arguments() -> argparse.Namespace:
         "--eager", action="store_true", help="without PyTorch under torch.compile"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="only what is compared with the peer"
+        "--quick",
+        action="store_true",
+        help="only the steps that are compared with the peer",
     )
     return parser.parse_args()
 

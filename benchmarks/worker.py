@@ -1,4 +1,4 @@
-"""One side of the benchmark in a process of its own, told what to do line by line."""
+"""One side of the benchmark in its own process, which reads one command a line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIDES = ("ours", "peer", "compiled")  # the last is the peer under torch.compile
 
 
 class SideError(Exception):
-    """A side could not do what it was told; the message says why."""
+    """A side could not run a command; the message has the reason."""
 
 
 class Worker:
@@ -43,21 +43,21 @@ class Worker:
         return self.answer()
 
     def ask(self, *command) -> None:
-        """Tells the side what to do; `answer` waits for it."""
+        """Sends a command to the side; `answer` waits for its result."""
         assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # `answer` says that it stopped
+        with contextlib.suppress(BrokenPipeError):  # `answer` raises if it stopped
             self._process.stdin.write(json.dumps(command) + "\n")
             self._process.stdin.flush()
 
     def ready(self, seconds: float) -> bool:
-        """Whether the answer is there, after waiting for it so long."""
+        """True if the answer is there after at most `seconds`."""
         return bool(select.select([self._process.stdout], [], [], max(seconds, 0))[0])
 
     def answer(self) -> Any:
-        """What the side says to the last command.
+        """The answer of the side to the last command.
 
         Raises:
-          SideError: it failed, or its process ended.
+          SideError: the command failed, or the process ended.
         """
         assert self._process.stdout
         line = self._process.stdout.readline()
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("cache", help="folder of compiled programs, or off")
     arguments = parser.parse_args()
     answer = sys.stdout
-    sys.stdout = sys.stderr  # whatever a library prints is not an answer
+    sys.stdout = sys.stderr  # output of libraries is no answer
     with contextlib.ExitStack() as stack:
         if arguments.side == "ours":
             from nasjax.engine.compiling import compiled_programs
@@ -106,12 +106,12 @@ def main() -> None:
 
 
 def commands(side: str, settings: dict, **net: Any) -> dict:
-    """What a side can be told: name -> function of JSON values.
+    """The commands of a side: name -> function of JSON values.
 
     Args:
       side: one of `SIDES`.
       settings: see `benchmarks.supernet.NET`.
-      net: the rest of what `Ours` takes.
+      net: further arguments of `Ours`.
     """
     made = SimpleNamespace(**settings)
     found = _ours(made, net) if side == "ours" else _peer(made, side == "compiled")
@@ -119,7 +119,7 @@ def commands(side: str, settings: dict, **net: Any) -> dict:
 
 
 def _peak_bytes() -> int:
-    """Of the process so far."""
+    """Peak memory of the process so far, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
