@@ -1,4 +1,4 @@
-"""Jobs beside the run, which no exit waits for."""
+"""Background jobs of a run; the exit of the process does not wait for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = "beside the run"
 
 
 def beside(job: Callable[[], Any]) -> Future:
-    """Starts a job in a thread of its own; what it raises is raised by `result()`."""
+    """Starts a job in a new thread; `result()` raises the exception of the job."""
     future: Future = Future()
 
     def run() -> None:
@@ -27,10 +27,10 @@ def beside(job: Callable[[], Any]) -> Future:
 
 
 def leave(code: int) -> None:
-    """Ends the process, though a job may still compile.
+    """Ends the process, even while a job compiles.
 
-    It cannot be stopped; Python would wait for it, or end in the middle of it with an
-    abort.
+    Such a job cannot be stopped. An ordinary exit would wait for it, or abort in the
+    middle of it.
     """
     if any(thread.name == _NAME for thread in threading.enumerate()):
         sys.stdout.flush()

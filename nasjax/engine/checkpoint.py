@@ -1,10 +1,13 @@
-"""Checkpoints of a pytree: atomic, verified, bit-identical. The one orbax import.
+"""Checkpoints of a pytree: atomic, verified, bit-identical.
 
-All leaves are stored as one array of bytes, beside a record of every leaf's name, shape
-and dtype and a digest of it all. So what is read back is known to be what was written
-and to fit what is asked for. One array, because a supernet has thousands of leaves and
-orbax needs about a millisecond for each; and because, when several are damaged, it
-leaves reads behind that fail after their event loop is gone.
+Only this module imports orbax.
+
+All leaves are stored as one array of bytes, with a record of the name, shape and dtype
+of every leaf and a digest of everything. The digest shows that a checkpoint reads back
+as it was written; the record shows that it fits the requested state. It is one array
+for two reasons: a supernet has thousands of leaves, and orbax needs about a millisecond
+for each; and orbax, when several arrays are damaged, leaves reads behind that fail
+after their event loop has ended.
 """
 
 from __future__ import annotations
@@ -32,9 +35,9 @@ from nasjax.engine.workdir import PROBE_BYTES, reserve
 class Checkpoints:
     """The checkpoints of one phase of a run, by step.
 
-    A write that was cut off at any moment is ignored and cleared away by the next
-    one. A finished checkpoint that does not read back as it was written is refused;
-    nothing is deleted and no older one is taken silently in its place.
+    An interrupted write is ignored, and the next write deletes it. A finished
+    checkpoint that does not read back as it was written is refused: nothing is deleted,
+    and no older checkpoint is used silently instead.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class Checkpoints:
         keep: int = 2,
         also: Callable[[int, int], bool] = lambda step, newest: False,
     ):
-        """keep: of the newest; also: (step, newest step) -> keep this one as well."""
+        """keep: number of newest to keep; also: (step, newest step) -> keep it too."""
         self.directory = Path(directory).absolute()
         self.keep = keep
         self.also = also
@@ -61,12 +64,12 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Writes `state` and `meta`, then deletes those that are not to be kept.
+        """Writes `state` and `meta`, then deletes checkpoints that are not kept.
 
         Args:
-            step: steps done; there must be no checkpoint of this step yet.
+            step: number of steps done; there must be no checkpoint of this step yet.
             state: pytree of arrays; typed PRNG keys and empty arrays are allowed.
-            meta: anything JSON can hold.
+            meta: values that JSON can hold.
 
         Raises:
             UserError: the folder cannot be written to or is full.
@@ -79,7 +82,7 @@ class Checkpoints:
         record["digest"] = _digest(record, data)
         with writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-        # Asked first, because orbax meets a full disk in a background thread.
+        # Checked first, because orbax meets a full disk in a background thread.
         reserve(self.directory, len(data) + PROBE_BYTES)
         args = ocp.args.Composite(
             state=ocp.args.PyTreeSave({"bytes": np.frombuffer(data, np.uint8)}),
@@ -100,7 +103,7 @@ class Checkpoints:
                     if not self.also(old, step):
                         manager.delete(old)
         except ValueError as error:
-            # How tensorstore reports what the operating system refused.
+            # The form in which tensorstore reports errors of the operating system.
             code = re.search(r"os_error_code='(\d+)'", str(error))
             if code is None:
                 raise
@@ -113,15 +116,15 @@ class Checkpoints:
         """Reads a checkpoint, the latest by default.
 
         Args:
-            abstract_state: what `jax.eval_shape` gives for the state; a leaf's
-                sharding, if it has one, is where the array is put.
+            abstract_state: the result of `jax.eval_shape` for the state; an array is
+                placed by the sharding of its leaf, if there is one.
 
         Returns:
-            The step, the state, and the meta data it was saved with.
+            The step, the state, and the meta data saved with it.
 
         Raises:
-            UserError: the checkpoint is torn or damaged, or is of another structure.
-            FileNotFoundError: there is none; ask `latest` first.
+            UserError: the checkpoint is torn or damaged, or has another structure.
+            FileNotFoundError: there is no checkpoint; call `latest` first.
         """
         if step is None:
             step = self.latest()
@@ -131,7 +134,7 @@ class Checkpoints:
             record, data = self._read(step)
             if record.pop("digest") != _digest(record, data):
                 raise ValueError("its contents are not what was written")
-        except Exception as error:  # a damaged file can raise anything at all
+        except Exception as error:  # a damaged file can raise any exception
             reason = str(error).strip().partition("\n")[0][:200].rstrip(".")
             raise UserError(
                 f"The checkpoint {self.directory / str(step)} is torn or damaged "
@@ -175,7 +178,7 @@ class Checkpoints:
 
     def _advice(self, step: int) -> str:
         older = [s for s in self.steps() if s < step]
-        way = f"go on from step {older[-1]}" if older else "start this phase again"
+        way = f"resume from step {older[-1]}" if older else "start this phase again"
         return f"delete that folder to {way}, or give another folder with --workdir"
 
 
@@ -185,7 +188,7 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 
 
 def _describe(leaf: Any) -> str:
-    """For instance float32[3, 3]; a PRNG key's dtype names its implementation."""
+    """Dtype and shape, as float32[3, 3]; a PRNG key's dtype has its implementation."""
     return f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}"
 
 
@@ -219,7 +222,7 @@ def _digest(record: dict[str, Any], data: bytes) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps orbax's log off the terminal; what matters comes as an exception."""
+    """Keeps orbax's log off the terminal; failures raise exceptions."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)

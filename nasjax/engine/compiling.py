@@ -1,4 +1,4 @@
-"""How programs are compiled, and kept on disk so that a second start loads them."""
+"""Compiler options, parallel compilation, and the on-disk cache of programs."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ _GPU: dict[str, str | bool] = {
 def compiler_options(
     level: int | None = None, platform: str | None = None
 ) -> dict[str, str | bool]:
-    """What to give jax.jit as `compiler_options`.
+    """The `compiler_options` for jax.jit.
 
-    On a CPU XLA's quick preset: a supernet's steps compile in two thirds of the time
-    and memory and are no slower (docs/performance.md). On a GPU products go to the
-    library, untimed: a step's program has hundreds of shapes, each timed otherwise.
+    On a CPU they choose XLA's quick preset: a supernet's steps compile in two thirds of
+    the time and memory and run no slower (docs/performance.md). On a GPU they leave
+    matrix products to the library, without autotuning, which would time each of the
+    hundreds of shapes in the program of a step.
 
     Args:
-      level: of LLVM's optimisation on a CPU, 0 to 3; None: XLA's default. Where JAX is
-        set to optimise next to nothing, that stands.
-      platform: that is compiled for; None: JAX's default.
+      level: LLVM's optimisation level on a CPU, 0 to 3; None: XLA's default. Ignored if
+        JAX is set to disable most optimisations.
+      platform: platform to compile for; None: JAX's default.
     """
     device = jax.devices(platform)[0]
     if device.platform not in ("cpu", "gpu"):
@@ -52,7 +53,7 @@ def compiler_options(
     try:
         with jax.default_device(device):
             jax.jit(lambda: 0).lower().compile(options)
-    except jax.errors.JaxRuntimeError:  # an XLA without such an option
+    except jax.errors.JaxRuntimeError:  # this XLA lacks an option
         return {}
     return options
 
@@ -61,12 +62,12 @@ def side_by_side(
     lower: Mapping[str, Callable[[], Any]],
     options: Mapping[str, str | bool] | None = None,
 ) -> dict[str, Any]:
-    """Programs compiled at the same time.
+    """Compiles programs in parallel.
 
     Args:
-      lower: name -> a function that traces and lowers, as `jitted.lower` does. They are
-        called one after the other, and XLA compiles without the GIL.
-      options: of the compiler; None: `compiler_options()`.
+      lower: name -> a function that traces and lowers, as `jitted.lower` does. These
+        are called one after the other; XLA compiles in parallel, without the GIL.
+      options: compiler options; None: `compiler_options()`.
     """
     if options is None:
         options = compiler_options()
@@ -75,26 +76,27 @@ def side_by_side(
             name: pool.submit(make().compile, options) for name, make in lower.items()
         }
         compiled = {name: job.result() for name, job in jobs.items()}
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc alone has it
-        ctypes.CDLL(None).malloc_trim(0)  # it would keep the GB that XLA has freed
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc only
+        ctypes.CDLL(None).malloc_trim(0)  # glibc would keep the GB that XLA freed
     return compiled
 
 
 @contextlib.contextmanager
 def compiled_programs(setting: str, by_jax: bool = True) -> Iterator[Path | None]:
-    """Keeps what is compiled inside in a folder; yields it, or None.
+    """Keeps programs that are compiled inside in a folder; yields the folder or None.
 
-    With "auto" JAX's own setting (JAX_COMPILATION_CACHE_DIR) goes first: where there is
-    one nothing is done. All of JAX's settings are as they were afterwards.
+    With "auto", JAX's own setting (JAX_COMPILATION_CACHE_DIR) takes precedence: if it
+    is set, nothing is done. All JAX settings are restored afterwards.
 
     Args:
       setting: "auto" for a folder of this user and this kind of machine, "off", or a
         folder.
-      by_jax: JAX keeps it there. Otherwise the caller does, by `nasjax.engine.programs`, and
-        JAX keeps nothing: on a CPU what it has loaded cannot be serialised again.
+      by_jax: True: JAX keeps the programs. False: the caller keeps them, with
+        `nasjax.engine.programs`, and JAX keeps none, because on a CPU a program that
+        JAX has loaded cannot be serialised again.
 
     Raises:
-      UserError: that folder cannot be made.
+      UserError: the folder cannot be made.
     """
     if setting == "auto" and getattr(jax.config, _FOLDER):
         yield None
@@ -104,7 +106,7 @@ def compiled_programs(setting: str, by_jax: bool = True) -> Iterator[Path | None
         _FOLDER: str(folder) if folder and by_jax else None,
         "jax_persistent_cache_min_compile_time_secs": 0.1,
         "jax_persistent_cache_min_entry_size_bytes": -1,
-        # Where each operation was traced is half of what would be written.
+        # Otherwise the traceback of each operation is half of the bytes written.
         "jax_traceback_in_locations_limit": 0,
     }
     before = {name: getattr(jax.config, name) for name in ours}
@@ -120,7 +122,7 @@ def _folder(setting: str) -> Path | None:
         folder = _default() if setting == "auto" else Path(setting).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError, ValueError) as error:
-        if setting == "auto":  # a home that cannot be written: compile every time
+        if setting == "auto":  # home is not writable: compile every time
             return None
         raise UserError(
             f"The folder {setting!r} for compiled programs cannot be made ({error}); "
@@ -132,11 +134,11 @@ def _folder(setting: str) -> Path | None:
 def _set(values: dict) -> None:
     for name, value in values.items():
         jax.config.update(name, value)
-    compilation_cache.reset_cache()  # JAX looks at the folder once
+    compilation_cache.reset_cache()  # JAX reads the folder setting once
 
 
 def _default() -> Path:
-    """A folder for each kind of processor: programs for a CPU use what it can do."""
+    """A folder per kind of processor, because CPU programs use its instructions."""
     if sys.platform == "darwin":
         user = Path.home() / "Library" / "Caches"
     else:
@@ -145,7 +147,7 @@ def _default() -> Path:
 
 
 def processor() -> str:
-    """Names this kind of processor by what it can do."""
+    """A name for this kind of processor, from its model and features."""
     described = platform.machine() + platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

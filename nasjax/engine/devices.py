@@ -1,19 +1,19 @@
-"""Devices: the only file that names them.
+"""Devices: the only module that handles them.
 
 A step is written once, over the global batch. It is mapped in one of two ways:
 
 * "jit" (default): the batch is sharded over a mesh of all devices and the compiler
-  splits the work; sums and means over the batch are global as they stand.
-* "pmap": `jax.pmap` over shards, state replicated. Then the loss handed to every
-  derivative is `pmean(loss(pmean(w), pmean(arch), shard))` and batch norm averages its
-  moments over the same axis. Averaging gradients afterwards would be wrong for second
-  order terms.
+  splits the work; sums and means over the batch are global.
+* "pmap": `jax.pmap` over shards, state replicated. Every derivative is taken of the
+  loss `pmean(loss(pmean(w), pmean(arch), shard))`, and batch norm averages its moments
+  over the same axis. Averaging gradients afterwards would be wrong for second-order
+  terms.
 
-Per-example randomness comes from keys that travel with the examples, so one device
-and many draw the same.
+Per-example randomness comes from keys that belong to the examples: one device and many
+devices draw the same numbers.
 
-The candidates of a zero-order step are split instead of the batch: every device takes
-whole batches and its share of the candidates.
+For a zero-order step the candidates are split instead of the batch: every device takes
+full batches and its share of the candidates.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ AXIS = "devices"
 
 
 class Devices(NamedTuple):
-    """The devices of a run, and what they share out.
+    """The devices of a run, and how work is split over them.
 
     Attributes:
       where: the devices.
       mode: "jit" or "pmap".
-      split: "batch", or "candidates" of a zero-order step: then every device takes whole
-        batches, and nothing is averaged between devices.
+      split: "batch"; or "candidates", for a zero-order step: every device takes full
+        batches, and nothing is averaged over devices.
     """
 
     where: tuple[jax.Device, ...]
@@ -52,14 +52,14 @@ class Devices(NamedTuple):
         """The first `count` devices, or all for 0.
 
         Raises:
-          UserError: there are fewer; there is no such mode.
+          UserError: there are fewer devices; there is no such mode.
         """
         found = jax.devices()
         if mode not in MODES:
             raise unknown("parallel mode", mode, MODES)
         if not 0 <= count <= len(found):
             raise UserError(
-                f"{count} devices were asked for and {len(found)} are here; set "
+                f"{count} devices were requested, but there are {len(found)}; set "
                 f"--config.devices to at most {len(found)}, or 0 for all."
             )
         return cls(tuple(found[: count or None]), mode)
@@ -70,7 +70,7 @@ class Devices(NamedTuple):
         return AXIS if self.mode == "pmap" and self.split == "batch" else None
 
     def splitting(self, split: str) -> Devices:
-        """The same devices for a step of which they share out this."""
+        """The same devices, with another `split`."""
         return self._replace(split=split)
 
     def check_batch(self, batch: int) -> None:
@@ -83,7 +83,7 @@ class Devices(NamedTuple):
             )
 
     def averaged(self, loss: Callable) -> Callable:
-        """The loss of the whole batch, from the loss of a shard: (w, arch, batch) -> any.
+        """The loss of the global batch, averaged over shards: (w, arch, batch) -> any.
 
         Without a mapped axis it is the loss itself.
         """
@@ -96,16 +96,16 @@ class Devices(NamedTuple):
         return value if self.axis is None else lax.pmean(value, self.axis)
 
     def global_size(self, count: int) -> int:
-        """The size of a batch of which every device has `count` examples."""
+        """The size of the global batch if every device has `count` examples."""
         return count if self.axis is None else count * lax.axis_size(self.axis)
 
     def norm(self, array: Array) -> Array:
-        """The norm of an array that every device has a part of."""
+        """The norm of an array that is split over the devices."""
         square = jnp.sum(jnp.square(array))
         return jnp.sqrt(square if self.axis is None else lax.psum(square, self.axis))
 
     def shared(self, function: Callable) -> Callable:
-        """(w, arch, batch) -> any, of a shard, with the derivatives of all shards."""
+        """(w, arch, batch) -> any, for a shard; its derivatives cover all shards."""
         if self.axis is None:
             return function
         return lambda w, arch, batch: function(*self.mean((w, arch)), batch)
@@ -118,8 +118,8 @@ class Devices(NamedTuple):
         Args:
           step: (state, *batches) -> (state, metrics), pure.
           batches: (data, state) -> tuple of global batches, pure, replicated.
-          axes: the batch axis of each batch: 0, or 1 where leaves lead with [M]; None
-            for a batch that every device takes whole.
+          axes: the batch axis of each batch: 0, or 1 where leaves have a leading axis
+            [M]; None for a batch that is not split.
 
         Returns:
           A jitted function (state, data) -> (state, metrics); under "jit" `state` is
@@ -153,8 +153,8 @@ class Devices(NamedTuple):
         """evaluate(candidate, shared) for candidates [N, ...], as `in_chunks`.
 
         Where the candidates are split, each device takes ceil(N / devices) of them,
-        `chunk` at once. `shared` must be the same on all devices. The values come back
-        whole, on every device.
+        `chunk` at once. `shared` must be the same on all devices. Every device returns
+        all values.
         """
         count = len(self.where)
         if count == 1 or self.split != "candidates":
@@ -162,7 +162,7 @@ class Devices(NamedTuple):
         size = _count(candidates)
         share = -(-size // count)
         rows = jnp.minimum(jnp.arange(share * count), size - 1)
-        even = jax.tree.map(lambda leaf: leaf[rows], candidates)  # the last one again
+        even = jax.tree.map(lambda leaf: leaf[rows], candidates)  # padded by the last
         if self.mode == "pmap":
             first = lax.axis_index(AXIS) * share
             cut = lambda leaf: lax.dynamic_slice_in_dim(leaf, first, share)
@@ -181,7 +181,7 @@ class Devices(NamedTuple):
 
     @property
     def replicated(self) -> NamedSharding:
-        """The sharding of an array of which every device has a copy."""
+        """The sharding of an array with a copy on every device."""
         mesh = jax.make_mesh(
             (len(self.where),),
             (AXIS,),
@@ -195,7 +195,7 @@ class Devices(NamedTuple):
         return jax.device_put(tree, self.replicated)
 
     def abstract(self, tree: Any) -> Any:
-        """The shapes of what `replicate` gives."""
+        """The shapes, dtypes and shardings of the result of `replicate`."""
         everywhere = self.replicated
 
         def shape(leaf):
@@ -216,7 +216,7 @@ def _pmapped(step: Callable, batches: Callable, axes, where) -> Callable:
 
         return jax.tree.map(cut, batch)
 
-    # pmap wants a mapped argument, also where every batch is taken whole.
+    # pmap needs a mapped argument, even if no batch is split.
     mapped = jax.pmap(
         lambda index, state, *made: step(state, *made),
         AXIS,
@@ -239,8 +239,8 @@ def in_chunks(evaluate: Callable, candidates: Any, shared: Any, chunk: int = 0) 
     """evaluate(candidate, shared) for candidates [N, ...] under vmap, on one device.
 
     Args:
-      chunk: how many at once. 0: one on a CPU, which is busy with one and needs the memory of
-        one; all elsewhere.
+      chunk: number of candidates at once. 0: on a CPU one, which keeps it busy and
+        takes the least memory; on other devices all.
     """
     each = lambda candidate: evaluate(candidate, shared)
     if not chunk:

@@ -1,7 +1,7 @@
-"""The one training loop: steps, evaluation, progress, checkpoints, resume, signals.
+"""The training loop: steps, evaluation, progress, checkpoints, resume, signals.
 
-Searching and retraining are phases of it. A phase that was killed goes on from its
-last checkpoint and ends, on the same machine, with the same bits.
+Searching and retraining are phases of the loop. A killed phase resumes from its last
+checkpoint; on the same machine it ends with the same bits as an uninterrupted phase.
 """
 
 from __future__ import annotations
@@ -26,26 +26,28 @@ State = Any
 
 
 class Phase(NamedTuple):
-    """What the loop runs.
+    """A phase for the loop to run.
 
     Attributes:
-        name: names the checkpoints and the lines of the log.
-        steps: how many there are in all.
-        steps_per_epoch: at least 1.
-        init: () -> the state before step 0, any pytree of arrays.
-        step: (state, index) -> (state, metrics), metrics being scalars on the device.
-            It must depend on nothing else, or a resumed run would differ.
-        compile: compiles ahead of time, with a state, all that `step` and `evaluate`
-            need, and refuses what does not fit in memory. Returns a line to show, or
-            None. It is timed apart.
+        name: name of the phase in checkpoints and log lines.
+        steps: total number of steps.
+        steps_per_epoch: number of steps in an epoch, at least 1.
+        init: () -> the initial state, any pytree of arrays.
+        step: (state, index) -> (state, metrics); metrics are scalars on the device. It
+            must depend on nothing else, or a resumed run would differ.
+        compile: (state) -> a line to show, or None. Compiles the programs of `step` and
+            `evaluate` ahead of time; refuses programs that do not fit in memory. It is
+            timed separately.
         evaluate: (state) -> metrics, floats; called when an epoch or the phase ends.
-        estimator: how a search moves alpha, for every line of the log.
-        start: the step of the state that `init` gives; above 0 after a roll-back.
-        shapes: () -> shapes and dtypes of the state, quicker than by tracing `init`.
-        place: the state of `init`, or a restored one -> itself on the devices.
-        over: whether the phase ends before its last step; asked at the start, too.
-        keeps: (step, newest step) -> whether the checkpoint of a step is kept beside
-            the two newest. One is written where (step, step) is.
+        estimator: estimator by which a search moves alpha, for every log line.
+        start: step of the state that `init` returns; above 0 after a roll-back.
+        shapes: () -> shapes and dtypes of the state, faster than tracing `init`.
+        place: the state of `init`, or a restored state -> the same on the devices.
+        over: () -> True if the phase ends before its last step; called at the start and
+            when an epoch ends.
+        keeps: (step, newest step) -> True if the checkpoint of a step is kept in
+            addition to the two newest. A step where keeps(step, step) is True has a
+            checkpoint.
     """
 
     name: str
@@ -68,14 +70,14 @@ class Phase(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a phase ended.
+    """The outcome of a phase.
 
     Attributes:
-        state: after the last step.
+        state: state after the last step.
         seconds: "compile" (with init) and "run" (with evaluations and checkpoints),
-            added up over restarts; what a killed start did after its last checkpoint
-            is not known and not counted.
-        metrics: of the last evaluation.
+            summed over restarts. Time that a killed start spent after its last
+            checkpoint is not known and not counted.
+        metrics: metrics of the last evaluation.
     """
 
     state: State
@@ -92,24 +94,24 @@ def run_phase(
 ) -> Outcome:
     """Runs `phase` to its end, from its last checkpoint in `folder` if there is one.
 
-    Metrics stay on the device until a line is due, every `log_every` steps and when
-    an epoch ends; the line has those of its own step, and the evaluation's. Any metric
-    named "loss" or "..._loss" must be finite, at every step. A finished phase returns
-    what it returned before, without compiling anything.
+    Metrics stay on the device until a log line is due: every `log_every` steps and when
+    an epoch ends. The line has the metrics of its step and of the evaluation. Any
+    metric named "loss" or "..._loss" must be finite at every step. A finished phase
+    returns its earlier outcome without compiling anything.
 
     Args:
-        phase: what to run.
-        folder: the run's folder: `metrics.jsonl`, `checkpoints/NAME`.
-        progress: told of every step.
-        checkpoint_every: steps from one checkpoint to the next; there is always one at
-            the end.
-        log_every: steps from one line to the next.
+        phase: the phase to run.
+        folder: folder of the run, with `metrics.jsonl` and `checkpoints/NAME`.
+        progress: display that is updated at every step.
+        checkpoint_every: number of steps between checkpoints; the last step always has
+            one.
+        log_every: number of steps between log lines.
 
     Raises:
         UserError: a loss or a number of the state is not finite (such a state is never
             saved); a checkpoint cannot be read or written.
-        Interrupted: SIGTERM or Ctrl-C; the checkpoint is written.
-        KeyboardInterrupt: a second Ctrl-C; the last checkpoint stands.
+        Interrupted: on SIGTERM or Ctrl-C, after a checkpoint is written.
+        KeyboardInterrupt: on a second Ctrl-C; the last checkpoint remains.
     """
     if min(checkpoint_every, log_every, phase.steps_per_epoch) < 1:
         raise UserError(
@@ -148,7 +150,7 @@ def run_phase(
 
 
 class _Run:
-    """A phase under way: the state, where it stands, what was not looked at yet."""
+    """A running phase: its state, its step, and metrics that are not fetched yet."""
 
     def __init__(self, phase: Phase, folder: RunFolder):
         self.phase = phase
@@ -177,13 +179,13 @@ class _Run:
         self.state, metrics = self.phase.step(self.state, self.step)
         self.step += 1
         if self.pending:
-            # The device is kept one step ahead, not more: a signal must not have to
-            # wait for a long queue, nor the progress bar run away from the truth.
+            # The device is at most one step ahead: a signal must not wait for a long
+            # queue, and the progress bar must not show steps that are not done.
             jax.block_until_ready(self.pending[-1][1])
         self.pending.append((self.step, metrics))
 
     def ends_epoch(self) -> bool:
-        """Whether an evaluation is due."""
+        """True if an evaluation is due."""
         return (
             self.step % self.phase.steps_per_epoch == 0 or self.step == self.phase.steps
         )
@@ -199,7 +201,7 @@ class _Run:
         return {k: v if math.isfinite(v) else None for k, v in metrics.items()}
 
     def check_losses(self) -> dict[str, float]:
-        """Fetches what is pending; returns the last step's metrics."""
+        """Fetches and checks pending metrics; returns the metrics of the last step."""
         metrics: dict[str, float] = {}
         for step, values in jax.device_get(self.pending):
             metrics = {name: _python(value) for name, value in values.items()}
@@ -218,7 +220,7 @@ class _Run:
         last = "there is no checkpoint yet"
         if saved is not None:
             path = self.checkpoints.directory / str(saved)
-            last = f"the last good checkpoint is that of step {saved}, {path}"
+            last = f"the last good checkpoint is of step {saved}, {path}"
         return UserError(
             f"{what} at step {step} of phase {self.phase.name} and the run stopped "
             f"({last}); try a lower learning rate or stronger gradient clipping, and "
@@ -226,7 +228,7 @@ class _Run:
         )
 
     def save(self) -> None:
-        """A checkpoint of this step, unless there is one."""
+        """Writes a checkpoint of this step, unless there is one."""
         if self.saved == self.step:
             return
         self.check_losses()
@@ -240,13 +242,13 @@ class _Run:
         self.saved = self.step
 
     def seconds(self) -> dict[str, float]:
-        """Compile and run time so far; the clock stops with the last step."""
+        """Compile and run time so far, in seconds; the clock stops at a checkpoint."""
         if self.saved != self.step:
             self.run_seconds = time.perf_counter() - self.begun
         return {"compile": self.compile_seconds, "run": self.run_seconds}
 
     def stamp(self, metrics: Mapping[str, float | None]) -> dict[str, Any]:
-        """The line of the log for this step; epochs count from 1."""
+        """The log line of this step; epochs count from 1."""
         return {
             "phase": self.phase.name,
             **({"estimator": self.phase.estimator} if self.phase.estimator else {}),
@@ -258,7 +260,7 @@ class _Run:
 
 
 def _strong(leaf: Any) -> jax.Array:
-    """Without weak types, which a checkpoint does not keep."""
+    """The leaf without a weak type, which a checkpoint does not keep."""
     if getattr(leaf, "weak_type", True):
         return jnp.asarray(leaf, jnp.result_type(leaf))
     return leaf

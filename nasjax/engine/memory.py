@@ -1,4 +1,4 @@
-"""How much memory compiled programs need, and whether it is there."""
+"""The memory that compiled programs need, and the memory of devices."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from nasjax.core.errors import UserError
 
 
 def needed(program: Any) -> int:
-    """Bytes on one device of a compiled program: arguments, results, temporaries."""
+    """Bytes of a compiled program on one device: arguments, results, temporaries."""
     plan = program.memory_analysis()
-    if plan is None:  # not every backend says
+    if plan is None:  # not every backend has it
         return 0
     kept = plan.argument_size_in_bytes + plan.output_size_in_bytes
     return kept - plan.alias_size_in_bytes + plan.temp_size_in_bytes
 
 
 def available(device: jax.Device) -> int | None:
-    """Bytes that a device has for this process, or None if it does not say."""
+    """Bytes of memory that a device has for this process; None if unknown."""
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
@@ -46,13 +46,13 @@ def report(
     """A sentence on the memory of a phase's programs.
 
     Args:
-      phase: its name.
+      phase: name of the phase.
       planned: name of each program -> bytes that it needs on a device.
-      where: the devices; those of a CPU share one memory.
-      lower: what to lower if it does not fit.
+      where: the devices; CPU devices share one memory.
+      lower: end of the error message, which names the settings to lower.
 
     Raises:
-      UserError: the largest program needs more than there is.
+      UserError: the largest program needs more memory than a device has.
     """
     shared = len(where) if where[0].platform == "cpu" else 1
     sizes = {name: shared * size for name, size in planned.items()}
@@ -61,8 +61,8 @@ def report(
     if there is not None and sizes[largest] > there:
         raise UserError(
             f"Phase {phase} does not fit: its {largest} step needs "
-            f"{_gigabytes(sizes[largest])} of memory and there are "
-            f"{_gigabytes(there)}; {lower}"
+            f"{_gigabytes(sizes[largest])} of memory, but only "
+            f"{_gigabytes(there)} is available; {lower}"
         )
     steps = ", ".join(f"{name} {_gigabytes(size)}" for name, size in sizes.items())
     beside = "" if there is None else f", of {_gigabytes(there)}"

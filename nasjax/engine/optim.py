@@ -1,4 +1,4 @@
-"""Optimisers and schedules with PyTorch's semantics, made of optax parts.
+"""Optimisers and schedules with PyTorch's semantics, built from optax parts.
 
 SGD: the raw gradient is clipped by its global norm, weight decay is added after that,
 the buffer is momentum * buffer + g, and the learning rate multiplies the buffer.
@@ -18,16 +18,15 @@ Schedule = Callable[[Array], Array]
 
 
 class Hyper(NamedTuple):
-    """The numbers of a training that its programs take as arguments.
+    """The hyperparameters of a training that its programs take as arguments.
 
-    They are what users change most; because they are traced, another value compiles
-    nothing.
+    Users change these most. They are traced, so a new value compiles nothing.
 
     Attributes:
-      epochs: of the training, an integer.
-      rate: learning rate of its first epoch.
-      rate_min: towards which it falls.
-      weight_decay: L2.
+      epochs: number of epochs, an integer.
+      rate: learning rate of the first epoch.
+      rate_min: learning rate towards which the schedule falls.
+      weight_decay: coefficient of the L2 term.
     """
 
     epochs: Any
@@ -42,7 +41,7 @@ class Hyper(NamedTuple):
         return cls(settings.epochs, settings.rate, least, settings.weight_decay)
 
     def arrays(self) -> Hyper:
-        """Scalars of fixed types, as programs take them."""
+        """The same as scalar arrays of fixed dtypes, as programs take them."""
         return Hyper(jnp.int32(self.epochs), *map(jnp.float32, self[1:]))
 
 
@@ -51,8 +50,8 @@ def sgd(rate, momentum: float, weight_decay: float, clip: float = 0.0):
 
     Args:
       rate: learning rate: a number, a traced scalar or a schedule.
-      momentum: of the buffer; the first step's buffer is the gradient.
-      weight_decay: L2, added to the clipped gradient.
+      momentum: factor of the buffer; the first step's buffer is the gradient.
+      weight_decay: L2 coefficient; the term is added to the clipped gradient.
       clip: largest global norm of the raw gradient; 0 does not clip.
     """
     return optax.chain(
@@ -87,10 +86,11 @@ def cosine(start: float, end: float, epochs: int, steps_per_epoch: int) -> Sched
 
 
 def linear(start: float, epochs: int, steps_per_epoch: int, warmup: int) -> Schedule:
-    """Down to 0 by epoch, and up to it in the first `warmup` epochs (ImageNet).
+    """Linear decay to 0, constant in an epoch, with a linear warm-up (ImageNet).
 
-    start * (T - e) / T with T = epochs - 5, in the last 5 epochs a fifth of the
-    remaining slope; in warm-up times (e + 1) / warmup. As the code of P-DARTS and ZARTS.
+    start * (T - e) / T with T = epochs - 5; in the last 5 epochs
+    start * (epochs - e) / (5 T). In the first `warmup` epochs e it is multiplied by
+    (e + 1) / warmup. As in the code of P-DARTS and ZARTS.
 
     >>> rate = linear(0.5, 250, 1, 5)
     >>> [round(float(rate(e)), 4) for e in (0, 4, 5, 245, 249)]

@@ -1,10 +1,10 @@
-"""The programs of a phase: compiled ahead of time, side by side, and kept on disk.
+"""The programs of a phase: compiled ahead of time, in parallel, and kept on disk.
 
-A second start finds a program by what it was made from and loads its executable: it is
-neither traced nor compiled. The key of a program covers the code (see `code`), versions,
-devices and JAX's settings (see `environment`), and what the caller names: settings and
-the shapes of the data. A file that is torn, stale or foreign is not run; then the program
-is traced and compiled as if there were none.
+A second start finds a program by its key and loads the executable, without tracing or
+compiling. The key covers the code (see `code`), versions, devices and JAX's settings
+(see `environment`), and values that the caller adds: settings and the shapes of the
+data. A file that is torn, stale or from another build is not run; the program is then
+traced and compiled as without a file.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ from nasjax.engine.beside import beside
 from nasjax.engine.compiling import compiler_options, processor, side_by_side
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-LIMIT = 4 << 30  # bytes of a folder; the programs that were used longest ago go first
+LIMIT = 4 << 30  # bytes of a folder; the least recently used programs are deleted
 
 
 class Store(NamedTuple):
     """Executables in a folder.
 
     Attributes:
-      folder: of their files; None keeps and finds nothing.
-      about: all that a program and its arguments' types depend on.
+      folder: folder of the files; None keeps and finds nothing.
+      about: everything that a program and the types of its arguments depend on.
     """
 
     folder: Path | None = None
     about: tuple[str, ...] = ()
 
     def of(self, *more: Any) -> Store:
-        """The store of programs that depend on `more`, by its repr, too."""
+        """The store of programs that also depend on `more`, by its repr."""
         return self._replace(about=(*self.about, *map(repr, more)))
 
     def file(self, name: str, kind: str = "program") -> Path:
-        """The file of what has this name."""
+        """The file of the entry of this name."""
         digest = hashlib.sha256(json.dumps([name, *self.about]).encode()).hexdigest()
         return (self.folder or Path()) / f"{digest[:32]}.{kind}"
 
     def planned(self, name: str) -> int | None:
-        """Bytes that the kept program needs on a device; None where there is none."""
+        """Bytes that the kept program needs on a device; None without a program."""
         try:
             with open(self.file(name), "rb") as file:
                 return int(json.loads(file.readline())["planned"])
@@ -64,7 +64,7 @@ class Store(NamedTuple):
             return None
 
     def load(self, name: str, where: list[jax.Device]) -> Any:
-        """The kept program; None where its file is damaged or of another build."""
+        """The kept program; None if its file is damaged or of another build."""
         try:
             with open(self.file(name), "rb") as file:
                 head, data = json.loads(file.readline()), file.read()
@@ -84,8 +84,8 @@ class Store(NamedTuple):
     def keep(self, name: str, program: Any) -> None:
         """Writes a compiled program.
 
-        It must not have run yet: on a CPU one with a sort that has cannot be serialised.
-        Nothing is raised, because nothing depends on a kept program.
+        It must not have run yet: on a CPU a program with a sort cannot be serialised
+        after it has run. Nothing is raised, because nothing depends on a kept program.
         """
         if self.folder is None:
             return
@@ -98,11 +98,11 @@ class Store(NamedTuple):
         _write(self.file(name), head + b"\n" + data)
 
     def knows(self, name: str) -> bool:
-        """Whether the value of this name is kept."""
+        """True if the value of this name is kept."""
         return self.folder is not None and self.file(name, "json").exists()
 
     def value(self, name: str, make: Callable[[], Any]) -> Any:
-        """What `make` returned when it was first asked; anything JSON can hold."""
+        """The kept value, or else the JSON value of `make()`, which is then kept."""
         if self.folder is None:
             return make()
         file = self.file(name, "json")
@@ -120,7 +120,7 @@ NOTHING = Store()
 class Programs:
     """Jitted functions by name, compiled ahead of time or found in a store.
 
-    What is found is loaded beside the run, in the order of the names.
+    Programs in the store are loaded in the background, in the order of the names.
     """
 
     def __init__(self, store: Store, where: Iterable[jax.Device], **jitted: Any):
@@ -129,7 +129,7 @@ class Programs:
         self._options: Mapping[str, str | bool] = {}
         self._ready: dict[str, Any] = {}  # programs, or futures of them
         self._planned = {name: store.planned(name) for name in jitted}
-        self._load(["init"])  # tells shapes, also of a phase that has ended
+        self._load(["init"])  # has the shapes, also of a phase that ended
 
     def __getitem__(self, name: str) -> Callable:
         program = self._ready.get(name)
@@ -146,12 +146,12 @@ class Programs:
         soon: str,
         options: Mapping[str, str | bool],
     ) -> dict[str, int]:
-        """Makes programs ready; those that are found may still be loading.
+        """Makes programs ready; programs in the store may load until they are called.
 
         Args:
-          arguments: name -> what the program will be called with.
-          soon: the program that is called first, which is waited for.
-          options: of the compiler.
+          arguments: name -> arguments that the program will be called with.
+          soon: name of the program that is called first; this one is waited for.
+          options: compiler options.
 
         Returns:
           Name -> bytes that the program needs on a device.
@@ -164,20 +164,20 @@ class Programs:
         return {name: self._planned[name] or 0 for name in arguments}
 
     def initial(self, *arguments: Any) -> Any:
-        """What "init" returns. It runs once, so it is compiled without optimisation."""
+        """The result of "init", compiled without optimisation because it runs once."""
         self._load(self._jitted)
         self.compile({"init": arguments}, "init", compiler_options(level=0))
         return self["init"](*arguments)
 
     def shapes(self, name: str, *arguments: Any) -> Any:
-        """Shapes and dtypes of what a program returns."""
+        """Shapes and dtypes of the result of a program."""
         found = self[name]
         if found is self._jitted[name]:
             return jax.eval_shape(found, *arguments)
         return found.out_info  # type: ignore[attr-defined]
 
     def _load(self, names: Iterable[str]) -> None:
-        """Begins to load those that are kept."""
+        """Starts to load the programs of these names that are kept."""
         found: dict[str, Future] = {
             name: Future()
             for name in names
@@ -208,8 +208,9 @@ class Programs:
 def code(*files: str | Path) -> str:
     """A digest of the code that defines programs.
 
-    It covers nasjax's sources and `files` by content, and every other module that is
-    loaded by its file's size and time. What is patched in memory it does not see.
+    It covers the sources of `nasjax.engine` and `files` by content, and every other
+    loaded module by the size and time of its file. It does not see code that is patched
+    in memory.
     """
     digest, own = hashlib.sha256(), Path(__file__).parent
     for file in (*sorted(own.rglob("*.py")), *map(Path, files)):
@@ -245,7 +246,7 @@ def environment(where: Iterable[jax.Device]) -> tuple[str, ...]:
 
 
 def _bind_lapack() -> None:
-    """Lets a loaded program call LAPACK, which JAX binds where it lowers such a call.
+    """Binds LAPACK for a loaded program; JAX binds it when it lowers a LAPACK call.
 
     Otherwise the program would jump to an address that is not set.
     """
@@ -258,7 +259,7 @@ def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Writes a file as a whole or not at all; a full disk is no error."""
+    """Writes a file atomically; a full disk is not an error."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         _make_room(file.parent, len(content))
@@ -272,7 +273,7 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Deletes what was used longest ago, where the folder would pass its limit."""
+    """Deletes the least recently used files while the folder would exceed its limit."""
     files = []
     for each in os.scandir(folder):
         with contextlib.suppress(FileNotFoundError):  # another process's, now renamed

@@ -1,6 +1,6 @@
-"""What a person sees while a run goes on: a bar on a terminal, plain lines otherwise.
+"""The progress display of a run: a bar on a terminal, plain lines otherwise.
 
-TensorBoard events are written beside it if tensorboardX is installed.
+TensorBoard events are written as well if tensorboardX is installed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ REFRESH_SECONDS = 0.1
 class Progress:
     """Shows lines of text and the progress of one phase at a time.
 
-    Use it as a context manager: a terminal is left as it was found.
+    Use it as a context manager: it restores the state of the terminal.
 
     Args:
-        stream: where to write; standard output if None.
-        quiet: write nothing, for tests and notebooks.
+        stream: stream to write to; None: standard output.
+        quiet: True writes nothing, for tests and notebooks.
         tensorboard: a folder for TensorBoard events, one sub-folder per phase; not
             used when tensorboardX is not installed.
     """
@@ -38,7 +38,7 @@ class Progress:
         self._stream = None if quiet else stream or sys.stdout
         self._tensorboard = tensorboard
         self._phase: str | None = None
-        self._begun = (0, 0.0)  # step and time at which this phase was taken up
+        self._begun = (0, 0.0)  # step and time at which this phase was opened
         self._shown = 0.0
         self._bar: Any = None
         self._writer: Any = None
@@ -52,7 +52,7 @@ class Progress:
             self._console = None if console.is_dumb_terminal else console
 
     def line(self, text: str) -> None:
-        """Writes `text` as it is, above the bar if there is one."""
+        """Writes `text` unchanged, above the bar if there is one."""
         if self._console is not None:
             self._console.print(text, soft_wrap=True)
         elif self._stream is not None:
@@ -61,7 +61,7 @@ class Progress:
 
     @contextlib.contextmanager
     def waiting(self, text: str) -> Iterator[None]:
-        """Writes `text`; on a terminal with a spinner and the time that it takes."""
+        """Writes `text`; on a terminal with a spinner and the elapsed time."""
         if self._console is None:
             self.line(text)
             yield
@@ -86,10 +86,10 @@ class Progress:
         metrics: Mapping[str, float | None],
         estimator: str | None = None,
     ) -> None:
-        """Tells that `step` of the `steps` of `phase` are done, `estimator` saying how.
+        """Shows that `step` of the `steps` of `phase` are done, by `estimator`.
 
-        Call it once with no metrics when a phase is taken up. With metrics it also
-        writes them as one line, and as TensorBoard events.
+        Call it once without metrics when a phase starts or resumes. Metrics are also
+        written as one line, and as TensorBoard events.
         """
         if phase != self._phase:
             self._open(phase, step, steps)
@@ -131,7 +131,7 @@ class Progress:
                 return
             folder = self._tensorboard / phase
             with writing(folder):
-                # What a killed run wrote beyond its checkpoint is to be forgotten.
+                # Drops events that a killed run wrote after its last checkpoint.
                 purge = step + 1 if step else None
                 self._writer = SummaryWriter(str(folder), purge_step=purge)
 

@@ -1,4 +1,4 @@
-"""Signals that end a run: remembered, so that a checkpoint can be written first."""
+"""Signals that end a run: they are recorded, and a checkpoint is written first."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ class Interrupted(Exception):
     """A signal stopped the run after its checkpoint was written.
 
     Attributes:
-        phase, step: where it stopped.
-        signum: the signal.
+        phase, step: phase and step at which the run stopped.
+        signum: number of the signal.
     """
 
     def __init__(self, phase: str, step: int, signum: int):
         super().__init__(
             f"{signal.Signals(signum).name} stopped the run in phase {phase} after "
-            f"step {step}; a checkpoint is written, and the same command goes on "
-            "from there."
+            f"step {step}; a checkpoint was written, and the same command resumes "
+            "from it."
         )
         self.phase, self.step, self.signum = phase, step, signum
 
 
 class _Flag:
-    """A signal handler that only remembers; a second Ctrl-C stops at once."""
+    """A signal handler that records the signal; a second Ctrl-C stops at once."""
 
     signum: int | None = None
 
@@ -39,11 +39,12 @@ class _Flag:
 
 @contextlib.contextmanager
 def signals() -> Iterator[_Flag]:
-    """Catches SIGTERM and SIGINT for as long as it is entered.
+    """Catches SIGTERM and SIGINT within the context.
 
-    The value's `signum` is None until one came. Within another `signals()` it is the
-    outer one, so that what came between two phases is seen by the next. Outside the
-    main thread, where Python has no signals, nothing is installed.
+    `signum` of the yielded value is None until a signal arrives. A nested `signals()`
+    yields the outer value: the next phase sees a signal that arrived between two
+    phases. Outside the main thread, where Python delivers no signals, nothing is
+    installed.
     """
     flag = _Flag()
     if threading.current_thread() is not threading.main_thread():

@@ -1,8 +1,8 @@
 """A run is a folder: its configuration, its manifest, its metrics, its outcomes.
 
-Every JSON file is replaced as a whole or not at all, so that a run killed at any
-moment leaves a folder that the same command can take up again. `metrics.jsonl` is
-the one file that grows; a line torn by a kill is dropped when the run goes on.
+Every JSON file is replaced atomically: a run that is killed at any moment leaves a
+folder that the same command can resume. Only `metrics.jsonl` grows; a line torn by a
+kill is dropped when the run resumes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from nasjax.core.errors import UserError
 from nasjax.core.files import SCRATCH, read_json, write_json, write_text, writing
 
-PROBE_BYTES = 1 << 20  # a run is not started with less than this to write to
+PROBE_BYTES = 1 << 20  # a run does not start with less free disk space
 
 
 def reserve(directory: Path, size: int) -> None:
@@ -38,18 +38,18 @@ def reserve(directory: Path, size: int) -> None:
 
 
 class RunFolder:
-    """The folder of one run; made by `RunFolder.open`, closed by `with` or `close`.
+    """The folder of one run; opened by `RunFolder.open`, closed by `with` or `close`.
 
     Attributes:
         path: the folder, absolute.
-        manifest: what `manifest.json` holds: what the run was first started with, and
-            `started`, one entry per start with the time and whatever differed.
+        manifest: contents of `manifest.json`: the values of the first start, and
+            `started`, one entry per start with the time and the values that differed.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any], lock: int | None):
         self.path = path
         self.manifest = manifest
-        # Closed with the object if nobody closes it, so that a notebook can go on.
+        # Closed at the latest with the object: a notebook may forget to close it.
         self._unlock = None if lock is None else weakref.finalize(self, os.close, lock)
 
     @classmethod
@@ -60,16 +60,16 @@ class RunFolder:
         manifest: Mapping[str, Any],
         free: Collection[str] = (),
     ) -> RunFolder:
-        """Creates the folder of a run, or takes up the one that is there.
+        """Creates the folder of a run, or opens the existing one.
 
         Nothing is written before all checks have passed. Opening a finished run (one
         with a `result.json`) changes nothing in it.
 
         Args:
-            workdir: the folder; parents are made.
+            workdir: the folder; its parents are created.
             config: the resolved configuration, JSON types (tuples become lists).
             manifest: versions, seed, device, command: recorded once; on a restart only
-                what differs is added to the new entry of `started`.
+                values that differ are added, to the new entry of `started`.
             free: dotted names of fields that may differ from the stored config.
 
         Raises:
@@ -108,7 +108,7 @@ class RunFolder:
         if not finished:
             folder._start(new_manifest)
         if not is_run:
-            # Last, because it is what makes the folder a run.
+            # Last, because a folder with this file counts as a run.
             write_json(path / "config.json", new_config)
         return folder
 
@@ -131,16 +131,16 @@ class RunFolder:
 
     @property
     def interrupted(self) -> int:
-        """How many times the run was started again."""
+        """Number of times that the run was started again."""
         return max(0, len(self.manifest.get("started", [])) - 1)
 
     @property
     def finished(self) -> bool:
-        """Whether the run has written its result."""
+        """True if the run has written its result."""
         return (self.path / "result.json").exists()
 
     def read_outcome(self, name: str) -> dict[str, Any] | None:
-        """What `write_outcome` stored under `name`, None if nothing."""
+        """The value that `write_outcome` stored under `name`, or None."""
         return read_json(self.path / f"{name}.json")
 
     def write_outcome(self, name: str, value: Mapping[str, Any]) -> None:
@@ -157,7 +157,7 @@ class RunFolder:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, without any that a kill has torn."""
+        """The lines of `metrics.jsonl`, without lines torn by a kill."""
         return [json.loads(text) for text in self._whole_lines()]
 
     def _whole_lines(self) -> list[str]:
@@ -167,7 +167,7 @@ class RunFolder:
         return [line for line in text.splitlines() if _is_object(line)]
 
     def drop_after(self, phase: str, step: int) -> None:
-        """Drops the lines of `phase` beyond `step`: they will be written again."""
+        """Drops the lines of `phase` after `step`: they will be written again."""
         if not self._metrics.exists():
             return
         kept = []
@@ -187,7 +187,7 @@ def _is_object(text: str) -> bool:
 
 
 def _lock(path: Path) -> int | None:
-    """Takes the folder for this process until it ends, kill -9 included."""
+    """Locks the folder for this process until it ends, kill -9 included."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -208,10 +208,10 @@ def _lock(path: Path) -> int | None:
 
 
 def _is_run_of(config: dict[str, Any], path: Path, free: Collection[str]) -> bool:
-    """True if `path` holds a run of `config`, False if it is empty; else refuses."""
+    """True if `path` holds a run of `config`, False if it is empty; else raises."""
     stored = read_json(path / "config.json")
     if stored is None:
-        # A kill before config.json was written can leave these, and nothing else.
+        # A kill before config.json is written leaves only scratch files and manifest.
         names = {p.name for p in path.iterdir() if not p.name.startswith(SCRATCH)}
         names.discard("manifest.json")
         if names:
@@ -239,15 +239,15 @@ def _is_run_of(config: dict[str, Any], path: Path, free: Collection[str]) -> boo
 
 
 def check_format(path: Path, stored: Mapping[str, Any], wanted: int) -> None:
-    """Refuses a run whose config has fields of another version's meaning.
+    """Refuses a run whose config has the format of another version.
 
     Args:
-        path: of the run.
-        stored: its config.
+        path: folder of the run.
+        stored: config of the run.
         wanted: the "format" of configs of this version.
 
     Raises:
-        UserError: that of the run is another one, or there is none.
+        UserError: the config of the run has another format, or none.
     """
     if stored.get("format") == wanted:
         return
@@ -265,7 +265,7 @@ def check_format(path: Path, stored: Mapping[str, Any], wanted: int) -> None:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A config's fields by their names with dots.
+    """The fields of a config by dotted name.
 
     >>> flat({"seed": 0, "data": {"pad": 1}})
     {'seed': 0, 'data.pad': 1}

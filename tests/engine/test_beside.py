@@ -1,4 +1,4 @@
-"""Jobs beside the run: their results come back, and no exit waits for them."""
+"""Background jobs: their results come back, and an exit does not wait for them."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Checkpoints: bit-identical, verified, atomic, refused in a sentence."""
+"""Checkpoints: bit-identical, verified, atomic, or refused in one sentence."""
 
 import asyncio
 import json
@@ -62,7 +62,7 @@ def test_what_is_restored_is_what_was_saved_bit_for_bit(saved, capfd, caplog, re
     assert step == 20
     assert_identical(state, make_state(20))
     assert meta == {"seconds": 0.1 + 0.2, "step": 20}
-    # The same stream of numbers goes on.
+    # The stream of random numbers continues.
     np.testing.assert_array_equal(
         jax.random.normal(state["key"], (4,)),
         jax.random.normal(jax.random.key(20), (4,)),
@@ -154,13 +154,13 @@ def test_a_damaged_checkpoint_is_refused_and_left_alone(saved, harm):
     with pytest.raises(UserError, match=r"/toy/20 is torn or damaged .* step 10, or "):
         saved.restore(ABSTRACT)
     assert _files(saved.directory) == before
-    # What the sentence advises works.
+    # The advice in the message works.
     shutil.rmtree(saved.directory / "20")
     assert_identical(saved.restore(ABSTRACT)[1], make_state(10))
 
 
 def test_one_changed_value_is_noticed(saved):
-    """A checkpoint that orbax reads without complaint, but is not what was saved."""
+    """A checkpoint that orbax reads without an error, but with other values."""
     shutil.rmtree(saved.directory / "20" / "state")
     shutil.copytree(saved.directory / "10" / "state", saved.directory / "20" / "state")
     with pytest.raises(UserError, match="not what was written"):
@@ -188,7 +188,7 @@ def test_another_structure_is_refused_naming_the_leaf(saved, change, sentence):
 
 def test_a_full_disk_is_a_sentence_and_loses_nothing(saved, capfd):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as if the disk ended
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as if the disk were full
     try:
         with pytest.raises(UserError, match="Cannot write to .*/toy: File too large"):
             saved.save(30, make_state(30), {})

@@ -30,7 +30,7 @@ def start():
 
 
 def loss(w, arch, batch):
-    """Not linear in anything; a random number of every example's own key."""
+    """Nonlinear in all arguments, with a random number from the key of each example."""
     noise = jax.vmap(lambda key: jax.random.normal(key, ()))(batch["key"])
     out = jnp.tanh(batch["x"] * arch[None]) @ w["p"] + w["bias"] + 0.1 * noise
     return jnp.mean(jnp.square(out - jnp.sin(out)))
@@ -84,7 +84,7 @@ def on_one_device(steps=3):
 
 @pytest.mark.parametrize(("count", "mode"), [(4, "jit"), (2, "pmap")])
 def test_many_devices_equal_one_through_second_order_terms(count, mode):
-    """Rounding alone is left: sums of 8 terms in another order."""
+    """They differ by rounding only: sums of 8 terms in another order."""
     one, metrics = on_one_device()
     many, seen = after(count, mode)
     assert int(many.step) == 3
@@ -106,7 +106,7 @@ def test_many_devices_equal_one_through_second_order_terms(count, mode):
 
 
 def test_averaging_afterwards_would_be_wrong():
-    """The test above can tell: a loss per device, its result averaged, is not it."""
+    """The test above would fail with a loss per device and averaged results."""
 
     def per_device(state, train_batches, val_batch, *, on):
         alone = on.splitting("candidates")
@@ -121,7 +121,7 @@ def test_averaging_afterwards_would_be_wrong():
 
 @functools.cache
 def evaluated(count, mode, size, chunk):
-    """Values of `size` candidates: a loss after two steps, as ZARTS has it."""
+    """Values of `size` candidates: the loss after two steps, as in ZARTS."""
     on, rows = Devices.of(count, mode).splitting("candidates"), []
 
     def evaluate(arch, shared):
@@ -159,7 +159,7 @@ def evaluated(count, mode, size, chunk):
     ],
 )
 def test_candidates_over_devices_equal_all_on_one(count, mode, size, chunk):
-    """Nothing is summed between devices, so that float64 rounds alike to 1e-12."""
+    """Nothing is summed over devices, so float64 agrees to 1e-12."""
     one, _ = evaluated(1, "jit", size, 0)
     many, done = evaluated(count, mode, size, chunk)
     assert many.shape == (size,) and len(set(one.tolist())) == size

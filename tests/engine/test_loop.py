@@ -106,7 +106,7 @@ def test_a_run_logs_evaluates_and_checkpoints_when_it_should(tmp_path, uninterru
     assert steps_saved(tmp_path) == [20, 23]
     assert outcome.metrics == {"valid_accuracy": lines[-1]["valid_accuracy"]}
     assert outcome.seconds["run"] > 0
-    # The state is what the steps alone give: evaluation and logging leave no trace.
+    # The state depends on the steps alone, not on evaluation and logging.
     state = jax.tree.map(jnp.asarray, init())
     for index in range(STEPS):
         state, _ = noisy_descent(state, index)
@@ -268,7 +268,7 @@ def test_a_torn_checkpoint_is_refused_and_nothing_overwritten(tmp_path):
     run(tmp_path, toy())
     (tmp_path / "checkpoints" / "toy" / "23" / "record" / "metadata").write_text("{")
     kept = log_of(tmp_path)
-    with pytest.raises(UserError, match=r"toy/23 is torn .* go on from step 20"):
+    with pytest.raises(UserError, match=r"toy/23 is torn .* resume from step 20"):
         run(tmp_path, toy())
     assert log_of(tmp_path) == kept
     assert steps_saved(tmp_path) == [20, 23]
@@ -282,11 +282,11 @@ def test_intervals_below_one_are_refused(tmp_path):
         run_phase(toy(), folder, QUIET, checkpoint_every=0, log_every=1)
 
 
-# The same by killing real processes.
+# The same tests with real processes that are killed.
 
 
 def main(folder):
-    """Sleeps in each step, so that most of its life is spent in the loop."""
+    """Sleeps in each step, to spend most of its time in the loop."""
     try:
         outcome = run(folder, toy(lambda index: time.sleep(0.08)), Progress())
     except Interrupted as error:
@@ -330,7 +330,7 @@ def test_kill_9_at_random_moments_changes_no_bit(tmp_path, uninterrupted):
     assert len(started) >= 4
 
 
-# What a person sees.
+# The display.
 
 
 def test_plain_lines_without_a_terminal(tmp_path):
@@ -365,7 +365,7 @@ def test_a_bar_with_time_left_on_a_terminal(tmp_path, monkeypatch):
     assert text.endswith("the end [red] :smile:\n")
     deadline = time.monotonic() + 10
     while threading.active_count() > threads and time.monotonic() < deadline:
-        time.sleep(0.1)  # one of the checkpoint's may be on its way out
+        time.sleep(0.1)  # a thread of the checkpoint may be about to end
     assert threading.active_count() == threads
 
 
@@ -378,7 +378,7 @@ def test_a_spinner_with_the_time_while_programs_compile(monkeypatch):
     with Progress(stream).waiting("toy: compiling"):  # it turns by itself
         while not (len(times) > 1 and max(times.values()) > 5):
             assert time.monotonic() < last, f"in no second it turned often: {times}"
-            time.sleep(0.1)  # on a busy machine some second is as it should be
+            time.sleep(0.1)  # on a busy machine only some seconds may be smooth
             shown = r"toy: compiling.*?(0:\d\d:\d\d)"
             times = Counter(re.findall(shown, stream.getvalue()))
     text = stream.getvalue()

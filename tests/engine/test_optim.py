@@ -69,7 +69,7 @@ def test_adam():
 
 
 def test_the_eps_of_adam_is_outside_the_root():
-    """A gradient of 1e-8 is halved by it; inside the root it would vanish."""
+    """eps halves a gradient of 1e-8; inside the root it would make it vanish."""
     path = steps(optim.adam(1.0, 0.5, 0.999, 0.0), 0.0, [1e-8])
     assert float(path[0]) == pytest.approx(-0.5, rel=1e-3)
 

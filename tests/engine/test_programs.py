@@ -1,4 +1,4 @@
-"""Programs that are found again: only what fits is run, and everything else is compiled."""
+"""Programs found in a store: a program that fits is run, any other is compiled."""
 
 import errno
 import functools
@@ -39,7 +39,7 @@ def store(tmp_path):
 
 
 class Session:
-    """What one start of a program does; it counts what it traces."""
+    """One start of a program; it records the functions that it traces."""
 
     def __init__(self, store):
         self.traced = []
@@ -106,7 +106,7 @@ def damages():
         return b""
 
     def of_another_build(data):
-        """Whole, but not what this XLA can load."""
+        """The file is complete, but this XLA cannot load it."""
         import hashlib
 
         payload = b"no pickle"
@@ -221,7 +221,7 @@ def test_the_environment_is_that_of_the_programs(monkeypatch):
 
 @pytest.mark.parametrize(("count", "mode"), [(1, "jit"), (2, "jit"), (2, "pmap")])
 def test_a_phase_finds_its_programs_on_any_number_of_devices(tmp_path, count, mode):
-    """Also those that were compiled from shapes alone."""
+    """Also the programs that were compiled from shapes alone."""
     store, devices, traced = Store(tmp_path), Devices.of(count, mode), []
     rng = np.random.default_rng(0)
     part = Part(rng.integers(0, 255, (8, 4, 4, 1), np.uint8), np.arange(8) % 2)
@@ -287,7 +287,7 @@ def test_what_a_phase_does_not_ask_for_is_not_loaded(store, monkeypatch):
 
 @pytest.fixture(scope="module")
 def made():
-    """The objects of a config whose search has a price."""
+    """The objects of a config whose search has a cost penalty."""
     path = ROOT / "configs" / "zarts_budget.py"
     return build.build(shrink(runpy.run_path(str(path))["get_config"]()))
 
@@ -317,7 +317,7 @@ def test_programs_of_other_fields_are_others_unless_they_are_arguments(
 
 
 def test_programs_of_other_data_or_another_price_are_others(made):
-    """Where nothing in the config tells; numbers to their ninth digit."""
+    """With equal configs, and numbers that differ in the ninth digit."""
 
     def slightly(numbers):
         return jax.tree.map(lambda x: x * (1 + 1e-9), numbers)

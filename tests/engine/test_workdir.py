@@ -84,7 +84,7 @@ def test_another_config_is_refused_naming_the_fields(tmp_path):
 def test_a_run_of_another_version_is_refused_not_compared(
     tmp_path, stored, manifest, says
 ):
-    """Its fields have other meanings: which of them differ says nothing."""
+    """Its fields have other meanings, so the message does not list differing fields."""
     start(tmp_path, {"seed": 1, "base": "darts_first", **stored}, manifest).close()
     before = everything(tmp_path)
     with pytest.raises(UserError) as error:
@@ -155,7 +155,7 @@ def test_an_unwritable_folder_is_a_sentence(tmp_path, below):
 
 def test_a_full_disk_refuses_the_run_and_leaves_no_trace(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as if the disk ended
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as if the disk were full
     try:
         with pytest.raises(UserError, match="Cannot write to .*/run: File too large"):
             start(tmp_path / "deep" / "run")
