@@ -67,7 +67,7 @@ def check(
     steps: Sequence[float] = STEPS,
     key: jax.Array | None = None,
 ) -> Report:
-    """Compares a hypergradient with central differences of its own objective.
+    """Compares a hypergradient with central differences of its objective.
 
     The differences are taken along random directions of unit norm, at several steps.
     They are accurate where two neighbouring steps agree (the plateau): a larger step
@@ -151,8 +151,8 @@ def check(
     agrees = error <= max(rounding, 10 * spread)
     if not agrees and not remarks:
         remarks.append(
-            "The estimator is biased here, or its objective is not what it "
-            "differentiates (a stop_gradient, or a draw that is not keyed by the batch)."
+            "The estimator is biased here, or it does not differentiate its "
+            "objective (a stop_gradient, or a draw that is not keyed by the batch)."
         )
     return Report(
         estimator.name, agrees, error, steps[best], spread, tuple(steps), errors,
@@ -185,7 +185,7 @@ def _broken(found, estimator: Estimator, at: tuple) -> list[str]:
     slopes = jax.jit(jax.grad(estimator.objective, (0, 1)))(*at)
     of_w, of_arch = (_size(slope) for slope in slopes)
     if not _finite(found.value):
-        return [f"The validation loss is {float(found.value)}: look at it first."]
+        return [f"The validation loss is {float(found.value)}: check the loss first."]
     if not _finite(found.grad):
         where = next(
             jax.tree_util.keystr(path) or "arch"

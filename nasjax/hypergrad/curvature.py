@@ -166,7 +166,7 @@ def dominant(f: Callable, x: Any, key: Array, steps: int = 40) -> Extremes:
 def extremes_and_trace(
     f: Callable, x: Any, key: Array, steps: int = 40, probes: int = 8
 ) -> tuple[Extremes, Estimate]:
-    """`dominant` and `hutchinson` in one loop, so that the product is compiled once.
+    """`dominant` and `hutchinson` in one loop; the product is compiled once.
 
     Takes min(steps, n) + probes products. The standard error of one probe is given as
     0; without probes the trace and its error are 0.

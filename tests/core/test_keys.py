@@ -1,4 +1,4 @@
-"""Keys depend on purpose and step; those of examples not on the split over devices."""
+"""Keys depend on purpose and step, not on the split of examples over devices."""
 
 import itertools
 

@@ -221,7 +221,7 @@ def test_the_environment_is_that_of_the_programs(monkeypatch):
 
 @pytest.mark.parametrize(("count", "mode"), [(1, "jit"), (2, "jit"), (2, "pmap")])
 def test_a_phase_finds_its_programs_on_any_number_of_devices(tmp_path, count, mode):
-    """Also the programs that were compiled from shapes alone."""
+    """Programs that were compiled from shapes alone are found too."""
     store, devices, traced = Store(tmp_path), Devices.of(count, mode), []
     rng = np.random.default_rng(0)
     part = Part(rng.integers(0, 255, (8, 4, 4, 1), np.uint8), np.arange(8) % 2)

@@ -84,7 +84,7 @@ def test_another_config_is_refused_naming_the_fields(tmp_path):
 def test_a_run_of_another_version_is_refused_not_compared(
     tmp_path, stored, manifest, says
 ):
-    """Its fields have other meanings, so the message does not list differing fields."""
+    """Fields of another version differ in meaning: the message does not list them."""
     start(tmp_path, {"seed": 1, "base": "darts_first", **stored}, manifest).close()
     before = everything(tmp_path)
     with pytest.raises(UserError) as error:

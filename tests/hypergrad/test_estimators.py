@@ -275,7 +275,7 @@ def test_losses_without_batches():
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_objective_can_be_differentiated_in_whatever_is_floating(steps):
-    """In w and in batches that also hold integers: reverse mode, then any mode."""
+    """Reverse mode, then any mode: in w, and in batches that also hold integers."""
     draws = np.random.default_rng(0)
     w, alpha, x = draws.normal(size=(3, 2))
     loss = lambda w, a, batch: jnp.sum(jnp.sin(w * batch["x"] - a) ** 2) * batch["n"]
@@ -302,7 +302,7 @@ def test_the_objective_can_be_differentiated_in_whatever_is_floating(steps):
 
 
 def test_hypergradients_can_be_differentiated_again():
-    """In alpha, forward and backward, and in what the losses close over."""
+    """Forward and reverse, in alpha and in an array that the losses close over."""
     p = smooth()
 
     def made(scale):

@@ -72,7 +72,7 @@ def oracle(ops, edges, space, kind, most):
 
 
 def some_mix(space, draws, levels, edges):
-    """Weights in steps of 1 / 4, so that many tie; edges of powers of 2 or none."""
+    """Weights in steps of 1 / 4, with many ties; edges of powers of 2 or none."""
     mix = {}
     for kind in space.types:
         shape = space.alpha_shape(kind)
@@ -136,7 +136,7 @@ def test_choices_have_the_dtype_of_the_weights_and_no_derivative():
 
 
 def test_edge_weights_do_not_change_an_operation():
-    """Nor do edge weights of 0, or those whose products with close ops round to one."""
+    """Holds for edge weights of 0 and for ops that are equal after the product."""
     all_kept = DARTS._replace(picks=5)
     draws = np.random.default_rng(0)
     for scale in (0.0, 1e-44, 0.37, 3.0):

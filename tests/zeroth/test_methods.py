@@ -107,7 +107,7 @@ def test_a_guide_is_taken_or_ignored(name):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("losses", ["float32", "float64"])
 def test_x_keeps_its_dtypes(name, dtype, losses):
-    """Also where the dtype of another leaf or of the losses is wider."""
+    """The dtypes stay even if another leaf or the losses are wider."""
     method = METHODS[name][0]
     with jax.enable_x64(True):
         x = {"a": jnp.asarray(X["a"], dtype), "b": jnp.asarray(X["b"], "float32")}

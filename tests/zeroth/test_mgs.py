@@ -56,7 +56,7 @@ def test_uniform_proposal_gives_a_step_down_the_gradient(dimensions):
 
 
 def test_uniform_proposal_far_from_the_linear_limit():
-    """In 3 dimensions the mean under exp(-k u_1) on the unit ball is elementary."""
+    """The mean under exp(-k u_1) on the unit ball in 3 dimensions is elementary."""
     k = 2.5
     step, error = weighted_mean(uniform_in_ball(3, 1.0, N), np.array([k, 0, 0]), 1.0)
     mean = 3 / k - k * np.sinh(k) / (k * np.cosh(k) - np.sinh(k))
@@ -305,7 +305,7 @@ def test_x_stays_where_it_is_if_no_loss_is_finite(broken):
 
 
 def test_a_broken_draw_cannot_poison_the_step():
-    """Its direction may itself be infinite: 0 times infinity is not a number."""
+    """The direction of a draw may be infinite: 0 times infinity is nan."""
     x = jnp.zeros(2)
     method = mgs(2, 0.1, 1.0)
     proposal = method.propose(method.init(x, None), x, jax.random.key(0))
