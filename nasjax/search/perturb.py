@@ -5,11 +5,11 @@ Regularization", ICML 2020, arXiv 2002.05283, sections 3.2 and 3.3, and its code
 
     Perturbation = (loss_of_mix, mix, key, eps) -> mix
 
-replaces the mixing weights A of the weight step by A + delta, which trains w to do well
-around A. Steps of alpha and look-aheads use A itself. mix is any pytree of arrays whose
-last axis indexes the operators of an edge. eps is a number and may be traced; eps = 0
-returns mix. The result is a constant for differentiation: compute it with w held fixed,
-before the gradient in w is taken.
+A perturbation replaces the mixing weights A of the weight step by A + delta, which
+trains w to do well around A. Steps of alpha and look-aheads use A itself. mix is any
+pytree of arrays whose last axis indexes the operators of an edge. eps is a number and
+may be traced; eps = 0 returns mix. The result is a constant for differentiation:
+compute it with w held fixed, before the gradient in w is taken.
 
     RS   delta ~ U[-eps, eps]                                                    (eq. 3)
     ADV  delta <- P(delta + lr grad L_train(w, A + delta)), repeated             (eq. 4)
