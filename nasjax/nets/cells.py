@@ -19,13 +19,13 @@ from nasjax.spaces import CellPlan, CellSpace
 
 
 class Run(NamedTuple):
-    """Edges of a cell that are alike, in an order in which they can be computed.
+    """Edges of a cell with the same stride and operations, in an order of computation.
 
     Attributes:
-      name: of their parameters.
-      stride: 2 for those that leave an input of a reduction cell.
-      operations: on each of them.
-      rows: which of the cell's edges.
+      name: name of their parameters.
+      stride: 2 for edges that leave an input of a reduction cell, else 1.
+      operations: the operations on every edge.
+      rows: indices of the edges in the cell.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Run(NamedTuple):
 
 
 def runs(space: CellSpace, kind: str, reduces: bool) -> tuple[Run, ...]:
-    """The edges of a cell as few runs: each has a compiled body of its own.
+    """The edges of a cell, split into few runs. Every run has a separate compiled body.
 
-    The longest is taken again and again from the edges that are left. An edge can be
-    computed when all edges into its source are.
+    The longest possible run is removed repeatedly from the remaining edges. An edge can
+    be computed once all edges into its source have been computed.
 
     >>> from nasjax.spaces import SPACES
     >>> [len(run.rows) for run in runs(SPACES["darts"], "reduce", True)]
@@ -75,17 +75,17 @@ def runs(space: CellSpace, kind: str, reduces: bool) -> tuple[Run, ...]:
 
 
 class MixedCell(nn.Module):
-    """A supernet cell. One compiled body serves all edges of a run.
+    """A supernet cell. One compiled body computes all edges of a run.
 
-    It gets its edges with its weights: cells with other edges but the same runs are
-    alike.
+    The edges are arguments, like the weights. Cells with different edges and the same
+    runs therefore share one module.
     """
 
     space: CellSpace
     plan: CellPlan
     runs: tuple[Run, ...]
     style: Style
-    function: Callable = edge_function  # a cached one lets cells share what is traced
+    function: Callable = edge_function  # a cached function lets cells share one trace
     edge: EdgeFactory = Mixed
 
     @nn.compact
@@ -110,9 +110,10 @@ class MixedCell(nn.Module):
         return jnp.concatenate([nodes[i] for i in self.space.concat], 1)
 
     def _along(self, run: Run, nodes, inputs, weights, edges, draws, train: bool):
-        """Add what a run of edges brings to their targets in nodes [V, H, C, W, B]."""
+        """Adds the outputs of a run of edges to their targets in nodes
+        [V, H, C, W, B]."""
         edge = self.edge(run.operations, self.plan.channels, run.stride, self.style)
-        edge = edge.clone(parent=None, name=None)  # by itself: equal ones are the same
+        edge = edge.clone(parent=None, name=None)  # detached: equal edges are equal
         name = run.name
         if self.is_initializing():
             x = (nodes if inputs is None else inputs)[0]
@@ -167,7 +168,10 @@ class FixedCell(nn.Module):
 
 
 def _preprocess(plan: CellPlan, style: Style, s0: Array, s1: Array, train: bool):
-    """Bring both inputs to the cell's width and map size, or take the last as it is."""
+    """Both inputs, brought to the width and map size of the cell.
+
+    Without `plan.shrink`, the last input unchanged.
+    """
     if not plan.shrink:
         return [s1]
     layers = {1: ReLUConvBN, 2: FactorizedReduce}

@@ -1,12 +1,12 @@
-"""Parameters and multiply-adds, counted on what the network is made of.
+"""Parameters and multiply-adds, counted on the parts of a network.
 
-Parameters are those of the initialised network (alpha is not one of them).
-Multiply-adds are those of the convolutions and matrix products that one image takes
-in evaluation mode, read off the traced program in its "conv" spelling.
+The parameters of the initialised network are counted, without alpha. The multiply-adds
+are counted on the traced program in its "conv" spelling: the convolutions and matrix
+products for one image in evaluation mode.
 
-Tracing is all that a count costs. So a network is traced with `none` for every
-operation, once for all genotypes, and an operation or an edge once for each of its
-sizes.
+The cost of a count is the cost of tracing. So a network is traced with `none` for every
+operation, once for all genotypes, and an operation or an edge is traced once for each
+of its sizes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def count_genotype(
     stem: str = "cifar",
     auxiliary: bool = False,
 ) -> dict[str, int]:
-    """{"params", "macs"} of a genotype's network.
+    """The {"params", "macs"} of a genotype's network.
 
     Args:
       genotype: the cells.
@@ -97,9 +97,9 @@ def count_supernet(
     stem: str = "cifar",
     edge: EdgeFactory = Mixed,
 ) -> dict[str, int]:
-    """{"params", "macs"} of a supernet with edges made by `edge`.
+    """The {"params", "macs"} of a supernet with edges made by `edge`.
 
-    On ImageNet its stem is 3 C wide (PC-DARTS).
+    On ImageNet its stem has 3 C channels (PC-DARTS).
     """
     macro = Macro.of(space, channels, cells, stem, search=True)
     size = _pair(image_size)
@@ -120,10 +120,10 @@ def count_supernet(
 def choice_macs(
     space: CellSpace, macro: Macro, image_size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """Multiply-adds of every choice in a genotype's network, cell type -> [E, O].
+    """The multiply-adds of every choice in a genotype's network, cell type -> [E, O].
 
-    Summed over the cells of the type. What `count_genotype` counts beyond those of the
-    genotype's own choices (stem, preprocessing, classifier) is the same for all.
+    They are summed over the cells of the type. The other multiply-adds in
+    `count_genotype` (stem, preprocessing, classifier) are the same for all genotypes.
     """
     total = {kind: np.zeros(space.alpha_shape(kind)) for kind in space.types}
     for kind, place in _places(space, macro, image_size):
@@ -138,8 +138,8 @@ def choice_macs(
 def traced(
     model: Model, mix, macro: Macro, size: tuple[int, int], in_channels: int
 ) -> dict[str, int]:
-    """{"params", "macs"} of a model as it is."""
-    macro.map_sizes(min(size))  # refuses images that are too small
+    """The {"params", "macs"} of a traced model."""
+    macro.map_sizes(min(size))  # raises for images that are too small
     image = jax.ShapeDtypeStruct((1, *size, in_channels), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
     evaluate = jax.make_jaxpr(
@@ -159,7 +159,7 @@ def _rest(
     size: tuple[int, int],
     in_channels: int,
 ) -> dict[str, int]:
-    """`traced` of a genotype of the space, or of its supernet."""
+    """The counts of `traced` for a genotype of the space, or for its supernet."""
     if genotype is None:
         mix = {k: Weights(jnp.zeros(space.alpha_shape(k))) for k in space.types}
         model = supernet(space, macro, classes, "conv")
@@ -172,8 +172,8 @@ def _rest(
 def _places(
     space: CellSpace, macro: Macro, image_size: tuple[int, int]
 ) -> Iterator[tuple[str, Callable[[int], tuple[int, int, tuple[int, int]]]]]:
-    """Of every cell its type, and of an edge that leaves `source` the channels, the
-    stride, and height and width of the map that comes in."""
+    """For every cell its type and a function: source of an edge -> channels, stride,
+    and (height, width) of the input map."""
     shrunk = 1 if macro.stem == "cifar" else 8
     sides = [[-(-n // shrunk), *macro.map_sizes(n)] for n in image_size]
     for index, plan in enumerate(macro.plan()):
@@ -191,7 +191,7 @@ def _places(
 def _operation(
     make: Callable, channels: int, stride: int, size: tuple[int, int], style: Style
 ) -> dict[str, int]:
-    """{"params", "macs"} of an operation on one image's map of height and width `size`."""
+    """The {"params", "macs"} of an operation on one map of (height, width) `size`."""
     return _alone(make(channels, stride, style), channels, size, False)
 
 
@@ -199,7 +199,7 @@ def _operation(
 def _edge(
     edge: nn.Module, operations: tuple, channels: int, size: tuple[int, int]
 ) -> dict[str, int]:
-    """{"params", "macs"} of an edge; `operations` are what its primitives stand for."""
+    """The {"params", "macs"} of an edge; operations: factories of its primitives."""
     weights = Weights(jnp.ones(len(operations)))
     return _alone(edge, channels, size, weights, False, NO_DRAWS)
 
@@ -207,7 +207,7 @@ def _edge(
 def _alone(
     module: nn.Module, channels: int, size: tuple[int, int], *inputs: Any
 ) -> dict[str, int]:
-    """{"params", "macs"} of a module called with a map and the inputs."""
+    """The {"params", "macs"} of a module called with a map and the inputs."""
     run = functools.partial(module.init_with_output, jax.random.key(0))
     x = jax.ShapeDtypeStruct((size[0], channels, size[1], 1), jnp.float32)
     program, (_, variables) = jax.make_jaxpr(
@@ -230,7 +230,7 @@ def _pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def multiply_adds(jaxpr: Any) -> int:
-    """Multiply-adds of the convolutions and matrix products in a jaxpr."""
+    """The multiply-adds of the convolutions and matrix products in a jaxpr."""
     total = 0
     for eqn, repeats in equations(jaxpr):
         if eqn.primitive.name == "conv_general_dilated":
@@ -248,7 +248,7 @@ def multiply_adds(jaxpr: Any) -> int:
 
 
 def equations(jaxpr: Any, repeats: int = 1) -> Iterator[tuple[Any, int]]:
-    """The equations of a jaxpr and of those inside, with how often each is run."""
+    """The equations of a jaxpr and of its inner jaxprs, each with its run count."""
     for eqn in jaxpr.eqns:
         yield eqn, repeats
         times = repeats * (eqn.params["length"] if eqn.primitive.name == "scan" else 1)

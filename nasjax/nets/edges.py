@@ -1,9 +1,10 @@
-"""What an edge of a supernet computes. Any flax module can take the place of `Mixed`.
+"""Edges of a supernet. Any flax module can replace `Mixed`.
 
 An edge is built by a factory (primitives, channels, stride, style) and called with
-(x [H, C, W, B], weights, train, draws): `weights` are those of this edge, ops [O], edges
-scalar or None; `draws` as in `nasjax.nets.operations.output`. With stride 2 it makes a
-map of side n one of ceil(n / 2). Edges whose modules are equal share what is traced.
+(x [H, C, W, B], weights, train, draws). `weights` are the weights of this edge: ops
+[O], and edges, a scalar or None. `draws` are as in `nasjax.nets.operations.output`.
+With stride 2 a map of side n becomes a map of side ceil(n / 2). Edges with equal
+modules share one trace.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ EdgeFactory = Callable[[tuple[str, ...], int, int, Style], nn.Module]
 
 
 class Mixed(nn.Module):
-    """Sum over primitives o of ops[o] * o(x) (DARTS eq. 2, after the softmax), times
-    the weight of the edge if it has one."""
+    """The sum over primitives o of ops[o] * o(x) (DARTS eq. 2, after the softmax),
+    times the weight of the edge if there is one."""
 
     primitives: tuple[str, ...]
     channels: int
@@ -43,7 +44,7 @@ class Mixed(nn.Module):
                 op = OPERATIONS[name](self.channels, self.stride, self.style)
                 y = output(op, x, train, draws)
                 total = total + ops[index] * y.astype(x.dtype)
-        if total.ndim == 0:  # `none` is all there is
+        if total.ndim == 0:  # `none` is the only primitive
             total = jnp.zeros_like(x[:: self.stride, :, :: self.stride])
         if weights.edges is not None:
             total = total * weights.edges.astype(x.dtype)
@@ -51,7 +52,7 @@ class Mixed(nn.Module):
 
 
 def edge_function(edge: nn.Module, train: bool) -> Callable:
-    """An edge as a pure function that is traced once for each shape."""
+    """The edge as a pure function that is traced once for each shape."""
 
     @jax.jit
     def apply(params, stats, x, weights, draws):

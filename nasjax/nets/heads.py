@@ -12,8 +12,8 @@ from nasjax.nets.layers import BatchNorm, Conv, Linear, Style, wide
 def auxiliary_bins(side: int) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """The two windows, along one axis, of the auxiliary head's average pool to 2x2.
 
-    k5 s3 on 8x8 and k5 s2 on 7x7 as in DARTS, adaptive bins elsewhere, None (no head)
-    below 2x2.
+    The pool has kernel 5 and stride 3 on 8x8, and kernel 5 and stride 2 on 7x7, as in
+    DARTS. Other maps have adaptive bins. Maps below 2x2 have no head: None.
 
     >>> auxiliary_bins(8), auxiliary_bins(7), auxiliary_bins(5), auxiliary_bins(1)
     (((0, 5), (3, 8)), ((0, 5), (2, 7)), ((0, 3), (2, 5)), None)
@@ -26,7 +26,7 @@ def auxiliary_bins(side: int) -> tuple[tuple[int, int], tuple[int, int]] | None:
 
 
 class AuxiliaryHead(nn.Module):
-    """Second classifier after two thirds of the cells, for training only."""
+    """The second classifier, after two thirds of the cells, for training only."""
 
     classes: int
     stem: str
@@ -41,6 +41,6 @@ class AuxiliaryHead(nn.Module):
         x = jnp.stack([jnp.stack(row, 1) for row in pooled])  # [2, C, 2, B]
         x = BatchNorm(self.style)(Conv(128, self.style)(x), train)
         x = Conv(768, self.style, kernel=2)(nn.relu(x))
-        if self.stem == "cifar":  # DARTS leaves it out on ImageNet; counts depend on it
+        if self.stem == "cifar":  # DARTS omits it on ImageNet; counts depend on it
             x = BatchNorm(self.style)(x, train)
         return Linear(self.classes)(wide(nn.relu(x))[0, :, 0].T)

@@ -1,4 +1,4 @@
-"""Layers that operations, cells and heads are made of, and what they share.
+"""Layers for operations, cells and heads, and the options that layers share.
 
 Maps are [H, C, W, B].
 """
@@ -24,25 +24,26 @@ REMATS = ("auto", "none", "edge", "cell")
 
 
 class Style(NamedTuple):
-    """What all layers of one network share.
+    """The options that all layers of one network share.
 
     Attributes:
       search: True in a supernet: batch norms of cells have no scale and bias. False in
         the network of a genotype.
       spelling: "conv" or "shift", see `nasjax.nets.lowering`.
       axis_name: mapped axis over which batch norm averages its moments (pmap only).
-      remat: "none", or what is computed again for its gradient instead of kept:
-        "edge" (of a supernet) or "cell".
-      dtype: of maps and of the products with them, "float32" or "bfloat16"; weights,
-        moments, statistics and logits are as wide as the weights.
-      pool_norm: whether a batch norm follows each pool.
+      remat: "none", or the unit that is computed again for its gradient instead of kept
+        in memory: "edge" (of a supernet) or "cell".
+      dtype: dtype of maps and of products with maps, "float32" or "bfloat16"; None: the
+        dtype of the weights. Moments, statistics and logits have the dtype of the
+        weights.
+      pool_norm: True if a batch norm follows each pool.
     """
 
     search: bool
     spelling: str
     axis_name: str | None = None
     remat: str = "none"
-    dtype: str | None = None  # None: as wide as the weights
+    dtype: str | None = None
     pool_norm: bool = False
 
     @classmethod
@@ -55,7 +56,7 @@ class Style(NamedTuple):
         dtype: str | None,
         pool_norm: bool = False,
     ) -> Style:
-        """The style that options name; each "auto" is settled.
+        """The style for options, with every "auto" resolved.
 
         Raises:
           UserError: an option is unknown.
@@ -71,8 +72,10 @@ class Style(NamedTuple):
 
 
 class Uniform(flax.struct.PyTreeNode, nn.meta.AxisMetadata):
-    """A parameter to be drawn from U(-bound, bound), together with all others: one
-    draw compiles in no time, hundreds take ten seconds. See `drawn`."""
+    """A parameter that `drawn` draws from U(-bound, bound), together with all others.
+
+    One draw compiles at once; hundreds of draws take ten seconds to compile.
+    """
 
     value: Any
     bound: float = flax.struct.field(pytree_node=False)
@@ -93,7 +96,7 @@ class Uniform(flax.struct.PyTreeNode, nn.meta.AxisMetadata):
 def uniform_fan_in(fan_in: int) -> Callable:
     """PyTorch's default for convolutions and linear layers: U(+-1 / sqrt(fan_in)).
 
-    `Model.init` draws it; of a module that is initialised alone, `drawn` does.
+    `Model.init` draws the values. For a module initialised alone, call `drawn`.
     """
 
     def init(key, shape, dtype=jnp.float32):
@@ -104,7 +107,7 @@ def uniform_fan_in(fan_in: int) -> Callable:
 
 
 def drawn(variables: Any, key: Array) -> Any:
-    """The variables with every `Uniform` drawn; others stay as they were initialised."""
+    """The variables with every `Uniform` drawn; other variables are unchanged."""
     is_uniform = lambda leaf: isinstance(leaf, Uniform)
     leaves, tree = jax.tree.flatten(variables, is_leaf=is_uniform)
     sizes = [leaf.value.size if is_uniform(leaf) else 0 for leaf in leaves]
@@ -119,11 +122,11 @@ def drawn(variables: Any, key: Array) -> Any:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def standardise(x: Array, axis_name: str | None) -> tuple[Array, Array, Array]:
-    """(x - m) / sqrt(v + 1e-5), m, v; moments [C] of x [H, C, W, B], two-pass, biased,
-    over the mapped axis as well.
+    """The triple (x - m) / sqrt(v + 1e-5), m, v for x [H, C, W, B].
 
-    The derivative is the closed form  dy = r (dx - E dx - y E[y dx]),  r = 1 / sqrt(v +
-    1e-5), which is its own transpose: two sums and one pass over the map.
+    The moments m and v are [C], two-pass and biased, and include the mapped axis. The
+    derivative is the closed form  dy = r (dx - E dx - y E[y dx]),  r = 1 / sqrt(v +
+    1e-5). It equals its transpose, and takes two sums and one pass over the map.
     """
     m = _mean(x, axis_name)
     centred = x - _channelwise(m)
@@ -158,11 +161,11 @@ def wide(x: Array) -> Array:
 class BatchNorm(nn.Module):
     """PyTorch's batch norm: eps 1e-5, momentum 0.1, two-pass variance.
 
-    It normalises by the biased variance and remembers the unbiased one.
+    It normalises by the biased variance and stores the unbiased one.
     """
 
     style: Style
-    affine: bool | None = None  # None: as the style says
+    affine: bool | None = None  # None: not style.search
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -255,10 +258,10 @@ class ReLUConvBN(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Halve the map: two 3x3 ReLU-conv-BN beside a pool and a 1x1 convolution.
+    """Halves the map: two 3x3 ReLU-conv-BN, plus a pool and a 1x1 convolution.
 
-    As between the stages of NAS-Bench-201. On odd maps the last windows of the 2x2 pool
-    are averages of what there is.
+    NAS-Bench-201 has this block between its stages. The pool is a 2x2 average. On odd
+    maps its last windows are averages of the pixels inside the map.
     """
 
     features: int
@@ -277,9 +280,11 @@ class ResidualBlock(nn.Module):
 
 
 class FactorizedReduce(nn.Module):
-    """Halve the map: two strided 1x1 convolutions, one of them on the map shifted by
-    one row and column, concatenated. On odd maps the shifted one is padded with
-    zeros to ceil(n / 2)."""
+    """Halves the map: two strided 1x1 convolutions, concatenated.
+
+    The second convolution sees the map shifted by one row and one column. On odd maps
+    the shifted map is padded with zeros, so both results have side ceil(n / 2).
+    """
 
     features: int
     style: Style

@@ -1,8 +1,8 @@
 """Stem, cells, heads: one network for supernets and for genotypes.
 
-`supernet` and `genotype_network` return a `Model`: two pure functions. Cells that are
-alike and follow each other are scanned, so that compile time grows with the number
-of distinct bodies and not with the number of cells.
+`supernet` and `genotype_network` return a `Model`: two pure functions. Consecutive
+cells with the same plan and body are scanned. Compile time therefore grows with the
+number of distinct bodies and not with the number of cells.
 """
 
 from __future__ import annotations
@@ -43,7 +43,12 @@ CellFactory = Callable[..., nn.Module]  # (Cell, style, name)
 
 
 class Output(NamedTuple):
-    """logits [B, classes]; auxiliary [B, classes], or None without that head."""
+    """The outputs of a network.
+
+    Attributes:
+      logits: logits [B, classes].
+      auxiliary: logits of the auxiliary head [B, classes], or None without that head.
+    """
 
     logits: Array
     auxiliary: Array | None
@@ -56,12 +61,11 @@ class Model(NamedTuple):
       init: (key, images [B, H, W, C]) -> variables {"params", "batch_stats"}.
       apply: (variables, mix, images, *, train, key=None, drop_path=0.) -> (Output,
         batch_stats). mix: cell type -> mixing weights, `Weights` (a genotype's network
-        ignores it: pass {}). key: typed keys [B], one per example, of drop path and of
-        noise operations; without it both do nothing, noise being 0. drop_path:
-        probability in training, may be traced. Batch statistics that come back are the
-        given ones where train is False. An AssertionError says which shape of images
-        or of mix is wrong.
-      auxiliary: whether the training output has a second head.
+        ignores it: pass {}). key: typed keys [B], one per example, for drop path and
+        noise operations; without keys there is no drop path and noise is 0. drop_path:
+        probability in training, may be traced. If train is False the given batch
+        statistics are returned. Images or mix of a wrong shape raise an AssertionError.
+      auxiliary: True if the training output has an auxiliary head.
     """
 
     init: Callable
@@ -83,18 +87,19 @@ def supernet(
     """The supernet of a space: every edge holds every primitive.
 
     Args:
-      space: the cells.
-      macro: how they are stacked.
+      space: the cell space.
+      macro: the arrangement of the cells.
       classes: number of classes.
       spelling: see `nasjax.nets.lowering`.
       axis_name: mapped axis over which batch norm averages its moments.
-      remat: "none", "edge" or "cell": what is computed again for its gradient instead
-        of kept in memory. "auto" is "edge" for the spelling "shift", where it is the
-        fastest as well: a map is sooner computed than read back; else "none".
-      dtype: of maps, see `Style`.
-      auxiliary: whether the training output has a second head.
-      edge: makes the edges, see `nasjax.nets.edges`. They are initialised with mixing
-        weights that have `ops` only.
+      remat: "none", "edge" or "cell": the unit that is computed again for its gradient
+        instead of kept in memory. "auto" is "edge" for the spelling "shift", else
+        "none". With "shift", "edge" is also the fastest: computing a map again takes
+        less time than reading it back.
+      dtype: dtype of maps, see `Style`.
+      auxiliary: True if the training output has an auxiliary head.
+      edge: factory of the edges, see `nasjax.nets.edges`. Edges are initialised with
+        mixing weights that have `ops` only.
     """
 
     function = functools.cache(edge_function)
@@ -125,13 +130,14 @@ def genotype_network(
     remat: str = "auto",
     dtype: str | None = None,
 ) -> Model:
-    """The network of a genotype, to retrain and to use.
+    """The network of a genotype, for retraining and inference.
 
-    The arguments are as `supernet`'s; `remat` "auto" and "edge" keep everything, as
-    "none" does.
+    The arguments are those of `supernet`. Here `remat` "auto" and "edge" are the same
+    as "none".
 
     Raises:
-      UserError: the genotype is for another number of cells.
+      UserError: the genotype has an architecture for each cell, and the number of cells
+        is another one.
     """
     space = space_of(genotype)
 
@@ -143,7 +149,7 @@ def genotype_network(
     if own and len(own) != macro.cells:
         raise UserError(
             f"The genotype has an architecture for each of {len(own)} cells, but the "
-            f"network would have {macro.cells}; make it one of {len(own)} cells."
+            f"network would have {macro.cells}; give a network of {len(own)} cells."
         )
     cells = []
     for index, plan in enumerate(macro.plan()):
@@ -157,7 +163,7 @@ def genotype_network(
 
 
 def _layer(cell: Any, style: Style) -> Any:
-    """A kind of cell, computed again for its gradient if asked for."""
+    """The cell class, computed again for its gradient if `style.remat` is "cell"."""
     return nn.remat(cell, static_argnums=(6,)) if style.remat == "cell" else cell
 
 
@@ -194,13 +200,13 @@ def _is_zero(rate) -> bool:
 
 
 class Cell(NamedTuple):
-    """One cell of the stack. Neighbours of the same plan and body are scanned.
+    """One cell of the stack. Consecutive cells with the same plan and body are scanned.
 
     Attributes:
-      plan: its size and place.
-      kind: whose mixing weights it takes.
-      body: what it is made of, beyond its plan: a genotype's pairs; a supernet's runs.
-      edges: of a supernet's cell.
+      plan: the size and place of the cell.
+      kind: the cell type, which selects the mixing weights.
+      body: the pairs of a genotype's cell, or the runs of a supernet's cell.
+      edges: the edges of a supernet's cell; None for a genotype's cell.
     """
 
     plan: CellPlan
@@ -225,7 +231,7 @@ class Network(nn.Module):
         s0, s1 = self._stem(x.astype(self.style.dtype or x.dtype), train)
         auxiliary, index = None, 0
         blocks, head_at = self.macro.reduction == "block", 2 * self.macro.cells // 3
-        # Scanned together; a head looks at what leaves the last cell of a group.
+        # Scanned together; a head reads the output of the last cell of a group.
         alike = lambda at: (at[1].plan, at[1].body, self.auxiliary and at[0] > head_at)
         for _, cells in itertools.groupby(enumerate(self.cells), alike):
             group = [cell for _, cell in cells]
@@ -254,7 +260,7 @@ class Network(nn.Module):
             stack = lambda *each: jnp.stack(each)
             weights = jax.tree.map(stack, *(mix[each.kind] for each in group))
             edges = jnp.array([each.edges for each in group], jnp.int32)
-        own = weights, edges, draws  # of every cell in turn
+        own = weights, edges, draws  # with one row for each cell
         if len(group) == 1:
             return s1, cell(s0, s1, *jax.tree.map(lambda leaf: leaf[0], own), train)
 

@@ -1,7 +1,7 @@
 """The primitives of the spaces as flax modules (DARTS, R-DARTS' noise, NAS-Bench-201).
 
 A primitive is built by `OPERATIONS[name](channels, stride, style)` and called with
-(x [H, C, W, B], train). To add one, write a module and its line in `OPERATIONS`.
+(x [H, C, W, B], train). To add a primitive, write a module and add it to `OPERATIONS`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nasjax.nets.layers import (
 
 
 class Pool(nn.Module):
-    """3x3 pool, and in a DARTS supernet a batch norm."""
+    """3x3 pool, and a batch norm if `style.pool_norm`, as in DARTS supernets."""
 
     pool: Callable
     stride: int
@@ -39,8 +39,11 @@ class Pool(nn.Module):
 
 
 class SeparableConv(nn.Module):
-    """ReLU, depthwise k x k, 1x1, batch norm; `dilation` 1: applied twice, only the
-    first strided (sep_conv); `dilation` 2: once (dil_conv)."""
+    """ReLU, depthwise k x k, 1x1, batch norm.
+
+    With `dilation` 1 the sequence is applied twice, and only the first is strided
+    (sep_conv). With `dilation` 2 it is applied once (dil_conv).
+    """
 
     features: int
     kernel: int
@@ -64,7 +67,7 @@ class Identity(nn.Module):
 
 
 class Noise(nn.Module):
-    """Standard normal noise in the place of its input, in training and evaluation
+    """Standard normal noise that replaces the input, in training and evaluation
     (S4 of R-DARTS, arXiv 1909.09656)."""
 
     stride: int
@@ -81,7 +84,7 @@ class Noise(nn.Module):
 
 
 class Zero(nn.Module):
-    """`none`: contributes nothing, but takes its share of the softmax."""
+    """`none`: zeros. It takes a share of the softmax."""
 
     stride: int
 
@@ -123,11 +126,12 @@ OPERATIONS: dict[str, Callable[[int, int, Style], nn.Module]] = {
 
 
 class Draws(NamedTuple):
-    """What chance decides in every cell, beside the data.
+    """The random draws in every cell.
 
     Attributes:
-      keep: [cells, E, B], what drop path scales each edge's output by; or None.
-      seeds: uint32 [cells, E, B] of noise operations; or None.
+      keep: [cells, E, B], factor by which drop path scales the output of each edge; or
+        None.
+      seeds: uint32 [cells, E, B], seeds of noise operations; or None.
     """
 
     keep: Array | None = None
@@ -138,7 +142,7 @@ NO_DRAWS = Draws()
 
 
 def output(op: nn.Module, x: Array, train: bool, draws: Draws) -> Array:
-    """What an operation computes, given its own draws [B]."""
+    """The output of an operation, with its draws [B]."""
     return op(x, train, draws.seeds) if isinstance(op, Noise) else op(x, train)
 
 
@@ -150,7 +154,7 @@ def dropped(y: Array, draws: Draws) -> Array:
 
 
 def is_parametric(name: str) -> bool:
-    """Whether an operation learns something where it does not stride.
+    """True if an operation has parameters at stride 1.
 
     >>> is_parametric("sep_conv_3x3"), is_parametric("skip_connect")
     (True, False)

@@ -1,4 +1,4 @@
-"""The edges of a cell, one after the other, by one compiled body."""
+"""The edges of a cell, computed one after the other by one compiled body."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from nasjax.nets.lowering import nodes as buffer
 
 
 def along(edge: Callable, keep: bool) -> Callable:
-    """A function that lets every edge add its output to its target.
+    """A function that adds the output of every edge to the target of the edge.
 
     Args:
-      edge: (params, stats, x, weights, draws) -> (y, stats), what all of them
-        compute, each with its own params, stats, weights and draws.
-      keep: keep what the gradient needs. Otherwise an edge is computed again for its
-        gradient, from its source as the last edge leaves it: nothing is stored.
+      edge: (params, stats, x, weights, draws) -> (y, stats), the computation of one
+        edge. Every edge has separate params, stats, weights and draws.
+      keep: True keeps the intermediate values that the gradient needs. False computes
+        an edge again for its gradient, from the final value of its source, and stores
+        nothing.
 
     Returns:
       (nodes [V, ...], inputs, params, weights, stats, draws, edges [E, 2]) ->
-      (nodes, stats), where the leaves of params, weights, stats and draws lead with
-      [E]. edges: source and target; every source is complete before it is read. It is
-      a row of `inputs`, or of `nodes` where that is None. Differentiable in the first
-      four; stats and draws count as constants unless `keep`.
+      (nodes, stats). The leaves of params, weights, stats and draws have a leading axis
+      [E]. The columns of `edges` are source and target. A source is a row of `inputs`,
+      or of `nodes` if `inputs` is None, and must be complete before it is read. The
+      function is differentiable in its first four arguments. stats and draws are
+      constants unless `keep`.
     """
 
     def add_all(nodes, inputs, params, weights, stats, draws, edges):
@@ -86,7 +88,7 @@ def along(edge: Callable, keep: bool) -> Callable:
 
 
 def _read(states, source):
-    """The row `source` of the inputs if there are any, else of the nodes."""
+    """The row `source` of the inputs, or of the nodes if there are no inputs."""
     nodes, inputs = states
     if inputs is None:
         nodes, x = buffer.read(nodes, source)
@@ -96,7 +98,7 @@ def _read(states, source):
 
 
 def _dense(primal, tangent):
-    """A tangent with arrays for its symbolic zeros."""
+    """A tangent with arrays instead of symbolic zeros."""
     fill = lambda t, p: jnp.zeros_like(p) if _is_zero(t) else t
     return jax.tree.map(fill, tangent, primal, is_leaf=_is_zero)
 

@@ -1,20 +1,20 @@
-"""How convolutions and pools are spelled for the compiler. Layout [H, C, W, B].
+"""The spelling of convolutions and pools for the compiler. Layout [H, C, W, B].
 
 Inside networks a map is [H, C, W, B]. On a CPU a vector register then holds one pixel
-of 16 examples, shifts in a map are whole vectors apart, and a 1x1 convolution is one
-matrix product for each row of the map, which XLA does not mix up with what comes
-before it. Accelerators choose their own physical layout.
+of 16 examples, and a shift in a map is a multiple of a vector. A 1x1 convolution is one
+matrix product for each row of the map, which XLA does not fuse with the operations
+before it. Accelerators choose their physical layout themselves.
 
-Two spellings, equal in value and in every derivative:
+There are two spellings, equal in value and in every derivative:
 
 * "conv": `lax.conv_general_dilated` and `lax.reduce_window`.
 * "shift": arithmetic on shifted slices, and matrix products. On a CPU, XLA's grouped
-  convolutions and windowed reductions are 5 to 50 times slower than this, and a
-  convolution in a scan or with vmapped kernels slower still. On an H200 a weight step
-  is 20 times slower by "conv" (docs/performance.md).
+  convolutions and windowed reductions are 5 to 50 times slower than "shift", and
+  convolutions in a scan or with vmapped kernels are even slower. On an H200 a weight
+  step is 20 times slower with "conv" (docs/performance.md).
 
-Padding is PyTorch's: `dilation * (k - 1) / 2` on every side, so that a map of side n
-becomes ceil(n / stride).
+Padding is as in PyTorch: `dilation * (k - 1) / 2` on every side. A map of side n
+becomes a map of side ceil(n / stride).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def convolution(x: Array, kernel: Array, stride: int, pad: int, spelling: str):
         x = x[::stride, :, ::stride]
     height, taps, width, batch = x.shape
     matrix = jnp.broadcast_to(kernel.reshape(taps, out).T, (height, out, taps))
-    # Two contracted axes (of a gradient) would make XLA transpose whole maps.
+    # Two contracted axes (of a gradient) would make XLA transpose the maps.
     rows = x.reshape(height, taps, width * batch)
     y = lax.dot_general(matrix, rows, (((2,), (1,)), ((0,), (0,))))
     return y.reshape(height, out, width, batch)
@@ -100,7 +100,7 @@ def avg_pool(x: Array, stride: int, spelling: str):
 
 
 def _valid(n: int, stride: int) -> np.ndarray:
-    """How many of 3 neighbours lie inside a line of n pixels, at every stride."""
+    """Number of 3 neighbours that lie inside a line of n pixels, at every stride."""
     centre = np.arange(0, n, stride)
     return 3 - (centre == 0) - (centre == n - 1)
 
@@ -108,7 +108,7 @@ def _valid(n: int, stride: int) -> np.ndarray:
 def _windows(x: Array, stride: int, fill: float, combine: Callable):
     return lax.reduce_window(
         x,
-        np.asarray(fill, x.dtype),  # a constant: of a tracer there is no derivative
+        np.asarray(fill, x.dtype),  # a constant: a tracer would have no derivative
         combine,
         (3, 1, 3, 1),
         (stride, 1, stride, 1),
@@ -123,7 +123,7 @@ def _shifts(x: Array, k: int, stride: int, pad: int) -> list[Array]:
     tall = (height + 2 * pad - reach - 1) // stride * stride + 1
     wide = (width + 2 * pad - reach - 1) // stride * stride + 1
     x = jnp.pad(x, ((pad, pad), (0, 0), (pad, pad), (0, 0)))
-    # Without the barrier XLA fuses what made x into each tap and computes it k * k times.
+    # Without the barrier XLA fuses the producer of x into each tap: k * k computations.
     x = lax.optimization_barrier(x)
     return [
         lax.slice(

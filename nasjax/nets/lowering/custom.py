@@ -1,6 +1,7 @@
-"""JAX primitives with lowerings of our own, for the CPU.
+"""JAX primitives with custom lowerings, for the CPU.
 
-Differentiation and vmap see an operation whole; only the compiler looks inside.
+Differentiation and vmap treat an operation as one primitive; only the compiler sees its
+parts.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from jax.interpreters import ad, batching, mlir
 
 def grouped(name: str, rule: Callable, shape: Callable) -> Primitive:
     """A primitive computed by rule(*operands, **static), whose result has the shape
-    shape(*operands, **static). All lead with one axis that holds what vmap adds."""
+    shape(*operands, **static). The leading axis of every array holds vmap's axes."""
     primitive: Any = Primitive(name)
 
     @functools.cache
@@ -55,7 +56,7 @@ def batch_size(operands, axes) -> int:
 
 
 def lead(x: Array, axis: int | None, size: int, to: int = 0) -> Array:
-    """x with vmap's axis at `to`; repeated there where it has none."""
+    """x with vmap's axis at `to`; x is repeated along `to` if it has no such axis."""
     if axis is None:
         return jnp.repeat(jnp.expand_dims(x, to), size, to)
     return jnp.moveaxis(x, axis, to)
@@ -67,7 +68,7 @@ def no_tangent(x: Array):
 
 
 def _rest(x: Array, axis: int | None) -> tuple[int, ...]:
-    """Shape behind the axis of vmap and the group axis."""
+    """The shape without the axis of vmap and the group axis."""
     shape = list(x.shape)
     if axis is not None:
         del shape[axis]
@@ -75,13 +76,13 @@ def _rest(x: Array, axis: int | None) -> tuple[int, ...]:
 
 
 def alone(function: Callable, *operands: Array):
-    """function(*operands), on a CPU as a call that XLA does not inline.
+    """Computes function(*operands), on a CPU as a call that XLA does not inline.
 
-    There XLA fuses cheap arithmetic into whatever reads it: once for each reader and
-    each shifted slice, on one core or element by element where the reader is an update
-    in place or a reshape. Barriers are gone by then; a call is not.
+    On a CPU XLA fuses cheap arithmetic into its readers: once for each reader and each
+    shifted slice, and on one core or element by element if the reader is an update in
+    place or a reshape. XLA has removed barriers by then, but not calls.
 
-    For lowerings: it is neither differentiated nor mapped.
+    `alone` is for lowerings: it cannot be differentiated or mapped.
     """
     shape = jax.eval_shape(function, *operands)
     leaves, tree = jax.tree.flatten(shape)

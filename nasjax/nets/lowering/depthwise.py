@@ -1,10 +1,10 @@
 """Depthwise convolution as arithmetic on shifted slices, for the CPU.
 
 The trilinear form  sum_{g,i,j,c,b,s,t} x[g,i+s,c,j+t,b] w[g,s,t,c] y[g,i,c,j,b]  has
-three faces: the convolution (x, w), its input gradient (y, w) and its kernel gradient
-(x, y). Each is bilinear and each one's transposes are the other two, so the three
-primitives below are closed under differentiation in any order and mode: no derivative
-ever looks inside a lowering. The leading axis g takes what vmap adds.
+three parts: the convolution (x, w), its input gradient (y, w) and its kernel gradient
+(x, y). Each part is bilinear, and its transposes are the other two. So the three
+primitives below are closed under differentiation in any order and mode: a derivative
+never differentiates a lowering. The leading axis g holds the axes that vmap adds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nasjax.nets.lowering.custom import grouped
 def depthwise(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
     """Depthwise convolution of x [H, C, W, B] with kernel [k, k, C], k odd.
 
-    Padded by dilation * (k - 1) / 2 on every side: a map of side n becomes
+    The map is padded by dilation * (k - 1) / 2 on every side; side n becomes
     ceil(n / stride).
     """
     geometry = {"k": kernel.shape[0], "stride": stride, "dilation": dilation}
@@ -40,7 +40,7 @@ def _convolve(x, w, *, k, stride, dilation, size):
 
 
 def _input_gradient(y, w, *, k, stride, dilation, size):
-    """The transpose in x: dilate y by the stride, correlate with the flipped kernel."""
+    """The transpose in x: y dilated by the stride, then the flipped kernel applied."""
     reach = dilation * (k - 1)
     low = reach // 2
     rows, columns = (
@@ -53,14 +53,14 @@ def _input_gradient(y, w, *, k, stride, dilation, size):
 
 
 def _taps(x, w, offsets, stride, out):
-    """sum_{s,t} of the slice of x that starts at offsets (s, t), times w[:, s, t]."""
-    # Without the barriers XLA computes what made x again for each tap.
+    """The sum over s, t of the slice of x from offsets (s, t) on, times w[:, s, t]."""
+    # Without the barriers XLA computes x again for each tap.
     x = lax.optimization_barrier(x)
     groups, _, channels, _, batch = x.shape
     shape = (groups, out[0], channels, out[1], batch)
     places = list(itertools.product(offsets, offsets))
     weights = lax.reshape(w, (groups, len(places), channels))
-    # In plain lax, which traces three times as fast as operators do.
+    # Plain lax traces three times as fast as operators.
     taps = (
         lax.mul(
             _slice(x, row, column, stride, out),
@@ -78,8 +78,8 @@ def _kernel_gradient(x, y, *, k, stride, dilation, size):
 
     For each channel one matrix product gives the products of every row of x, shifted
     by each column offset, with every row of y, summed over columns and examples. The
-    kernel's rows are its diagonals; the rest, some H / k times as much, is thrown
-    away, and still this is the fastest form that XLA has on a CPU.
+    rows of the kernel are sums over diagonals of this product. The other entries, about
+    H / k times as many, are discarded. It is nevertheless XLA's fastest form on a CPU.
     """
     del size
     groups, height, channels, width, batch = y.shape

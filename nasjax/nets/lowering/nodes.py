@@ -1,9 +1,9 @@
-"""The nodes of a cell as one buffer that its edges, scanned, read and add to.
+"""The nodes of a cell as one buffer that the scanned edges read and add to.
 
-`x = nodes[source]` and `nodes.at[target].add(y)` would do, but the derivative of the
-first adds a whole buffer of zeros but for one node, edge by edge: a fifth of a weight
-step. Here reading passes the buffer through, so that reading and adding are each
-other's transposes and every derivative touches one node in place.
+`x = nodes[source]` and `nodes.at[target].add(y)` would be correct. But for every edge
+the derivative of `nodes[source]` adds a full buffer that is 0 except at one node, which
+takes a fifth of a weight step. Here `read` also returns the buffer. Then `read` and
+`add` are each other's transposes, and every derivative changes one node in place.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from nasjax.nets.lowering.custom import alone, batch_size, lead, no_tangent
 
 
 def read(nodes: Array, index: Array) -> tuple[Array, Array]:
-    """(nodes, nodes[index]), to go on with; nodes [V, ...], index int32 scalar."""
+    """The pair (nodes, nodes[index]); use the returned nodes from then on.
+
+    nodes: [V, ...]; index: int32 scalar.
+    """
     return tuple(_read.bind(nodes, index))
 
 
 def add(nodes: Array, index: Array, x: Array) -> Array:
-    """nodes [V, ...] with x [...] added to node `index`."""
+    """The nodes [V, ...] with x [...] added to node `index`."""
     return _add.bind(nodes, x, index)[0]
 
 
@@ -35,8 +38,8 @@ def _read_rule(nodes, index):
 
 
 def _add_rule(nodes, x, index):
-    """Alone: on a CPU XLA would compute x, however long that takes, inside the update,
-    on one core and element by element."""
+    """The addition as a separate call. Otherwise XLA on a CPU would compute x inside
+    the update, on one core and element by element."""
 
     def added(nodes, x, index):
         total = lax.dynamic_index_in_dim(nodes, index, keepdims=False) + x
@@ -46,7 +49,7 @@ def _add_rule(nodes, x, index):
 
 
 def _primitive(name: str, rule: Callable, arrays: int) -> Primitive:
-    """Linear in its first `arrays` operands; the last is the index."""
+    """A primitive linear in its first `arrays` operands; the last is the index."""
     primitive: Any = Primitive(f"nodes_{name}")
     primitive.multiple_results = True
 
@@ -67,7 +70,7 @@ def _primitive(name: str, rule: Callable, arrays: int) -> Primitive:
         if axes[-1] is not None:
             raise NotImplementedError("The index of a node cannot be vmapped.")
         size = batch_size(operands, axes)
-        # Behind the axis of the nodes: the index means the same.
+        # After the axis of the nodes, so the index keeps its meaning.
         given = zip(operands[:arrays], axes[:arrays], (1, 0), strict=False)
         moved = [lead(x, axis, size, to) for x, axis, to in given]
         out = primitive.bind(*moved, operands[-1])

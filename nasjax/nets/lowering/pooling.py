@@ -1,9 +1,10 @@
 """3x3 max pooling as arithmetic on shifted slices, for the CPU.
 
-The derivative of the maximum picks, and its transpose puts back, what stands at the
-window's largest pixel: the first of equal ones, row by row, as everywhere else. The
-two are linear, each other's transposes, and primitives, so that derivatives of any
-order and mode stay as cheap; differentiating a chain of maxima is five times slower.
+The derivative of the maximum picks the entry at the largest pixel of a window, and the
+transpose of the derivative puts the entry back. Of equal pixels the first one, row by
+row, is the largest. Both are linear primitives and each other's transposes, so
+derivatives of any order and mode cost the same. Differentiating a chain of maxima is
+five times slower.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def _maximum_rule(x, *, stride):
 
 
 def _pick_rule(x, t, *, stride):
-    """What stands in t where x is the largest of its window."""
+    """The entries of t at the largest x of every window."""
 
     def pick(x, t):
         values, candidates = _windows(x, stride), _windows(t, stride)
@@ -50,7 +51,7 @@ def _pick_rule(x, t, *, stride):
 
 
 def _place_rule(x, y, *, stride):
-    """The transpose of picking: y added where x is the largest of its window."""
+    """The transpose of picking: y added at the largest x of every window."""
 
     def where(x):
         best, *values = _windows(x, stride)
