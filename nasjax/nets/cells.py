@@ -113,7 +113,7 @@ class MixedCell(nn.Module):
         """Adds the outputs of a run of edges to their targets in nodes
         [V, H, C, W, B]."""
         edge = self.edge(run.operations, self.plan.channels, run.stride, self.style)
-        edge = edge.clone(parent=None, name=None)  # detached: equal edges are equal
+        edge = edge.clone(parent=None, name=None)  # detached, to compare equal
         name = run.name
         if self.is_initializing():
             x = (nodes if inputs is None else inputs)[0]
