@@ -1,1 +1,1 @@
-"""Pictures."""
+"""Plots of searches, genotypes and studies."""

@@ -32,19 +32,20 @@ def plot_alpha(
     edges: Mapping[str, Sequence[tuple[int, int]]],
     path: str | os.PathLike[str],
 ) -> None:
-    """Plots mixing weights over time: per cell type, one panel for every edge.
+    """Plots mixing weights over time: for each cell type, one panel for every edge.
 
-    Of more than two cell types, one panel each, with the mean over its edges.
+    If there are more than two cell types, each has one panel with the mean over its
+    edges.
 
     Args:
       history: cell type -> mixing weights [T, E, O].
-      steps: their search steps [T].
+      steps: search steps [T] of the weights.
       operations: cell type -> the O operations of each edge.
       edges: cell type -> its E edges as (source, node).
-      path: the picture to write; its ending says the format: .png, .svg or .pdf.
+      path: the picture to write; its suffix is the format: .png, .svg or .pdf.
 
     Raises:
-      UserError: another ending, or the file cannot be written.
+      UserError: the suffix is another one, or the file cannot be written.
     """
     if len(history) > 2:
         save(_means(history, steps, operations), path)
@@ -79,8 +80,8 @@ def plot_alpha(
 
 
 def _means(history: Mapping[str, np.ndarray], steps, operations) -> Figure:
-    """One panel for every cell: mixing weights, averaged over the edges that hold an
-    operation."""
+    """One panel for every cell: for each operation its mean mixing weight over the
+    edges that have it."""
     columns = 4
     rows = -(-len(history) // columns)
     figure = new_figure((2.6 * columns, 1.7 * rows + 0.6), layout="constrained")
@@ -109,7 +110,7 @@ def _means(history: Mapping[str, np.ndarray], steps, operations) -> Figure:
 
 
 def _over_time(axes: Axes, steps, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """A line for each operation -> its weights [T]."""
+    """Draws the weights [T] of each operation; returns the lines by operation."""
     axes.tick_params(labelsize=7)
     clean(axes)
     return {
@@ -132,7 +133,8 @@ def plot_curves(
       metric: drawn beside the losses.
 
     Raises:
-      UserError: nothing to draw, another ending, or the file cannot be written.
+      UserError: there is nothing to draw, the suffix is another one, or the file cannot
+        be written.
     """
     curves: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
     for line in lines:
@@ -170,15 +172,15 @@ def plot_panels(
     x: str,
     path: str | os.PathLike[str],
 ) -> None:
-    """Plots curves in panels, four in a row; those without any point are left out.
+    """Plots curves in panels, four in a row, without empty panels and curves.
 
     Args:
       panels: title -> name -> (x [T], y [T]).
-      x: what the x axis is.
-      path: the picture to write; its ending says the format: .png, .svg or .pdf.
+      x: label of the x axis.
+      path: the picture to write; its suffix is the format: .png, .svg or .pdf.
 
     Raises:
-      UserError: another ending, or the file cannot be written.
+      UserError: the suffix is another one, or the file cannot be written.
     """
     filled = {
         title: {name: xy for name, xy in curves.items() if len(xy[0])}

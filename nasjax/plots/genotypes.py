@@ -16,7 +16,7 @@ from nasjax.spaces.load import space_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_RADIUS = 0.18  # of a node, in units of the distance between nodes
+_RADIUS = 0.18  # radius of a node, in units of the distance between nodes
 
 
 def text(genotype: Genotype) -> str:
@@ -56,15 +56,15 @@ def _block(genotype: Genotype, name: str) -> list[str]:
 def draw(genotype: Genotype, path: str | os.PathLike[str]) -> None:
     """Draws every cell of a genotype: nodes in a row, operations as arcs above them.
 
-    c_(k-2) and c_(k-1) are the cell's inputs; its output c_k concatenates (grey) nodes
-    between, or is the last of them.
+    c_(k-2) and c_(k-1) are the inputs of a cell. Its output c_k concatenates the grey
+    nodes, or is the last node.
 
     Args:
       genotype: the genotype.
-      path: the picture to write; its ending says the format: .png, .svg or .pdf.
+      path: the picture to write; its suffix is the format: .png, .svg or .pdf.
 
     Raises:
-      UserError: another ending, or the file cannot be written.
+      UserError: the suffix is another one, or the file cannot be written.
     """
     cells = {name: _arcs(genotype, name) for name in genotype.cells}
     columns = 1 if len(cells) <= 2 else 2
@@ -105,8 +105,8 @@ def _arc(start: int, end: int, again: int = 0, below: bool = False) -> np.ndarra
     """A curve [P, 2] from node to node, cut where it enters their circles.
 
     Neighbours are joined by a straight line. Longer arcs are higher and leave their
-    nodes more steeply, which keeps them apart; so does `again`, which counts the
-    arcs drawn between the same two nodes before.
+    nodes more steeply, which keeps the arcs apart. `again` is the number of arcs
+    already drawn between the same two nodes; it raises the arc, too.
     """
     span = end - start
     height = (-0.18 - 0.1 * span) if below else 0.1 + 0.36 * span + 0.3 * again
@@ -151,10 +151,10 @@ def _arrow(axes: Axes, curve: np.ndarray, colour: str, width: float) -> None:
 
 
 def _label(axes: Axes, arcs: Sequence[tuple[str, np.ndarray]]) -> None:
-    """Writes each operation on its arc, where it hides the least of the others."""
+    """Writes each operation on its arc, where the label hides least of other arcs."""
     from matplotlib.colors import to_rgb
 
-    half = np.array([0.36, 0.09])  # of a label
+    half = np.array([0.36, 0.09])  # half of the size of a label
     heads = np.concatenate([curve[-14:] for _, curve in arcs])
     placed: list[np.ndarray] = []
     for op, curve in sorted(arcs, key=lambda arc: arc[1][:, 1].max()):
@@ -181,7 +181,7 @@ def _label(axes: Axes, arcs: Sequence[tuple[str, np.ndarray]]) -> None:
 
 
 def _covered(spots: np.ndarray, points: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """How many points [P, 2] lie in a box around each spot [S, 2]."""
+    """The number [S] of points [P, 2] in a box around each spot [S, 2]."""
     return (abs(points - spots[:, None]) < half).all(axis=2).sum(axis=1)
 
 

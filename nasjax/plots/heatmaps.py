@@ -10,8 +10,8 @@ import numpy as np
 from nasjax.plots.style import new_figure, save
 
 WARM = "turbo"  # blue is least salient, red most
-CELL = 1.05  # inches of an image
-HEAD = 0.45  # of the titles
+CELL = 1.05  # side of an image, in inches
+HEAD = 0.45  # height of the titles, in inches
 
 
 def draw(
@@ -19,15 +19,15 @@ def draw(
     of_runs: Mapping[str, Mapping[str, np.ndarray]],
     path: Path,
 ) -> None:
-    """A row for each image: itself, then heat and overlay of every run and method.
+    """Draws a row for each image: the image, then heat and overlay by run and method.
 
     Args:
       images: uint8 [N, H, W, C].
-      of_runs: run -> method -> heat [N, H, W]; every map is scaled to its own largest.
+      of_runs: run -> method -> heat [N, H, W]; every map is divided by its maximum.
       path: the file to write.
 
     Raises:
-      UserError: it cannot be written.
+      UserError: the suffix is not .png, .svg or .pdf, or the file cannot be written.
     """
     heats = [
         (run, name, heat) for run, own in of_runs.items() for name, heat in own.items()
@@ -54,7 +54,7 @@ def draw(
 
 
 def _show(axes, image: np.ndarray) -> None:
-    """Of one channel in grey, of three in colour, of others their mean."""
+    """Shows an image: 3 channels in colour, otherwise the mean channel in grey."""
     if image.shape[-1] == 3:
         axes.imshow(image)
     else:

@@ -1,4 +1,4 @@
-"""The pictures of the studies, from what their JSON files hold."""
+"""The pictures of the studies, drawn from the contents of their JSON files."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ METHODS = {
 
 
 def landscape(report: Mapping[str, Any], path: Path) -> None:
-    """A panel for every M: loss above its minimum, the same contours in all, and paths.
+    """Draws a panel for every M: loss above the panel's minimum, and paths.
 
-    Each path of DARTS is on the panel it descends; the last one has all of them.
+    All panels have the same contour levels. Each path of DARTS is on the panel whose
+    loss it descends; the last panel has all paths.
     """
     panels = report["panels"]
     figure = new_figure((3.5 * len(panels) + 0.8, 4.1), layout="constrained")
@@ -84,13 +85,13 @@ def landscape(report: Mapping[str, Any], path: Path) -> None:
 
 
 def condition(report: Mapping[str, Any], path: Path) -> None:
-    """The ratio of every direction, for every M; the largest is Q."""
+    """Draws the ratio of every direction, for every M; the largest ratio is Q."""
     figure = new_figure((5.2, 3.4), layout="constrained")
     axes = figure.subplots()
     names = []
     for row, panel in enumerate(report["panels"]):
         ratios = np.sort(panel["ratios"])
-        # Spread sideways in an order of no meaning, so that points stay apart.
+        # The sideways offset has no meaning; it keeps the points apart.
         aside = 0.3 * ((np.arange(len(ratios)) * 0.618) % 1 - 0.5)
         axes.plot(row + aside, ratios, "o", color=SKY, ms=4, mec="none")
         axes.plot(row, ratios[-1], "_", color=ORANGE, ms=40, mew=2)
@@ -109,7 +110,7 @@ def condition(report: Mapping[str, Any], path: Path) -> None:
 
 
 def importance(report: Mapping[str, Any], path: Path) -> None:
-    """Left the candidates by loss and log q, right their sorted weights."""
+    """Draws candidates by loss and log q (left) and their sorted weights (right)."""
     figure = new_figure((10.6, 3.7), layout="constrained")
     left, right = figure.subplots(1, 2)
     log_q = np.asarray(report["log_q"]) - np.max(report["log_q"])
@@ -151,7 +152,7 @@ def importance(report: Mapping[str, Any], path: Path) -> None:
 
 
 def convergence(report: Mapping[str, Any], path: Path) -> None:
-    """Test accuracy, with its binomial standard error, and parameters, over the epochs."""
+    """Draws test accuracy, with binomial standard error, and parameters by epoch."""
     figure = new_figure((8.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     rows = report["epochs"]

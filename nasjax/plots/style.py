@@ -1,7 +1,7 @@
-"""What all figures share: colours, names, a clean look, and the file.
+"""The style of all figures: colours, names, axes, and writing to files.
 
-Every figure is a matplotlib `Figure` of its own (no pyplot, no global state, no
-display needed). matplotlib is imported on first use.
+Every figure is a separate matplotlib `Figure` (no pyplot, no global state, no display
+needed). matplotlib is imported on first use.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart with every kind of colour vision.
+# Okabe and Ito's palette, distinguishable with every kind of colour vision.
 COLOURS = {
     "none": "#666666",
     "max_pool_3x3": "#CC79A7",
@@ -31,20 +31,20 @@ COLOURS = {
     "nor_conv_1x1": "#56B4E9",
     "nor_conv_3x3": "#0072B2",
 }
-OTHERS = ("#8C564B", "#7F3C8D", "#B8860B", "#2F4B7C")  # primitives of other spaces
-LINES = ("#0072B2", "#56B4E9", "#009E73", "#D55E00")  # of curves that are no primitives
+OTHERS = ("#8C564B", "#7F3C8D", "#B8860B", "#2F4B7C")  # for other primitives
+LINES = ("#0072B2", "#56B4E9", "#009E73", "#D55E00")  # for curves of other quantities
 TITLES = {"normal": "Normal cell", "reduce": "Reduction cell", "cell": "Cell"}
 
 
 def node_name(node: int, inputs: int, math: bool = False) -> str:
-    """c(k-2) and c(k-1) for the cell's inputs, the number for its other nodes."""
+    """The name of a node: c(k-2) and c(k-1) for inputs of the cell, else the number."""
     if node >= inputs:
         return str(node)
     return f"$c_{{k-{inputs - node}}}$" if math else f"c(k-{inputs - node})"
 
 
 def pretty(op: str) -> str:
-    """A primitive or metric as people read it.
+    """The name of a primitive or metric for display.
 
     >>> pretty("sep_conv_3x3")
     'sep conv 3×3'
@@ -53,30 +53,30 @@ def pretty(op: str) -> str:
 
 
 def colour_of(op: str) -> str:
-    """Of a primitive; the same for the same name, known or not."""
+    """The colour of a primitive; an unknown name always has the same colour."""
     return COLOURS.get(op) or OTHERS[sum(map(ord, op)) % len(OTHERS)]
 
 
 def new_figure(
     size: tuple[float, float], layout: Literal["constrained"] | None = None
 ) -> Figure:
-    """A figure of so many inches."""
+    """A new figure. size: (width, height) in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=size, layout=layout)
 
 
 def clean(axes: Axes) -> None:
-    """A pale grid, and no frame at the top and the right."""
+    """Gives axes a pale grid and removes the frame at the top and the right."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, lw=0.6)
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a figure; the file's ending says the format.
+    """Writes a figure; the suffix of the file is the format.
 
     Raises:
-      UserError: the ending is none of .png, .svg and .pdf; the file cannot be written.
+      UserError: the suffix is not .png, .svg or .pdf, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
