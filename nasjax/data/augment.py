@@ -1,7 +1,7 @@
 """Batches and augmentation as pure functions of keys, for use inside a jitted step.
 
-All randomness of an example comes from that example's key, so that a batch may be
-split over devices, or a step repeated, without changing a pixel.
+All randomness of an example comes from the key of the example. Splitting a batch over
+devices or repeating a step therefore changes no pixel.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ NORMALISATION: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
 }
-"""Means and standard deviations that published results were obtained with (the code of
-DARTS, and of R-DARTS for CIFAR-100 and SVHN)."""
+"""Name -> (mean, standard deviation) per channel of pixels in [0, 1], as in the code of
+DARTS, and of R-DARTS for CIFAR-100 and SVHN."""
 
 
 class Augment(NamedTuple):
-    """What `prepare` does to an image. Hashable: close over it or make it static.
+    """The settings of `prepare`. Hashable: close over it or make it static.
 
     Attributes:
         pad: black pixels added on each side before a random crop to the old size.
-        flip: mirror left and right with probability 1/2.
-        cutout: side in pixels of the square set to 0; 0 for none.
-        mean: per channel, of pixels / 255.
-        std: per channel, likewise.
+        flip: True mirrors left and right with probability 1/2.
+        cutout: side in pixels of the square set to 0; 0: no cutout.
+        mean: mean of pixels / 255, one number per channel.
+        std: standard deviation of pixels / 255, one number per channel.
     """
 
     pad: int = 0
@@ -47,8 +47,8 @@ class Augment(NamedTuple):
 def statistics(image: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel of uint8 [N, H, W, C], over 255.
 
-    The standard deviation is at least one grey level, 1 / 255, so that a channel
-    that is (almost) constant is not divided by zero.
+    The standard deviation is at least one grey level, 1 / 255. An (almost) constant
+    channel is therefore never divided by zero.
     """
     # Integer sums are exact and need no float copy of the data set.
     count = image.size // image.shape[-1]
@@ -69,7 +69,7 @@ def check_augment(augment: Augment, shape: tuple[int, ...]) -> None:
     size = min(height, width)
     for name, given, most in (
         ("crop padding", augment.pad, size),
-        ("cutout", augment.cutout, 2 * size - 1),  # more would always blank it all
+        ("cutout", augment.cutout, 2 * size - 1),  # more always covers the image
     ):
         if not 0 <= given <= most:
             raise UserError(
@@ -99,34 +99,34 @@ def prepare(
 ) -> jax.Array:
     """Turns stored images into the input of a network.
 
-    Pad with black, crop, flip, scale to [0, 1], normalise, cut out, in this order:
-    padding is black before the normalisation and cutout is 0 after it, that is the
-    mean colour. The square is centred at any pixel and clipped at the borders.
+    The order is: pad with black, crop, flip, scale to [0, 1], normalise, cut out. So
+    padding is black before the normalisation. Cutout is 0 after it, which is the mean
+    colour. The square is centred at any pixel and clipped at the borders.
 
     Args:
         images: uint8 [B, H, W, C].
         keys: typed PRNG keys [B], one for each example; None for evaluation, which
             only scales and normalises.
         augment: the settings.
-        cutout_prob: probability of cutting out; may be traced.
+        cutout_prob: probability of applying cutout; may be traced.
 
     Returns:
         float32 [B, H, W, C].
 
     Raises:
-        UserError: see `check`; or the images are not uint8.
+        UserError: see `check_augment`; or the images are not uint8.
 
     Source: DARTS, `cnn/utils.py`; T. DeVries and G. W. Taylor, "Improved
     Regularization of Convolutional Neural Networks with Cutout", 2017. An odd
-    cutout, which that code rounds down to an even one, has its full side here.
+    cutout has its full side here; the code of DARTS rounds it down to an even one.
     """
     if images.dtype != jnp.uint8:
         raise UserError(f"Images are {images.dtype}; expected uint8 in 0..255.")
     check_augment(augment, images.shape)
     if keys is None:
         return _normalise(images, augment)
-    # One key for each kind of change, used or not: switching one off leaves the
-    # others as they were.
+    # One key for each kind of change, used or not: switching one off does not change
+    # the others.
     crop, flip, cut = jnp.unstack(
         jax.vmap(lambda key: jax.random.split(key, 3))(keys), axis=1
     )
@@ -148,10 +148,10 @@ def prepare(
 def epoch_indices(
     key: jax.Array, step: int | jax.Array, batch: int, n: int
 ) -> jax.Array:
-    """The examples of step `step` when epochs follow one another: int32 [batch].
+    """The indices of the examples of step `step`, in epoch order: int32 [batch].
 
-    Each epoch of `n // batch` steps goes once through a permutation of its own, of
-    which the last incomplete batch is dropped. `step` may be traced.
+    Each epoch of `n // batch` steps takes the batches of a new permutation and drops
+    the last incomplete batch. `step` may be traced.
 
     Raises:
         UserError: `batch` is not within 1 .. n.
@@ -163,7 +163,7 @@ def epoch_indices(
 
 
 def random_indices(key: jax.Array, batch: int, n: int) -> jax.Array:
-    """`batch` different examples out of `n`, drawn afresh: int32 [batch].
+    """The indices of `batch` different examples out of `n`, at random: int32 [batch].
 
     Raises:
         UserError: `batch` is not within 1 .. n.
@@ -181,8 +181,8 @@ def _check_batch(batch: int, n: int) -> None:
 
 
 def _normalise(images: jax.Array, augment: Augment) -> jax.Array:
-    # (x / 255 - mean) / std as one subtraction and one product by constants: written
-    # plainly, the compiler fuses or not with the shape, and the last bit follows it.
+    # (x / 255 - mean) / std as one subtraction and one product by constants: otherwise
+    # fusion, and with it the last bit, depends on the shape.
     centre = np.asarray(augment.mean, np.float64) * 255
     scale = 1 / (np.asarray(augment.std, np.float64) * 255)
     centred = images.astype(jnp.float32) - jnp.float32(centre).reshape(1, 1, 1, -1)
@@ -190,7 +190,7 @@ def _normalise(images: jax.Array, augment: Augment) -> jax.Array:
 
 
 def _crop(image: jax.Array, key: jax.Array, pad: int) -> jax.Array:
-    """A window of `image` [H, W, C]'s size at random in `image` padded with black."""
+    """A random window of size [H, W, C] from `image` [H, W, C] padded with black."""
     padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
     row, column = jax.random.randint(key, (2,), 0, 2 * pad + 1)
     return jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
@@ -199,7 +199,7 @@ def _crop(image: jax.Array, key: jax.Array, pad: int) -> jax.Array:
 def _hole(
     key: jax.Array, size: tuple[int, int], side: int, prob: float | jax.Array
 ) -> jax.Array:
-    """Bool [H, W]: where cutout applies."""
+    """The mask of cutout, bool [H, W]."""
     centre, chance = jax.random.split(key)
     row, column = jax.random.randint(centre, (2,), 0, jnp.asarray(size))
     inside = [

@@ -1,7 +1,7 @@
 """Labelled images from files: an `.npz` archive, or a folder of images.
 
-Both end in the same checked `Arrays`, so that nothing after this file has to ask where
-the data came from. Size, channels and classes are inferred from the data.
+Both are returned as the same checked `Arrays`. Size, channels and classes are inferred
+from the data.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ def npz(path: str, classes: tuple[str, ...] | None = None) -> Arrays:
     """Reads an `.npz` file with the arrays `image` and `label`; others are ignored.
 
     Args:
-        path: the file. `image` is [N, H, W] or [N, H, W, C], uint8, or float in
-            [0, 1], which is stored as uint8 by rounding 255 * image: finer steps
-            are lost. `label` is [N], any integer type. Pickled objects are refused.
-        classes: for test data, the classes of the training data, which labels must
-            not leave; by default they are inferred, and each 0 .. K - 1 must occur.
+        path: the file. `image` is [N, H, W] or [N, H, W, C], uint8 or float in [0, 1].
+            Floats are stored as uint8 by rounding 255 * image, which loses finer steps.
+            `label` is [N], any integer type. Pickled objects are refused.
+        classes: for test data, the classes of the training data, to which all labels
+            must belong. By default the classes are inferred, and each of 0 .. K - 1
+            must occur.
 
     Raises:
-        UserError: the file is missing, unreadable or holds anything else.
+        UserError: the file is missing or unreadable, or has other contents.
     """
     try:
         with open(path, "rb") as file:
@@ -60,7 +61,7 @@ def npz(path: str, classes: tuple[str, ...] | None = None) -> Arrays:
     except Exception as error:  # a damaged archive raises almost anything
         raise _unreadable("Data file", path, error) from error
     for key in ("image", "label"):
-        # A member that is not in numpy's own format comes back as bytes.
+        # A member that is not in numpy's format is returned as bytes.
         if not isinstance(found.get(key), np.ndarray):
             raise UserError(
                 f"Data file '{path}' has no array '{key}' (it holds {held}); "
@@ -76,17 +77,17 @@ def npz(path: str, classes: tuple[str, ...] | None = None) -> Arrays:
 def folder(path: str, classes: tuple[str, ...] | None = None) -> Arrays:
     """Reads a folder with one sub-folder of images for each class.
 
-    Classes and images are sorted by name; hidden entries, and files beside the
-    sub-folders, are ignored. All images have one size and one of the modes L
+    Classes and images are sorted by name. Hidden entries, and files next to the
+    sub-folders, are ignored. All images have the same size and the same mode: L
     (1 channel), RGB (3) or RGBA (4).
 
     Args:
         path: the folder.
-        classes: for test data, the classes of the training data, among which the
-            sub-folders must be; by default the sub-folders are the classes.
+        classes: for test data, the classes of the training data. Every sub-folder must
+            be one of them. By default the sub-folders are the classes.
 
     Raises:
-        UserError: the folder, or a file in it, is anything else.
+        UserError: the folder, or a file in it, has other contents.
     """
     names = [name for name in _entries(path) if os.path.isdir(f"{path}/{name}")]
     if len(names) < (2 if classes is None else 1):
@@ -102,7 +103,7 @@ def folder(path: str, classes: tuple[str, ...] | None = None) -> Arrays:
     for name in names:
         if name not in classes:
             raise UserError(
-                f"Sub-folder '{name}' of '{path}' is no class of the training data; "
+                f"Sub-folder '{name}' of '{path}' is not a class of the training data; "
                 f"expected sub-folders among {', '.join(classes)}."
             )
         files = [f"{path}/{name}/{file}" for file in _entries(f"{path}/{name}")]
@@ -222,4 +223,4 @@ def describe(pixels: np.ndarray) -> str:
 def _unreadable(what: str, path: str, error: Exception) -> UserError:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     reason = text.splitlines()[0].rstrip(".")
-    return UserError(f"{what} '{path}' cannot be read ({reason}); mend or replace it.")
+    return UserError(f"{what} '{path}' cannot be read ({reason}); fix or replace it.")

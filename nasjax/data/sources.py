@@ -21,7 +21,7 @@ def digits() -> Arrays:
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits",
     UCI Machine Learning Repository, 1998 (its test part).
     """
-    # Read as a file: importing scikit-learn takes longer than all the rest of a start.
+    # Read as a file: importing scikit-learn takes longer than the rest of a start.
     found = importlib.util.find_spec("sklearn")
     assert found is not None and found.origin is not None  # a dependency
     file = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
@@ -43,19 +43,19 @@ def load(
     """Loads the data of a run.
 
     Args:
-        name: a name in `SOURCES`; with a path only a label, and the stem of the path
-            takes its place where it is empty or names an embedded data set.
+        name: a name in `SOURCES`. With a path the name is only a label; the stem of the
+            path replaces it if it is empty or names an embedded data set.
         path: an `.npz` file or a folder of images, instead of an embedded data set.
-        test_path: a second one, for the test alone.
-        shrink: factor by which images are made smaller: squares of so many pixels are
-            averaged.
+        test_path: a second file or folder, for the test only.
+        shrink: factor by which images are made smaller: squares of shrink x shrink
+            pixels are averaged.
 
     Returns:
         The data, the separate test data or None, and the name to report.
 
     Raises:
-        UserError: the name is unknown, or a file is missing, malformed or does not
-            fit the other one.
+        UserError: the name is unknown, or a file is missing, is malformed or does not
+            match the other file.
     """
     if not path:
         if test_path:
@@ -81,8 +81,8 @@ def load(
             )
         if test.image.shape[1:] != train.image.shape[1:]:
             raise UserError(
-                f"Test images in '{test_path}' are {describe(test.image[0])} but those "
-                f"in '{path}' are {describe(train.image[0])}; expected one size."
+                f"Test images in '{test_path}' are {describe(test.image[0])} but images"
+                f" in '{path}' are {describe(train.image[0])}; expected one size."
             )
     embedded = not name or name in SOURCES
     train, test = smaller(train, shrink), test and smaller(test, shrink)
@@ -90,10 +90,10 @@ def load(
 
 
 def smaller(data: Arrays, factor: int) -> Arrays:
-    """Images of which every square of factor x factor pixels is one, their mean.
+    """Images in which every square of factor x factor pixels is replaced by its mean.
 
     Raises:
-        UserError: the sides are no multiples of the factor.
+        UserError: the sides are not multiples of the factor.
     """
     if factor == 1:
         return data

@@ -1,4 +1,4 @@
-"""The parts of a data set: for the weights, for the architecture, for the test."""
+"""The parts of a data set: for the weights, for the architecture and for the test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nasjax.data.sources import Arrays
 
 
 class Part(NamedTuple):
-    """uint8 `image` [N, H, W, C] and int32 `label` [N]."""
+    """A part of a data set: uint8 `image` [N, H, W, C] and int32 `label` [N]."""
 
     image: np.ndarray
     label: np.ndarray
@@ -41,10 +41,10 @@ def split(
 
     Args:
         train: the data to split.
-        test: a separate test set; then all of `train` is shared out by the first two
-            fractions, scaled to sum to 1, and the third is not used.
-        fractions: of the weight, architecture and test part; they sum to 1.
-        seed: of the permutation, independent of the seed of the run.
+        test: a separate test set. With it `train` is divided by the first two
+            fractions, scaled to sum to 1, and the third fraction is not used.
+        fractions: fractions of the weight, architecture and test part; they sum to 1.
+        seed: seed of the permutation, independent of the seed of the run.
 
     Raises:
         UserError: the fractions or the seed are malformed, a part would be empty, or
@@ -65,7 +65,7 @@ def split(
             "that sum to 1, for weights, architecture and test, such as "
             "(0.4, 0.4, 0.2); with a separate test set the third may be 0."
         )
-    # None would be a seed drawn from the clock, and a sequence a legal one.
+    # numpy would accept None (a random seed) and sequences.
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise UserError(f"The split seed is {seed!r}; expected an integer from 0.")
     order = np.random.default_rng(seed).permutation(len(train.label))
