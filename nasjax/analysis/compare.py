@@ -119,7 +119,7 @@ def measure(
     """All numbers of a comparison, the content of compare.json.
 
     Args:
-      found: from `sets`.
+      found: sets of runs, from `sets`.
       baseline: set that the others are tested against; empty: the first set.
       metrics: fractions of result.json, or true_NAME for one of its "true_accuracy";
         empty: the first of `METRICS` that all runs have.

@@ -3,7 +3,7 @@ paths of DARTS and of the three zero-order methods on it (ZARTS, figure 1).
 
 Three panels: first-order weights (M = 0), second-order weights (M = 1) and weights that
 were trained for --steps. All start from the weights at the end of the run, on the same
-batches. A coordinate of 1 is a direction as long as alpha, in every type of cell.
+batches. A coordinate of 1 is a direction of the length of alpha, in every type of cell.
 
 On its panel each method makes ten moves from (-0.5, 0.5) times --extent. DARTS descends
 the gradient in the two coordinates, RS its estimate of this gradient, both by Adam. One

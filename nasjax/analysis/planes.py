@@ -33,7 +33,7 @@ class Plane(NamedTuple):
 
 
 def plane(centre: Any, key: Array) -> Plane:
-    """A random plane: in every leaf two directions, orthogonal and as long as the leaf.
+    """A random plane: two orthogonal directions in every leaf, of the leaf's length.
 
     Deviation: the released code of ZARTS makes the full directions orthogonal, then
     scales the part of each cell, after which they are no longer orthogonal. Here the

@@ -31,7 +31,7 @@ class Comparison(NamedTuple):
 
 
 def t_test(ours: Sequence[float], baseline: Sequence[float]) -> Comparison:
-    """Compares the results of some seeds with those of others.
+    """Compares our results with the baseline's results, one result a seed.
 
     A p-value is undefined if no set varies, and `p_one_sample` also if ours does not
     vary. It is then nan, or 1 if all results of both sets are equal.

@@ -60,7 +60,7 @@ class Experiment(NamedTuple):
         Args:
           stage: stage of the algorithm.
           previous: outcome of the previous stage, or None.
-          hyper: hyperparameters, which may be traced; None for those of the config.
+          hyper: hyperparameters, which may be traced; None: from the config.
 
         Raises:
           UserError: the method refuses a setting.

@@ -45,7 +45,7 @@ def run(
     """Searches, discretises, retrains and tests; the same call again resumes.
 
     Args:
-      config: from a `get_config`; see `nasjax.experiment.defaults` for every field.
+      config: config from a `get_config`; `nasjax.experiment.defaults` has its fields.
       workdir: folder of the run; it is created if it does not exist.
       progress: display of the progress; plain lines on standard output by default.
       command: command line to record in the manifest.
