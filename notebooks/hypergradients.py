@@ -12,11 +12,11 @@
 # ---
 
 # %% [markdown]
-# # Hypergradients for losses of your own
+# # Hypergradients for your own losses
 #
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/nasjax/nasjax/blob/main/notebooks/hypergradients.ipynb)
 #
-# Some numbers `alpha` shape a training loss; the weights `w*(alpha)` minimise it; a validation loss judges them. `nasjax.hypergrad` computes the derivative of that judgement in `alpha`. Here: two problems that fit on a napkin, two weight decays, the weights of mislabelled examples, and `check`, which says whether a derivative is right. It takes about a minute on two CPU cores; nothing is downloaded.
+# The numbers `alpha` are parameters of a training loss; the weights `w*(alpha)` minimise this loss; a validation loss judges the weights. `nasjax.hypergrad` computes the derivative of the validation loss with respect to `alpha`. This notebook has two toy problems, two weight decays, the weights of mislabelled examples, and `check`, which tests whether a derivative is right. It takes about a minute on two CPU cores and downloads nothing.
 
 # %%
 import importlib.util
@@ -51,9 +51,9 @@ jax.config.update("jax_enable_x64", True)  # optima and checks to many digits
 quick = bool(os.environ.get("NASJAX_QUICK"))  # smaller loops, for tests
 
 # %% [markdown]
-# ## A toy: does alpha find its minimum?
+# ## A toy problem with a known minimum
 #
-# From the DARTS paper: `L_train = (w - a)^2` and `L_val = a w - 2 a + 1`. The optimum is `w*(a) = a`, so the aim is the minimum of `a^2 - 2 a + 1`, which is at 1. A loss is a function `(w, alpha, batch) -> scalar`; this one needs no batch.
+# The DARTS paper has the problem `L_train = (w - a)^2`, `L_val = a w - 2 a + 1`. The optimum is `w*(a) = a`, so alpha should reach the minimum of `a^2 - 2 a + 1`, which is at 1. A loss is a function `(w, alpha, batch) -> scalar`; these losses need no batch.
 
 # %%
 train = lambda w, a, batch: (w - a) ** 2
@@ -84,11 +84,11 @@ plt.show()
 print("DARTS toy, alpha ends at", {k: round(v, 3) for k, v in ends.items()})
 
 # %% [markdown]
-# First order takes `w` for a constant and settles at 2. One unrolled step of rate 0.1 sees a fifth of the way from alpha to `w*` and stops between. The implicit hypergradient is exact here.
+# First order treats `w` as a constant and converges to 2. One unrolled step of rate 0.1 covers a fifth of the dependence of `w*` on alpha and converges to a point between 1 and 2. The implicit hypergradient is exact here.
 #
-# ## A toy: first order runs away
+# ## A toy problem where first order diverges
 #
-# From Amended-DARTS: `L = (w x - a)^2`, trained at x = 1, judged at x = 2. `docs/hypergradients.md` works it by hand: the amended estimate has the right sign only for eta above 1/8.
+# The Amended-DARTS paper has the problem `L = (w x - a)^2`, trained at x = 1 and validated at x = 2. `docs/hypergradients.md` solves it by hand: the amended estimate has the right sign only for eta above 1/8.
 
 # %%
 loss = lambda w, a, x: (w * x - a) ** 2
@@ -117,7 +117,7 @@ plt.show()
 # %% [markdown]
 # ## Two weight decays
 #
-# 150 digits to train on, 350 to tune on, the rest to test. The model is linear in the pixels and in 128 random features of them, and each of the two blocks has a weight decay of its own, `exp(alpha)`. The training loss is strictly convex, so `w*(alpha)` is one point, and Newton's method finds it.
+# The data are 150 digits for training, 350 digits for tuning, and the rest for testing. The model is linear in the pixels and in 128 random features of the pixels. Each of the two blocks of weights has a separate weight decay, `exp(alpha)`. The training loss is strictly convex, so `w*(alpha)` is unique, and Newton's method finds it.
 
 # %%
 digits = load_digits()
@@ -167,7 +167,7 @@ def newton(train_loss, steps, w, alpha, batch):
 zero = {"pixels": jnp.zeros((64, 10)), "random": jnp.zeros((128, 10))}
 
 # %% [markdown]
-# The usual way is a grid: 81 complete trainings (9 in a quick run).
+# The usual method is a grid search: 81 complete trainings (9 in a quick run).
 
 # %%
 grid = jnp.linspace(-11.0, -1.0, 3 if quick else 9)
@@ -183,7 +183,7 @@ table = np.asarray(jax.jit(rows)(grid, grid))
 print(f"grid: {table.size} trainings, best validation loss {table.min():.4f}")
 
 # %% [markdown]
-# With a hypergradient the decays are trained too, from the corner where both are too large. Weights are not trained from scratch: two Newton steps follow alpha. Three estimates of the same derivative: conjugate gradients, a Neumann series, and 50 unrolled steps of gradient descent.
+# With a hypergradient the weight decays are trained, too, from the corner where both are too large. The weights are not trained from scratch: two Newton steps follow each step of alpha. The cell compares three estimates of the same derivative: conjugate gradients, a Neumann series, and 50 unrolled steps of gradient descent.
 
 # %%
 terms, rate = 50, 0.2  # converges where the rate is below 2 / |H|
@@ -238,11 +238,11 @@ right.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# Conjugate gradients reach the best of the grid in 20 steps, each less work than a third of one training. The Neumann series and the unrolled steps are one estimate here (their lines lie upon each other), because the steps start at the optimum. Of directions in which the training loss is flat they see little, so that they slow down where the decays are small. More terms help; the rate must stay below 2 / |H|, or both diverge.
+# Conjugate gradients reach the best value of the grid in 20 steps, each with less work than a third of one training. The Neumann series and the unrolled steps give the same estimate here (their lines coincide), because the steps start at the optimum. Both underestimate the directions in which the training loss is flat, so they slow down where the decays are small. More terms help. The rate must stay below 2 / |H|, or both diverge.
 #
 # ## One weight for every example
 #
-# A grid needs few hyper-parameters; a derivative does not mind many. A third of the labels are now wrong, and alpha holds a weight for each of the 150 examples: the training loss is the weighted mean, by `sigmoid(alpha)`. Only the tuning part has clean labels.
+# A grid works only for few hyper-parameters, a derivative also for many. Now a third of the training labels are wrong, and alpha contains a number for each of the 150 examples: the training loss is the mean over the examples weighted by `sigmoid(alpha)`. The labels of the tuning part are clean.
 
 # %%
 wrong = np.arange(150) < 50
@@ -288,9 +288,9 @@ plt.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# ## Is it right?
+# ## Checking a hypergradient
 #
-# `check` compares a hypergradient with central differences. An implicit one claims to be the derivative at `w*(alpha)`, so `check` wants to know how to get there: `solve(w, alpha, train_batch)`. Give it your own losses before you trust them.
+# `check` compares a hypergradient with central differences. An implicit hypergradient claims to be the derivative at `w*(alpha)`, so `check` needs a function that computes `w*(alpha)`: `solve(w, alpha, train_batch)`. Check the hypergradients of your own losses before you rely on them.
 
 # %%
 alpha = {"pixels": jnp.float64(-4.0), "random": jnp.float64(-4.0)}
@@ -304,7 +304,7 @@ for inverse in (hypergrad.cg(150, tol=1e-10), hypergrad.neumann(rate, terms)):
     print(report, end="\n\n")
 
 # %% [markdown]
-# The series of 50 terms is biased, and `check` says so. With a loss through which no derivative can pass it names the likely cause:
+# The series of 50 terms is biased, and `check` reports the bias. For a loss that blocks the derivative, `check` names the likely cause:
 
 
 # %%

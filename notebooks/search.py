@@ -16,7 +16,7 @@
 #
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/nasjax/nasjax/blob/main/notebooks/search.ipynb)
 #
-# ZARTS-MGS searches the cell of a convolutional network on the 1,797 handwritten digits that ship inside scikit-learn. It takes about five minutes on two CPU cores. Then the same on data of your own.
+# ZARTS-MGS searches the cell of a convolutional network on the 1,797 handwritten digits that ship with scikit-learn. The search takes about five minutes on two CPU cores. The last section runs the same search on your own data.
 
 # %%
 import importlib.util
@@ -65,14 +65,14 @@ def settings():
 # %% [markdown]
 # ## The search
 #
-# A config says everything; `nasjax/experiment/defaults.py` explains each field. A run is a folder: run this cell again after an interruption and it goes on from the last checkpoint.
+# A config contains all settings; `nasjax/experiment/defaults.py` explains each field. A run is a folder. After an interruption run this cell again: the run resumes from the last checkpoint.
 
 # %%
 workdir = runs / "notebook-digits"
 result = nasjax.run(settings(), workdir)
 
 # %% [markdown]
-# ## The cells it found
+# ## The cells found
 
 # %%
 display(Image(str(workdir / "cells.png")))
@@ -80,7 +80,7 @@ display(Image(str(workdir / "cells.png")))
 # %% [markdown]
 # ## Alpha over time
 #
-# The mixing weight of every operation, averaged over the edges of the normal cell. The run's own picture, `alpha.png`, has every edge.
+# The plot shows the mixing weight of every operation, averaged over the edges of the normal cell. The run's plot `alpha.png` shows every edge.
 
 # %%
 lines = list(map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines()))
@@ -98,7 +98,7 @@ display(Image(str(workdir / "alpha.png")))
 # %% [markdown]
 # ## Test accuracy
 #
-# After retraining from scratch; the test part is read once, at the end. The random architecture was retrained in the same way.
+# The test accuracy is measured after retraining from scratch; the test part is read once, at the end. The random architecture was retrained in the same way.
 
 # %%
 print(f"found:  {result['test_accuracy']:.2%} with {result['params']:,} parameters")
@@ -108,7 +108,7 @@ if result["random_test_accuracy"] is not None:
 # %% [markdown]
 # ## Your own data
 #
-# An `.npz` file with `image` and `label`, or a folder with one sub-folder of images for each class. Here: the digits 0, 1 and 2 alone, as a file. Size, channels and classes are inferred from it.
+# Your data is an `.npz` file with `image` and `label`, or a folder with one sub-folder of images for each class. This example uses a file with the digits 0, 1 and 2. nasjax infers size, channels and classes from the file.
 
 # %%
 digits = load_digits()
