@@ -1,10 +1,10 @@
-"""What holds in every test: 4 emulated CPU devices, programs compiled quickly, no
-implicit rank promotion, a cache of this run alone, no test that compiles for long, and
-warnings are errors (pyproject.toml).
+"""Settings of all tests: 4 emulated CPU devices, fast compilation, no implicit rank
+promotion, a separate cache for this run, a limit on each test's compile time, and
+warnings as errors (pyproject.toml).
 
-Compiling is nearly all of the time. So most optimisations are off, and XLA emits loops
-by the older of its two ways, which takes half as long; results differ by rounding.
-test_supernets.py has what compiles as users do.
+Compiling takes nearly all of the tests' time. So most optimisations are off, and XLA
+uses the older of its two loop emitters, which takes half as long; results differ by
+rounding. The tests in test_supernets.py compile with the settings of users.
 """
 
 import functools
@@ -17,10 +17,10 @@ from pathlib import Path
 import jax
 import pytest
 
-# Read by XLA once, when the first device is asked for, which is later than this. It
-# ends the process if there is a flag that it does not know.
+# XLA reads its flags once, when the first device is requested, which is after this line.
+# An unknown flag ends the process.
 QUICK, LONGEST = "--xla_cpu_parallel_codegen_split_count=1", 40
-if jax.__version_info__ < (0, 11):  # those emitters take half of the compile time
+if jax.__version_info__ < (0, 11):  # fusion emitters take half of the compile time
     QUICK, LONGEST = f"{QUICK} --xla_cpu_use_fusion_emitters=false", 20
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 jax.config.update("jax_platforms", "cpu")
@@ -35,7 +35,7 @@ CACHE = pytest.StashKey[str]()
 def pytest_configure(config):
     """One fresh cache for all workers and programs of this run, instead of the user's."""
     config.addinivalue_line("markers", "slow_compile(reason): may compile for long")
-    if not hasattr(config, "workerinput"):  # workers have it from the environment
+    if not hasattr(config, "workerinput"):  # workers inherit the environment variable
         config.stash[CACHE] = tempfile.mkdtemp(prefix="nasjax-tests-")
         os.environ["XDG_CACHE_HOME"] = config.stash[CACHE]
 
@@ -45,7 +45,7 @@ def pytest_unconfigure(config):
 
 
 COMPILING = ("jaxpr_trace_", "jaxpr_to_mlir_module_", "backend_compile_")
-SECONDS = dict.fromkeys(COMPILING, 0.0)  # spent so far; of the clock, not of the CPU
+SECONDS = dict.fromkeys(COMPILING, 0.0)  # seconds spent so far, wall-clock time
 
 
 def _listen(event: str, seconds: float, **_) -> None:
@@ -56,7 +56,7 @@ def _listen(event: str, seconds: float, **_) -> None:
 
 @functools.cache
 def _slowness() -> float:
-    """How many times slower than that machine this one is; at least 1."""
+    """Factor, at least 1, by which this machine is slower than the reference machine."""
     begun = time.process_time()
     sum(range(10**7))
     return max((time.process_time() - begun) / 0.2, 1)
@@ -66,9 +66,9 @@ jax.monitoring.register_event_duration_secs_listener(_listen)
 
 
 def _limited(item, part: str):
-    """Fails a test of which a part compiles for more than LONGEST seconds of the clock
-    and of the CPU, on a machine whose `_slowness` is 1. What a process that it starts
-    compiles is not noticed."""
+    """Fails a test if a part of it compiles for more than LONGEST seconds, both of
+    wall-clock and of CPU time, on a machine whose `_slowness` is 1. Compilation in
+    processes that the test starts is not counted."""
     clock, cpu = sum(SECONDS.values()), time.process_time()
     result = yield
     spent = min(sum(SECONDS.values()) - clock, time.process_time() - cpu)
@@ -84,7 +84,7 @@ def _limited(item, part: str):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
-    """Fixtures count, for the first test that asks for them."""
+    """Counts the compile time of a fixture for the first test that uses the fixture."""
     return (yield from _limited(item, "setup"))
 
 
@@ -95,22 +95,22 @@ def pytest_runtest_call(item):
 
 @pytest.fixture
 def strict_dtypes():
-    """Strict dtype promotion; not under optax, whose schedules and Adam break it."""
+    """Strict dtype promotion; not for tests with optax, whose schedules and Adam fail."""
     with jax.numpy_dtype_promotion("strict"):
         yield
 
 
 @pytest.fixture
 def float64():
-    """Double precision, for equations against closed forms."""
+    """Double precision, for comparisons of equations with closed forms."""
     with jax.enable_x64(True):
         yield
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real data sets, NASJAX_DATA; skipped where there is none."""
+    """The folder of real data sets, NASJAX_DATA; a test is skipped where it is absent."""
     path = Path(os.environ.get("NASJAX_DATA", ROOT.parent / "shared" / "data"))
     if not (path / "cifar10" / "cifar10_train.npz").exists():
-        pytest.skip("no real data here; set NASJAX_DATA to their folder")
+        pytest.skip("no real data here; set NASJAX_DATA to the folder of data sets")
     return path

@@ -1,7 +1,7 @@
-"""A search as `phases.search_phase` runs it: its programs caught, and its moves.
+"""Searches as `phases.search_phase` runs them: their programs and their moves.
 
-The first two of six steps warm up; then alpha moves every second step. Everything is
-kept for as long as a test module needs it; `forget` lets go.
+The first two of six steps are warm-up; then alpha moves every second step. All results
+are cached until a test module calls `forget`.
 """
 
 import functools
@@ -36,12 +36,12 @@ MODES = {"one": (1, "jit"), "jit": (4, "jit"), "pmap": (4, "pmap")}
 
 
 SMALL = {"every": 2, "samples": 4, "inner_steps": 2}
-# Every part alone, and some sentences.
+# Every part alone, and some combinations.
 SENTENCES = (*PARTS, "amended+sdarts_rs", "zarts_mgs+sdarts_adv", "darts_first+sanas")
 
 
 def config():
-    """The shared settings, made small."""
+    """The shared settings at a small size."""
     config = settings()
     config.search.batch = BATCH
     for own in config.arch.values():
@@ -50,7 +50,7 @@ def config():
 
 
 def composed(sentence, config):
-    """The algorithm of a sentence by the settings of a config."""
+    """The algorithm that a sentence names, with the settings of a config."""
     own = {}
     for name in parse(sentence):
         shared = {group: config[group] for group in PARTS[name].shares}
@@ -59,7 +59,7 @@ def composed(sentence, config):
 
 
 def built(algorithm, space, training, model=None, shape=SHAPE, final=None, **more):
-    """A search on one device, whose batches the test makes: of the toy, or a model."""
+    """A search of the toy, or of `model`, on one device; the test makes the batches."""
 
     def task(axis):
         network = model or toy(space, CLASSES, axis, "auxiliary" in more)
@@ -71,7 +71,7 @@ def built(algorithm, space, training, model=None, shape=SHAPE, final=None, **mor
 
 @functools.cache
 def parts():
-    """24 images of 3 classes, noise with a class-dependent brightness, twice."""
+    """Two parts of 24 images of 3 classes: noise with class-dependent brightness."""
     rng = np.random.default_rng(0)
 
     def part():
@@ -98,7 +98,7 @@ class Case(NamedTuple):
 
 
 def cached(function):
-    """`functools.cache` that knows a default from the same value given."""
+    """`functools.cache`, where a default and the same value given have one entry."""
     signature, kept = inspect.signature(function), functools.cache(function)
 
     @functools.wraps(function)
@@ -145,7 +145,7 @@ def case(sentence, mode, network=toy, hyper=HYPER):
             "search", begin, hyper, halves(), jax.random.key(0), devices,
             None, lambda search: [],
         )  # fmt: skip
-    # Steps are compiled when they are first used; evaluation is tested elsewhere.
+    # Steps are compiled on first use; evaluation is tested elsewhere.
     phase = phase._replace(
         init=lambda: copy(first_state(sentence, network), devices),
         compile=lambda state: None,
@@ -163,13 +163,13 @@ def first_state(name, network=toy):
 
 
 def copy(state, devices=None):
-    """A copy that may be donated."""
+    """A copy of a state, which may be donated."""
     state = jax.tree.map(jnp.copy, state)
     return state if devices is None else devices.replicate(state)
 
 
 def host(tree):
-    """Plain arrays, keys as their data."""
+    """The tree as NumPy arrays, keys as their data."""
 
     def plain(leaf):
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -179,13 +179,13 @@ def host(tree):
 
 
 def on_device(state):
-    """What `host` made of a state, back on the device."""
+    """The state on the device again, from the arrays that `host` returned."""
     key = jax.random.wrap_key_data(jnp.asarray(state.key))
     return jax.tree.map(jnp.asarray, state._replace(key=key))
 
 
 class Move(NamedTuple):
-    """One step: which, the states around it, and its metrics."""
+    """One step: its program, the states before and after it, and its metrics."""
 
     kind: str
     before: SearchState
@@ -195,7 +195,7 @@ class Move(NamedTuple):
 
 @cached
 def trajectory(name, mode, network=toy):
-    """All moves of a search, states on the host, when the cadence asks for them."""
+    """All moves of a search in the order of its cadences, with states on the host."""
     this, moves = case(name, mode, network), []
     state = copy(first_state(name, network), this.devices)
 
@@ -214,7 +214,7 @@ def trajectory(name, mode, network=toy):
 
 
 def same(a, b):
-    """Equal trees, to the bit."""
+    """Asserts that two trees are equal to the bit."""
     chex.assert_trees_all_equal(a, b, strict=True)
 
 
@@ -224,8 +224,12 @@ def differ(a, b):
 
 
 def assert_close(one, many):
-    """float32 rounds at 6e-8, sums are split otherwise, six steps amplify it a little;
-    a moment, loss or gradient of a shard in place of the batch's is off by 1e-2."""
+    """Asserts equal moves up to rounding.
+
+    float32 rounds at 6e-8, sums over devices have another order, and six steps amplify
+    the difference a little. A moment, loss or gradient of a shard instead of the batch
+    is off by 1e-2.
+    """
     assert [move.kind for move in one] == [move.kind for move in many]
     for a, b in zip(one, many, strict=True):
         found, expected = (b.after, b.metrics), (a.after, a.metrics)
@@ -234,7 +238,7 @@ def assert_close(one, many):
 
 
 def forget():
-    """A process that keeps the programs of all algorithms runs out of memory maps."""
+    """Clears all caches: the programs of all algorithms exhaust a process's memory maps."""
     for cached in (case, first_state, trajectory):
         cached.cache_clear()
     jax.clear_caches()

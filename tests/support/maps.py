@@ -1,5 +1,5 @@
-"""Maps [H, C, W, B] as networks hold them, images [B, H, W, C] as tests write them,
-and equality."""
+"""Conversion between maps [H, C, W, B] of networks and images [B, H, W, C] of tests, and
+comparison of trees."""
 
 import chex
 import jax
@@ -19,7 +19,7 @@ def on_images(f):
 
 
 def same(found, expected):
-    """Equal trees, but for rounding in float64."""
+    """Asserts that two trees are equal up to rounding in float64."""
     chex.assert_trees_all_close(found, expected, rtol=1e-11, atol=1e-10)
 
 

@@ -1,4 +1,4 @@
-"""Bilevel problems whose answer is known."""
+"""Bilevel problems with a known solution."""
 
 from typing import NamedTuple
 
@@ -58,7 +58,7 @@ def quadratic(seed, n=6, k=4):
 
 
 class Smooth(NamedTuple):
-    """A small network with two losses; nothing about it is quadratic."""
+    """A small network with a training and a validation batch, and a non-quadratic loss."""
 
     w: dict
     alpha: np.ndarray

@@ -1,4 +1,4 @@
-"""The smallest run, and the smallest supernet, that still go through everything."""
+"""The smallest run and the smallest supernet that use all parts of the code."""
 
 from ml_collections import ConfigDict
 
@@ -6,7 +6,7 @@ from nasjax.spaces import Macro
 
 
 class TwoCells(Macro):
-    """A normal cell, then a reduction: the fewest bodies with both alphas at work."""
+    """A normal cell, then a reduction: the fewest cell bodies that use both alphas."""
 
     reductions = (1,)
 
@@ -27,12 +27,12 @@ FIELDS = {
 
 
 def shrink(config: ConfigDict, primitives: tuple[str, ...] = PRIMITIVES) -> ConfigDict:
-    """The config with `FIELDS` in it."""
+    """The config, updated with `FIELDS`."""
     config.update_from_flattened_dict({**FIELDS, "space.primitives": primitives})
     return config
 
 
 def flags(**more: object) -> list[str]:
-    """`FIELDS` on the command line; a double underscore in a name is a dot."""
+    """`FIELDS` and `more` as command-line flags; a double underscore means a dot."""
     fields = FIELDS | {name.replace("__", "."): value for name, value in more.items()}
     return [f"--config.{name}={value}" for name, value in fields.items()]

@@ -1,9 +1,9 @@
-"""A network of a few dozen weights behind the contract of a supernet, `nets.Model`.
+"""A network of a few dozen weights with the interface of a supernet, `nets.Model`.
 
-It has all that a search can meet: both cell types and every edge and operation of a
-space, batch norm with running statistics and moments averaged over the mapped axis,
-drop path by each example's key, an auxiliary head. What is proved of a search
-on it is proved of the search, not of convolutions, and compiles in a fraction of a second.
+The network has every feature that a search uses: both cell types, every edge and
+operation of a space, batch norm with running statistics and moments averaged over the
+mapped axis, drop path by each example's key, an auxiliary head. A test on the toy covers
+the search, not the convolutions, and compiles in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ WIDTH, MOMENTUM = 4, 0.1
 def toy(
     space: CellSpace, classes: int, axis: str | None = None, auxiliary: bool = False
 ) -> Model:
-    """The network: cell after cell h + sum_eo mix[e, o] f_o(h; w_e), normalised.
+    """The network: each cell is h + sum_eo mix[e, o] f_o(h; w_e) of the normalised h.
 
-    f_0 is h itself, f_1 = tanh(h w_e), f_2 = sin(h w_e) and so on, the last as often as
-    there are operations.
+    f_0 is h, f_1 = tanh(h w_e), f_2 = sin(h w_e), f_3 = cos(h w_e); all further
+    operations are relu(h w_e).
     """
 
     def init(key, images):
@@ -72,7 +72,7 @@ def toy(
 
 
 def _normalised(h, stats, train: bool, axis: str | None):
-    """Batch norm without affine parameters; running statistics as PyTorch's."""
+    """Batch norm without affine parameters; running statistics follow PyTorch."""
     if not train:
         return (h - stats["mean"][None]) * lax.rsqrt(stats["var"][None] + 1e-5), stats
     average = lambda x: x if axis is None else lax.pmean(x, axis)
