@@ -1,9 +1,9 @@
-"""What every search keeps to. A part joins by its row in PARTS.
+"""The contract of every search: these tests run over all rows of PARTS.
 
-Each runs on the toy network through `phases.search_phase`, whose programs are caught on
-the way and shared by all tests: on one device, on 4 under "jit" and on 4 under "pmap".
-The first two of six steps warm up; then alpha moves every second step. That supernets
-split over devices as the toy does is in test_supernets.py.
+Each search runs on the toy network through `phases.search_phase`. Its programs are
+caught and shared by all tests: on one device, on 4 under "jit" and on 4 under "pmap".
+The first two of six steps are warm-up; then alpha moves every second step.
+test_supernets.py tests that real supernets split over devices like the toy.
 """
 
 import jax
@@ -36,7 +36,7 @@ from nasjax.engine.progress import Progress
 from nasjax.engine.workdir import RunFolder
 from nasjax.search import SearchState, parse
 
-# Their steps of alpha train on, or differentiate, the other half of the data.
+# Algorithms whose steps of alpha train on, or differentiate, the weights' half of the data.
 LOOK_AHEAD = (
     "amended",
     "darts_second",
@@ -120,7 +120,7 @@ def test_warm_up_leaves_alpha_alone(sentence):
         same(host(state.arch), first.arch)
         same(host(state.arch_opt), first.arch_opt)
     assert differ(host(state.w), first.w)
-    # The step after it is due, whatever the cadence does later.
+    # Alpha is due in the first step after the warm-up, at every cadence.
     assert this.search.program("alpha").cadence.due(WARMUP)
 
 
@@ -143,7 +143,7 @@ def test_the_same_inputs_give_the_same_bits(sentence, kind):
 
 @pytest.mark.parametrize("half", ["weights", "arch"])
 def test_a_step_sees_its_own_half_of_the_data(sentence, half):
-    """Weights never see alpha's half; alpha sees the other one where it looks ahead."""
+    """Weights never use alpha's half; alpha uses the weights' half if it looks ahead."""
     this = case(sentence, "one")
     other = jax.tree.map(lambda leaf: leaf[::-1], this.data[half])
     changed = {**this.data, half: {**other, "label": 2 - other["label"]}}
@@ -159,7 +159,7 @@ def test_a_step_sees_its_own_half_of_the_data(sentence, half):
 
 
 def dropping(*given, **more):
-    """A network whose output is how likely its paths are dropped."""
+    """A network whose output is the probability of drop path."""
     apply = lambda *_, drop_path=0.0, **__: (drop_path, None)
     return toy(*given, **more)._replace(apply=apply)
 
@@ -176,7 +176,7 @@ def test_regularisation_grows_by_epoch(sentence):
 
 
 def skip_what_the_compiler_splits(sentence, mode):
-    """Under jit a search does nothing of its own, but to split its candidates."""
+    """Under jit only splitting over candidates is code of a search; XLA does the rest."""
     if mode == "jit" and sentence not in (
         "darts_second",
         "random_search",
@@ -215,7 +215,7 @@ class Crash(Exception):
     ("mode", "at"), [("one", 1), ("one", 3), ("one", 5), ("jit", 3), ("pmap", 5)]
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(sentence, mode, at, tmp_path):
-    """A crash before any checkpoint, after the one of step 2 and after that of 4."""
+    """A crash before any checkpoint, after the checkpoint of step 2, and after step 4."""
     skip_what_the_compiler_splits(sentence, mode)
     phase = case(sentence, mode).phase
     crashed = []

@@ -37,7 +37,7 @@ def test_chunks_of_candidates_change_nothing(chunk):
 
 
 def test_zarts_candidates_train_at_the_rate_of_the_weights():
-    """In the third epoch: two steps of SGD by hand at its rate, with fresh momentum,
+    """Two steps of SGD by hand at the rate of the third epoch, with fresh momentum,
     weight decay and clipping, for each of two candidates."""
     space, clip, step = darts(("skip_connect", "nor_conv_1x1")), 0.5, 5
     training = Training(

@@ -17,7 +17,7 @@ SPACE = SPACES["darts7"]
 
 
 def penalty(alpha, **settings):
-    """The term that is added to alpha's loss."""
+    """The term added to alpha's loss."""
     own = default_settings("fair_darts")
     vars(own).update(settings)
     made = build(own, Algorithm(None))
@@ -59,7 +59,7 @@ def test_it_has_no_slope_at_the_start_and_drives_apart_elsewhere(alpha):
 
 
 def test_it_is_in_alphas_loss_alone():
-    """With a weight of 0 the first weight step is the same, and alpha's is another."""
+    """The validation loss contains the penalty, the training loss does not."""
     this = case("fair_darts", "one")
     state = jax.jit(this.search.init)(jax.random.key(0))
     arch = {kind: own + 0.5 for kind, own in state.arch.items()}

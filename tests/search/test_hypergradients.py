@@ -1,5 +1,5 @@
-"""The gradient searches, in float64, against independent oracles: on the toy network,
-and once on a real supernet."""
+"""The gradient searches in float64 against independent computations: on the toy
+network, and once on a real supernet."""
 
 from types import SimpleNamespace
 
@@ -50,7 +50,7 @@ def alone(tree):
 
 @pytest.fixture(scope="module")
 def started():
-    """A search after two weight steps, so that momentum and schedule are live."""
+    """A search after two weight steps, with momentum and in the schedule's second epoch."""
     with jax.enable_x64(True):
         search = built("darts_second")
         state = jax.jit(search.init)(jax.random.key(0))
@@ -66,7 +66,7 @@ def with_state(batch, state):
 
 
 def test_the_virtual_step_is_sgds_without_clipping(started, float64):
-    """w' = w - xi (mu b + g + lambda w), xi the rate of this epoch; then Adam."""
+    """w' = w - xi (mu b + g + lambda w) with xi the rate of the epoch; then Adam."""
     search, state = started
     problem = search.problem
     train, val = alone(batches(1)), alone(batches(1, 6))
@@ -94,14 +94,14 @@ def test_the_virtual_step_is_sgds_without_clipping(started, float64):
 
 
 def test_second_order_equals_central_differences_on_a_supernet(float64):
-    """To 1e-6 at a step of 1e-6 or 1e-7; larger ones cross kinks."""
+    """Agreement to 1e-6 at a step of 1e-6 or 1e-7; larger steps cross kinks."""
     model = nets.supernet(SPACE, TwoCells(4, 2), 3, "shift")
     problem, draws = built("darts_second", model).problem, np.random.default_rng(0)
     virtual = TRAINING.optimizer(TRAINING.rate, clip=False)
     estimator = hypergrad.unrolled(problem.train, problem.val, virtual)
 
     def drawn(like, scale):
-        """Counts are 2, in the second epoch; momentum is there."""
+        """Random arrays (so momentum is not 0); integer counts are 2, the second epoch."""
         return jax.tree.map(
             lambda leaf: (
                 np.asarray(2, leaf.dtype)
@@ -162,7 +162,7 @@ ESTIMATORS = {
 
 
 def built(name, model=None, **more):
-    """A search on 8x8 images, of the toy unless another model is given."""
+    """A search on 8x8 images with the toy network, or with the given model."""
     algorithm = {
         "unrolled_finite_difference": "darts_second",
         "amended_finite_difference": "amended",
@@ -196,7 +196,7 @@ def test_damping_is_added_to_the_curvature(started, float64):
         np.testing.assert_allclose(m, p + 0.1 * u, rtol=1e-9, atol=1e-12)
 
     def quadratic(t):
-        """The loss on the line of logits that v draws."""
+        """The loss along the line of logits in direction v."""
         run = lambda w: problem.outputs(w, state.arch, batch).logits
         logits, moved = jax.jvp(run, (state.w,), (v,))
         label = batch["label"]
@@ -212,7 +212,7 @@ def test_damping_is_added_to_the_curvature(started, float64):
 
 
 def test_the_auxiliary_head_and_drop_path_are_in_the_training_loss():
-    """The head's loss is weighed and counts in `train` alone; paths drop in both."""
+    """Only `train` has the head's weighted loss; both losses have drop path."""
     search = built("darts_first", auxiliary=0.4)
     problem = search.problem
     state = jax.jit(search.init)(jax.random.key(0))

@@ -1,4 +1,4 @@
-"""The algorithm of one's own that CONTRIBUTING.md shows."""
+"""The example of a new algorithm in CONTRIBUTING.md."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""PC-DARTS: partial channels, edge weights and how they are read, by hand."""
+"""PC-DARTS: partial channels, edge weights and their use in decoding, by hand."""
 
 import functools
 import itertools
@@ -106,7 +106,7 @@ def test_beta_says_which_edges_are_kept_and_not_which_operations():
 
 
 def test_alpha_and_beta_move_together():
-    """By every direction, and perturbations leave beta alone."""
+    """Alpha and beta move by every direction; perturbations do not change beta."""
     for sentence in ("pc_darts", "amended+pc_darts", "pc_darts+zarts_mgs"):
         this = case(sentence, "one")
         state = jax.jit(this.search.init)(jax.random.key(0))

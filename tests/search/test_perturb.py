@@ -1,4 +1,4 @@
-"""Perturbations against closed forms and the written algorithm, in float64."""
+"""Perturbations against closed forms and a NumPy version of the algorithm, in float64."""
 
 import functools
 import itertools
@@ -49,7 +49,7 @@ def squares(mix):
 
 
 def wavy(mix, phase=0.0):
-    """Neither concave nor convex on the scale of EPS."""
+    """A loss that is neither concave nor convex on the scale of EPS."""
     x = flat(mix)
     return jnp.sin(9 * (G * x).sum() + phase) + jnp.cos(13 * x + phase).sum()
 
@@ -77,7 +77,7 @@ def on_simplex(mix):
 
 
 def test_mean_loss_of_a_quadratic_is_exact_by_second_moments():
-    """All 2^d points +-eps / sqrt(3) have the first and second moments of the draw."""
+    """The 2^d points +-eps / sqrt(3) have the first and second moments of the draws."""
     signs = np.array(list(itertools.product([-1, 1], repeat=4)))
     x, h, g = DRAWS.normal(size=4), H[:4, :4], G[:4]
     loss = lambda x: x @ g + np.einsum("...i,ij,...j->...", x, h, x) / 2
@@ -95,8 +95,8 @@ def test_mean_loss_of_a_quadratic_by_monte_carlo(kind):
     gain = EPS**2 / 6 * TRACE
     assert abs(losses.mean() - quadratic(SIMPLEX) - gain) < SIGMAS * error
     assert gain > 10 * SIGMAS * error, "no test at all"
-    # Independent entries of variance eps^2 / 3; the standard error of a product of two
-    # is at most eps^2 / 3 sqrt(2 / n).
+    # Independent entries of variance eps^2 / 3; the standard error of a mean product of
+    # two entries is at most eps^2 / 3 sqrt(2 / n).
     drawn = points - np.asarray(flat(SIMPLEX))[None]
     slack = SIGMAS * EPS**2 / 3 * (2 / len(keys)) ** 0.5
     assert abs(drawn.T @ drawn / len(keys) - EPS**2 / 3 * np.eye(N)).max() < slack
@@ -109,7 +109,7 @@ def test_mean_loss_of_a_quadratic_by_monte_carlo(kind):
 
 @pytest.mark.parametrize("steps", [1, 4, 7])
 def test_sign_steps_walk_to_the_corner_of_the_box_from_any_start(steps):
-    """Along every axis: start + 2 eps / 7 a step, until eps. In 7 steps always there."""
+    """Along every axis each step adds 2 eps / 7, up to eps; 7 steps always suffice."""
     keys = jax.random.split(KEY, 50)
     attack = perturb.pgd(steps, 2 / 7, project=False, revert=False)
 
@@ -149,7 +149,7 @@ def test_a_raw_step_is_the_printed_one():
 
 
 def test_in_the_l2_ball_a_minimum_costs_half_eps_squared_times_the_norm():
-    """Eq. 8. In the box the bound has the dimension: n eps^2 / 2 |H|."""
+    """Eq. 8. In the box the bound contains the dimension n: n eps^2 / 2 |H|."""
     psd = H @ H / N
     centred = lambda mix: (lambda x: x @ psd @ x / 2)(flat(mix) - flat(SIMPLEX))
     largest = np.linalg.eigvalsh(psd)[-1]
@@ -195,7 +195,7 @@ def test_projection_is_that_of_the_released_code():
 @pytest.mark.parametrize(("norm", "steepest"), [("linf", True), ("l2", False)])
 def test_every_iterate_lies_on_the_simplex(norm, steepest):
     attacks = [perturb.pgd(k, 2 / 7, norm, steepest, revert=False) for k in range(1, 8)]
-    with jax.disable_jit():  # a loop of Python's, whose operations compile once
+    with jax.disable_jit():  # a Python loop, whose operations compile once
         points = [attack(wavy, SIMPLEX, KEY, EPS) for attack in attacks]
     for point in points:
         on_simplex(point)
@@ -209,7 +209,7 @@ def test_draws_lie_on_the_simplex():
 
 
 def written(mix, start, steps, gradient):
-    """SDARTS-ADV in NumPy, as its code goes, from a given start."""
+    """SDARTS-ADV in NumPy, following its code, from a given start."""
 
     def clip(rows):
         for row in rows:
@@ -240,7 +240,7 @@ def test_attack_is_the_written_algorithm(seed):
 
 
 def test_rows_keep_their_sums_and_an_edge_that_is_off_stays_off():
-    """An operator's weight times its edge's is perturbed in the operator's part."""
+    """Only the operator's factor of (operator weight) * (edge weight) is perturbed."""
     edge = np.array([[0.3], [0.0], [2.0]])
     mix = {"normal": edge * SIMPLEX["normal"]}
     pure = {"normal": SIMPLEX["normal"]}
@@ -254,7 +254,7 @@ def test_rows_keep_their_sums_and_an_edge_that_is_off_stays_off():
         assert abs(found - mix["normal"]).max() > 0.1
 
 
-# What holds for every loss.
+# Properties for every loss.
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -313,7 +313,7 @@ def test_same_key_same_bits_and_vmap_is_a_loop(kind):
 
 
 def test_the_result_is_a_constant():
-    """The gradient in w, within and without: that at the perturbed weights."""
+    """Gradients with respect to w and to mix treat the perturbed point as a constant."""
     attack = perturb.pgd()
 
     def loss(w, mix):
@@ -338,7 +338,7 @@ def test_half_precision():
         np.testing.assert_allclose(found.sum(-1).astype(float), 1, atol=0.02)
 
 
-# Epsilon, and what is refused.
+# Epsilon, and refused settings.
 
 
 def test_ramp():

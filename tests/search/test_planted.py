@@ -1,7 +1,7 @@
 """A planted truth: on each edge one operation carries the label, the others noise.
 
-Every search must read it off, from three seeds; an alpha that rests must not. Whatever
-composes runs.
+Every search must find the planted operations from three seeds; an alpha that does not
+move must not find them. Every valid combination of parts runs.
 """
 
 import itertools
@@ -40,8 +40,8 @@ def known(monkeypatch):
 
 
 def planted():
-    """Logits are w times what the edges bring: the top of an image has its label, the
-    rest noise."""
+    """A model whose logits are w times the edges' outputs; the top of an image encodes
+    its label, the rest is noise."""
 
     def init(key, images):
         del images
@@ -66,7 +66,7 @@ def planted():
 
 
 def halves():
-    """128 images for the weights, 128 for alpha."""
+    """128 images for the weights and 128 for alpha."""
     rng = np.random.default_rng(0)
 
     def part():
@@ -83,7 +83,7 @@ def halves():
 
 
 def made(sentence, warmup=0):
-    """The search of a sentence, with alpha's learning rates of a short run."""
+    """The search that a sentence names, with learning rates of alpha for a short run."""
     own = config()
     for name in ("darts_first", "darts_second", "amended", "implicit"):
         own.arch[name].update(rate=0.1, weight_decay=0.0)
@@ -106,12 +106,12 @@ def made(sentence, warmup=0):
 
 
 def found(this):
-    """What the search reads off from each seed, and alpha's half swapped for noise."""
+    """The cell that the search finds from each seed."""
     data = halves()
     state = jax.vmap(this.init)(jax.random.split(jax.random.key(0), SEEDS))
     chex.clear_trace_counter()
     programs = {}
-    for own in this.programs:  # each is traced once, and chex counts them together
+    for own in this.programs:  # each is traced once; chex counts all of them together
         once = chex.assert_max_traces(_step(this, own), len(this.programs))
         programs[own.name] = jax.jit(jax.vmap(once, (0, None)))
     with jax.transfer_guard("disallow"):
@@ -151,7 +151,7 @@ def test_an_alpha_that_rests_does_not():
 
 @pytest.mark.parametrize("moves", ALONE)
 def test_all_that_composes_has_programs(moves):
-    """Every direction with every other part, and with every two of them."""
+    """Every direction with every other part, and with every pair of other parts."""
     data, ran = halves(), 0
     for count in (1, 2):
         for others in itertools.combinations(OTHERS, count):

@@ -64,7 +64,7 @@ def test_within_the_budget_nothing_is_added_and_there_is_no_derivative(counted):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_cell_of_its_own_at_every_place_costs_what_its_genotype_does(seed):
-    """Against the count of the network itself, with 3 cells that differ."""
+    """The price equals the count of the network itself, with 3 different cells."""
     space = SPACE.separate(3)
     macro, shape = Macro(4, 3), (9, 7, 1)
     made = budget.multiply_adds(space, macro, 5, shape)
@@ -80,7 +80,7 @@ def test_a_cell_of_its_own_at_every_place_costs_what_its_genotype_does(seed):
 
 
 @pytest.mark.parametrize("primitives", [DARTS_7, ("none", *DARTS_7)])
-@pytest.mark.parametrize("levels", [3, 1000])  # few: many are equal
+@pytest.mark.parametrize("levels", [3, 1000])  # with 3 levels many weights are equal
 def test_programs_discretise_as_genotypes_do(primitives, levels):
     space = darts(primitives)
     draws = np.random.default_rng(levels)
@@ -98,7 +98,7 @@ def test_programs_discretise_as_genotypes_do(primitives, levels):
 
 
 def test_a_table_counts_the_uses(tmp_path):
-    """darts_v2 over 20 cells: 18 normal with 5 separable 3x3, 1 dilated and 2 skips."""
+    """darts_v2 with 20 cells: 18 normal ones with 5 separable 3x3, 1 dilated, 2 skips."""
     file = tmp_path / "latency.json"
     costs = {name: float(2**i) for i, name in enumerate(DARTS_7)}
     file.write_text(json.dumps(costs))

@@ -1,4 +1,4 @@
-"""What every search did before the searches were rebuilt as sentences, number by number.
+"""Searches give the numbers they gave before algorithms were composed of parts.
 
 recorded.json: sentence -> seed -> metrics of every program of six steps, and alpha after
 them, on the toy network of the contract tests, as version 0.1.0 of the first design
@@ -17,7 +17,7 @@ import pytest
 from support.harness import STEPS, case, forget
 
 RECORDED = json.loads(Path(__file__).with_name("recorded.json").read_text())
-# Differences of losses that are nearly alike make rounding larger.
+# Differences of nearly equal losses amplify rounding.
 LOOSE = {"zarts_gld": 1e-3, "zarts_mgs": 1e-3, "zarts_rs": 5e-3}
 
 

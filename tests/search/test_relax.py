@@ -30,7 +30,7 @@ def test_without_a_key_an_architecture_is_its_own_mixing_weights():
 
 @pytest.fixture(scope="module")
 def drawn():
-    """type -> [DRAWS, E, O]."""
+    """Draws by type of cell: type -> [DRAWS, E, O]."""
     sample = relax.uniform(SPACE).mix
     keys = jax.random.split(jax.random.key(0), DRAWS)
     mix = jax.device_get(jax.jit(jax.vmap(lambda key: sample(None, At(key))))(keys))
@@ -38,7 +38,7 @@ def drawn():
 
 
 def uniform(counts):
-    """Pearson's statistic below its mean by 6 of its standard deviations."""
+    """True if Pearson's statistic is less than 6 standard deviations above its mean."""
     counts = np.asarray(counts, float)
     expected, freedom = counts.mean(), counts.size - 1
     statistic = np.square(counts - expected).sum() / expected
@@ -77,7 +77,7 @@ def test_operators_are_uniform_on_every_edge(drawn):
 
 
 def test_draws_are_independent_between_edges_and_cell_types(drawn):
-    """Operators of the two certain edges, 0 and 1, and of the two cell types."""
+    """Independence of operators on edges 0 and 1, which all draws keep, and of types."""
     one, two = drawn["normal"][:, 0, 1:], drawn["normal"][:, 1, 1:]
     other = drawn["reduce"][:, 0, 1:]
     assert uniform(one.T @ two)
@@ -85,8 +85,8 @@ def test_draws_are_independent_between_edges_and_cell_types(drawn):
 
 
 def test_operators_are_drawn_apart_from_edges(drawn):
-    """The operator of edge 0, which is kept in every draw, and the pair that a node
-    keeps."""
+    """Independence of the operator of edge 0, which every draw keeps, and the pair of
+    edges that a node keeps."""
     for mix in drawn.values():
         operators, kept = mix[:, 0, 1:].astype(int), mix.sum(2).astype(int)
         for node in range(3, 6):

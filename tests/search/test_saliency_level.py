@@ -20,11 +20,11 @@ ATTACK = Attack(7, 0.1, 0.03, (0.4,), (0.5,))
 
 @pytest.fixture(autouse=True)
 def precise(float64):
-    """All in double precision."""
+    """Runs all tests in double precision."""
 
 
 def logits(w, arch, batch, images):
-    """A smooth network of 2x3 pixels, whose units alpha weighs."""
+    """The logits of a smooth network of 2x3 pixels; alpha weights its units."""
     del batch
     hidden = jnp.tanh(images.reshape(len(images), 6) @ w["a"])
     return jnp.sin(hidden * jnp.exp(arch)[None]) @ w["b"]
@@ -37,7 +37,7 @@ def loss(w, arch, batch):
 
 
 def toy(seed=0):
-    """(w, arch, train_batch, val_batch), w with a random delta."""
+    """(w, arch, train_batch, val_batch), where w contains a random delta."""
     draws = np.random.default_rng(seed)
     network = lambda: {"a": draws.normal(size=(6, 4)), "b": draws.normal(size=(4, 3))}
     batch = lambda: {
@@ -65,7 +65,7 @@ def validation(s, arch, batch, gamma=GAMMA):
 
 
 def four(middle, gamma=GAMMA, along=None):
-    """The chain of the paper around a level of saliency."""
+    """The paper's chain of levels, with `middle` as its saliency level."""
     more = {"along": along} if along else {}
     return chain(
         [
@@ -87,7 +87,7 @@ level = functools.partial(saliency_level, logits, ATTACK, Devices.of(1), rate=0.
 
 @functools.cache
 def compiled(**switches):
-    """The chain around a level with these switches, on every call as one program."""
+    """The jitted chain whose saliency level has these switches."""
     return jax.jit(four(level(**switches)))
 
 
@@ -108,7 +108,7 @@ def close(a, b, rtol=1e-9):
 
 
 def test_eq_2_literally_is_the_derivative_of_the_composition():
-    """By hand, and by central differences, to 1e-6."""
+    """The hypergradient agrees with a derivation by hand and with central differences."""
     w, arch, train, val = point()
 
     def by_hand(arch):
@@ -133,7 +133,7 @@ def test_eq_2_literally_is_the_derivative_of_the_composition():
 
 @jax.jit
 def terms(w, arch, train, val, found, rate):
-    """Eqs. 5 to 19 by whole matrices of second derivatives, at delta' = `found`."""
+    """Eqs. 5 to 19 by full matrices of second derivatives, at delta' = `found`."""
     flat = jax.flatten_util.ravel_pytree
     start1, restore = flat(w["w1"])
     start2, _ = flat(w["w2"])
@@ -147,7 +147,7 @@ def terms(w, arch, train, val, found, rate):
     w2 = start2 - XI2 * jax.grad(third)(start2, delta, arch)
 
     def matrix(f, to, of, *at):
-        """d2 f / d `of` d `to`: rows are of argument `of`."""
+        """d2 f / d `of` d `to`; its rows belong to argument `of`."""
         return jax.jacfwd(jax.grad(f, to), of)(*at).T
 
     v2, direct2 = jax.grad(held_out, (0, 1))(w2, arch)
@@ -166,7 +166,7 @@ def terms(w, arch, train, val, found, rate):
 
 @jax.jit
 def attacked(w, arch, train):
-    """(W1', PGD's delta), by hand."""
+    """(W1', delta of the PGD attack), by hand."""
     w1 = stepped(w["w1"], lambda w: loss(w, arch, train), XI1)
     slope = lambda delta: jax.grad(divergence)(delta, w1, arch, train)
     return w1, saliency.pgd(slope, train["image"], w["saliency"], ATTACK)
@@ -206,7 +206,7 @@ def test_each_path_through_delta_is_its_term():
 
 
 def test_the_usual_rate_is_a_step_over_the_mean_gradient():
-    """Taken as a constant: the same hypergradient as with that number given."""
+    """The rate counts as constant: giving its value has the same hypergradient."""
     w, arch, train, val = point()
     w1, delta = attacked(w, arch, train)
     mean = abs(jax.jit(jax.grad(divergence))(delta, w1, arch, train)).mean()
@@ -253,7 +253,7 @@ def test_finite_differences_approach_the_chain_at_second_order(ascent):
 
     @jax.jit
     def twin(times):
-        """With an epsilon of 0.02 `times` over."""
+        """The estimate by finite differences with epsilon 0.02 * `times`."""
         along = finite_difference.along(0.02, lambda v: optax.tree.norm(v) / times)
         estimator = four(level(ascent=ascent, along=along), along=along)
         return estimator(w, arch, train, val)
@@ -272,7 +272,7 @@ def test_finite_differences_approach_the_chain_at_second_order(ascent):
     ("ascent", "differences"), [("pgd", False), ("gradient", True)]
 )
 def test_four_devices_are_one(ascent, differences):
-    """The hypergradient under pmap, with moments of the whole batch in the network."""
+    """The hypergradient under pmap; the network has moments of the global batch."""
     w, arch, train, val = point()
     keys = jax.random.split(jax.random.key(0), B)
 

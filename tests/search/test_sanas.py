@@ -1,4 +1,4 @@
-"""SANAS as a search, on a smooth network in float64: each switch, by hand."""
+"""SANAS as a search on a smooth network in float64; each switch is tested by hand."""
 
 import functools
 import itertools
@@ -29,7 +29,7 @@ ATTACK = Attack(7, 0.1, 0.03, (0.4,), (0.5,))
 
 @pytest.fixture(autouse=True)
 def precise(float64):
-    """All in double precision."""
+    """Runs all tests in double precision."""
 
 
 def close(a, b, rtol=1e-9):
@@ -47,7 +47,7 @@ WEIGHTS = np.random.default_rng(9).normal(0, 0.2, (4, 28))
 
 
 class TwoLayers:
-    """A smooth network in the place of the supernet: mixing weights scale its units."""
+    """A smooth network instead of the supernet: mixing weights scale its units."""
 
     @staticmethod
     def init(key, images):
@@ -80,7 +80,7 @@ TRAINING = Training(
 
 
 def search_of(config, base="darts_second", batch=4):
-    """The search on images of 2x3 pixels."""
+    """A search on images of 2x3 pixels."""
     augment = Augment(pad=1, mean=ATTACK.mean, std=ATTACK.std)
     task = lambda axis: task_of(TwoLayers, (2, 3, 1), augment, batch, 2)
     algorithm = harness.composed(f"{base}+sanas", config)
@@ -98,7 +98,7 @@ def images(seed, size):
 
 @functools.cache
 def trained():
-    """W1's state at each of its first 7 steps, which no switch changes."""
+    """The state of W1 at each of its first 7 steps, which no switch changes."""
     made = search_of(default())
     step = jax.jit(made.program("weights").step)
     states = [jax.jit(made.init)(jax.random.key(0))]
@@ -108,8 +108,8 @@ def trained():
 
 
 class Made:
-    """A search after 6 steps of W1 and 2 of W2, whose third is due; alpha descends its
-    hypergradient by SGD of rate 1. And the four levels by hand."""
+    """A search before the third step of W2, after 6 steps of W1 and 2 of W2, and its four
+    levels by hand. Alpha descends its hypergradient by SGD of rate 1."""
 
     def __init__(self, base="darts_second", saliency=(), arch=(), own=()):
         self.config = config = default()
@@ -140,9 +140,9 @@ class Made:
         """The second network."""
         return self.state.levels["w2"]
 
-    @functools.cache  # noqa: B019, there are a few of them
+    @functools.cache  # noqa: B019, there are only a few instances
     def gradient(self):
-        """(value, d / d alpha), as the step of alpha takes it."""
+        """(value, hypergradient) as computed by the step of alpha."""
         batches = jax.tree.map(lambda leaf: leaf[None], self.train)
         after, metrics = self.alpha_step(self.state, batches, self.val)
         moved = jax.tree.map(np.subtract, self.state.arch, after.arch)
@@ -164,7 +164,7 @@ class Made:
         )  # fmt: skip
 
     def delta(self, w1, arch):
-        """Of the saliency level, with the derivative that it states."""
+        """The delta of the saliency level, with the derivative of eq. 2."""
         how, x = self.config.saliency, self.train["image"]
         label = jax.nn.one_hot(self.train["label"], 3)
 
@@ -224,7 +224,7 @@ def made_of(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_of_alpha_is_the_composition(name):
-    """With live momentum and each switch, by reverse over reverse."""
+    """Each switch, with nonzero momentum, against reverse over reverse."""
     made = made_of(name)
     value, slope = jax.jit(jax.value_and_grad(made.by_hand))(made.state.arch)
     found, grad = made.gradient()
@@ -234,7 +234,7 @@ def test_a_step_of_alpha_is_the_composition(name):
 
 
 def test_the_switch_to_finite_differences():
-    """Close to the exact products, and not equal."""
+    """Finite differences are close to the exact products, but not equal."""
     exact = made_of("default").gradient()[1]["normal"]
     twin = Made(own={"finite_difference": True}).gradient()[1]["normal"]
     error = abs(twin - exact).max() / abs(exact).max()
@@ -243,7 +243,7 @@ def test_the_switch_to_finite_differences():
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_of_the_second_network(name):
-    """SGD at W1's rate of this time, on images that W1 reweights; all else stays."""
+    """SGD at the current rate of W1, on images that W1 reweights; the rest is unchanged."""
     made = made_of(name)
     network = made.second
 
@@ -297,8 +297,8 @@ def test_switches_name_the_estimator():
 
 
 def test_every_level_at_its_own_cadence():
-    """30 steps of the default frequencies: 30 of W1, 10 of W2, 6 of alpha; and W2 sees
-    the batch that W1 has just seen."""
+    """30 steps at the default frequencies have 30 steps of W1, 10 of W2 and 6 of alpha;
+    W2 uses the last batch of W1."""
     built = search_of(default(), batch=8)
     cadences = {own.name: own.cadence for own in built.programs}
     assert cadences == {

@@ -1,7 +1,7 @@
-"""SmoothDARTS around any search: only the weight step sees the perturbation.
+"""SmoothDARTS added to any search: only the weight step uses the perturbation.
 
-On the toy network; that these searches go through a supernet is in
-tests/spaces/test_nasbench_space.py.
+These tests use the toy network; tests/spaces/test_nasbench_space.py runs these searches
+on a supernet.
 """
 
 import functools
@@ -49,7 +49,7 @@ TRAINING = Training(
 
 
 class Programs:
-    """A search, compiled."""
+    """The compiled programs of a search."""
 
     def __init__(self, sentence, **eps):
         settings = SETTINGS | {name: own | eps for name, own in OWN.items()}
@@ -104,7 +104,7 @@ def test_without_a_perturbation_it_is_the_base(name, base):
 
 @pytest.mark.parametrize("base", SETTINGS)
 def test_alpha_moves_as_in_the_base_whatever_eps_is(base):
-    """Algorithm 1: the perturbation is not in the step of alpha."""
+    """Algorithm 1: the step of alpha has no perturbation."""
     search, state = smoothed("sdarts_adv", base, 0.3, 0.3), first_state(base)
     name = plain(base).search.name
     assert search.search.name == f"{name}_pgd"
@@ -115,8 +115,8 @@ def test_alpha_moves_as_in_the_base_whatever_eps_is(base):
 
 
 def test_the_weights_descend_the_loss_at_the_perturbed_point():
-    """The training loss that the step reports is that of weights eps from uniform, and
-    an attack makes it larger than a draw of the same size does."""
+    """The step reports the training loss at mixing weights eps from uniform; an attack
+    gives a larger loss than a random draw of the same size."""
     smooth = {name: smoothed(name, "darts_first", 0.2, 0.2) for name in OWN}
     state = first_state("darts_first")
     at = batch() | {"batch_stats": state.batch_stats, "at": At(jax.random.key(0))}
@@ -135,7 +135,7 @@ def test_the_weights_descend_the_loss_at_the_perturbed_point():
 
 
 def test_eps_follows_the_epoch():
-    """From 0 in the first epoch, where the step is the base's, to 0.3 later."""
+    """Eps is 0 in the first epoch, where the step equals the base's, and grows to 0.3."""
     search = smoothed("sdarts_rs", "darts_first", 0.0, 0.4)
     steps = plain("darts_first").weight_step, search.weight_step
     for at, differs in ((0, False), (1, False), (2, True)):

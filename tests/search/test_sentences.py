@@ -1,4 +1,4 @@
-"""Sentences: what parts may stand together, and what is said where they may not."""
+"""Sentences: valid combinations of parts, and the messages for invalid ones."""
 
 import pytest
 

@@ -1,6 +1,6 @@
-"""Real supernets, split over devices: convolutions, pools and batch norm under a mesh,
-under pmap, and under the vmap of ZARTS' candidates that are split over devices; and
-compiled as users compile them."""
+"""Real supernets: convolutions, pools and batch norm split over devices under a mesh,
+under pmap, and under the vmap of ZARTS' candidates; and programs compiled with the
+settings of users."""
 
 import jax
 import pytest
@@ -27,14 +27,14 @@ def no_programs_are_left():
 
 
 def supernet(space, classes, axis, auxiliary):
-    """Depthwise convolutions: only on several devices did they once fail."""
-    del auxiliary  # the map it looks at is too small
+    """A supernet with depthwise convolutions, which once failed only on several devices."""
+    del auxiliary  # the map is too small for an auxiliary head
     return nets.supernet(space, TwoCells(2, 2), classes, "shift", axis)
 
 
 @pytest.fixture(scope="module")
 def alone():
-    """Moves on one device."""
+    """The moves of a search on one device."""
     names = "darts_second", "zarts_mgs"
     return {name: trajectory(name, "one", supernet) for name in names}
 
@@ -49,7 +49,7 @@ def test_four_devices_equal_one(alone, sentence, mode):
 
 @pytest.mark.parametrize("kind", ["weights", "alpha"])
 def test_programs_compiled_as_users_do_compute_the_same(alone, kind):
-    """With optimisations and XLA's fusion emitters, which the tests do without."""
+    """Programs with optimisations and XLA's fusion emitters, which other tests disable."""
     this = case("darts_second", "one", supernet)
     expected = [move for move in alone["darts_second"] if move.kind == kind][-1]
     state = copy(on_device(expected.before), this.devices)
