@@ -1,18 +1,17 @@
-"""Judges the tests by planted faults: which of 35 small ones do they notice?
+"""Judges the tests by 35 small planted faults: counts the faults that they notice.
 
     python tests/mutations.py [--only NAME ...] [--tree PATH] [-o results.json]
 
 Each fault replaces one piece of text in one file of a copy of the tree, and the tests
 that should notice it are run on that copy until the first one fails. A fault is caught
 if a test fails that passes on a copy without the fault, and has survived if all pass.
-All else is an error: tests that cannot be collected, take too long, or fail there, too.
-The exit status is 0 if all are caught.
+Everything else is an error: tests that cannot be collected, that take too long, or that
+also fail without the fault. The exit status is 0 if all faults are caught.
 
 `--tree` puts the same faults into another version. With `-o` every outcome is written
-as soon as it is known, with the last lines of what the tests said, and the same command
-goes on where it was cut off. All variables of the environment are handed on but
-PYTHONPATH and PYTEST_ADDOPTS. Not a test itself; it takes 8
-minutes on two cores.
+as soon as it is known, with the last lines of the tests' output, and the same command
+resumes after an interruption. The tests get all environment variables except PYTHONPATH
+and PYTEST_ADDOPTS. This file is not a test; it takes 8 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-LINES = 20  # of what the tests said are kept
+LINES = 20  # lines of the tests' output that are kept
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?::.+?)(?: - .*)?$", re.M)
 
 
@@ -41,12 +40,12 @@ class Fault(NamedTuple):
     """One planted fault.
 
     Attributes:
-      name: what is wrong then.
-      file: where.
-      old: text that is in the file exactly once.
-      new: in its place.
-      tests: arguments of pytest; the most direct tests come first. Files that a version
-        of the tree does not have are left out.
+      name: short name of the fault.
+      file: path of the faulty file in the tree.
+      old: text that occurs in the file exactly once.
+      new: text that replaces `old`.
+      tests: arguments of pytest, the most direct tests first. Files that a version of
+        the tree does not have are left out.
     """
 
     name: str
@@ -60,7 +59,7 @@ CONTRACT = "tests/search/test_contract.py"
 
 
 def of(algorithm: str) -> tuple[str, str]:
-    """Of the contract only what is parametrised with an algorithm."""
+    """Arguments of pytest for the contract tests of one algorithm."""
     return "-k", f"{algorithm} or not test_contract"
 
 
@@ -172,7 +171,7 @@ FAULTS = (
         "np.random.default_rng(seed).permutation(len(train.label))",
         "np.random.default_rng(seed).choice(len(train.label), len(train.label))",
         ("tests/data/test_splits.py",)),
-    # What comes of a search, and the run around it.
+    # The result of a search, and its run.
     Fault("ties_go_to_the_later_edge", "nasjax/spaces/rules.py",
         "(order[None, :] < order[:, None])",
         "(order[None, :] > order[:, None])",
@@ -198,7 +197,7 @@ FAULTS = (
 
 
 class Unfit(Exception):
-    """A fault cannot be judged, in a sentence."""
+    """A fault that cannot be judged; the message gives the reason in a sentence."""
 
 
 def plant(fault: Fault, tree: Path) -> None:
@@ -214,7 +213,7 @@ def plant(fault: Fault, tree: Path) -> None:
 
 
 def copy(tree: Path, to: Path) -> None:
-    """Copies a tree as it is, without what git ignores."""
+    """Copies the working tree without files that git ignores."""
     listing = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = subprocess.run(
         ["git", "-C", str(tree), *listing], check=True, capture_output=True, text=True
@@ -226,12 +225,12 @@ def copy(tree: Path, to: Path) -> None:
 
 
 class Judgement(NamedTuple):
-    """What the tests say of a fault.
+    """The outcome of the tests on a fault.
 
     Attributes:
       outcome: "caught", "survived" or "error".
-      by: the first test that notices it, or what went wrong.
-      unsound: tests that fail without the fault, too, and so count for nothing.
+      by: the first test that notices the fault, or the reason of an error.
+      unsound: tests that also fail without the fault, and are not counted.
       said: the last lines of the tests' output.
     """
 
@@ -246,8 +245,8 @@ def judge(
 ) -> Judgement:
     """Plants a fault in `tree` and runs its tests; `sound` is a copy without it.
 
-    A test that fails is run on `sound`, too. If it fails there it is left out, and the
-    others go on.
+    A test that fails is also run on `sound`. If it fails there, it is left out and the
+    remaining tests are run.
     """
     tests = [t for t in fault.tests if not t.endswith(".py") or (tree / t).exists()]
     if not any(each.endswith(".py") for each in tests):
@@ -264,7 +263,7 @@ def judge(
         if status is None:
             late = f"the tests took more than {timeout:g} seconds"
             return Judgement("error", late, unsound, said)
-        if status != 1 or not failed:  # -x ends with 1 on a collection error, too
+        if status != 1 or not failed:  # -x also ends with 1 on a collection error
             ended = f"pytest ended with {status}: {' / '.join(said[-3:])}"
             return Judgement("error", ended, unsound, said)
         if run(sound, [failed[1]], data, timeout)[0] == 0:
@@ -278,7 +277,7 @@ def judge(
 def run(
     tree: Path, tests: Sequence[str], data: Path, timeout: float
 ) -> tuple[int | None, str]:
-    """(status of pytest, None if it took too long; its output), up to a failure."""
+    """(exit status or None after a timeout, output) of pytest up to the first failure."""
     env = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
     env |= {"PYTHONPATH": str(tree), "COLUMNS": "300"}
     env.setdefault("NASJAX_DATA", str(data))
@@ -301,7 +300,7 @@ def run(
     except subprocess.TimeoutExpired:
         return None, ""
     finally:
-        with contextlib.suppress(ProcessLookupError):  # and what the tests started
+        with contextlib.suppress(ProcessLookupError):  # and their children
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 

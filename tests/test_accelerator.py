@@ -1,4 +1,4 @@
-"""The benchmark for accelerators, dry; and every program, lowered for one."""
+"""A dry run of the accelerator benchmark, and lowering of every program for CUDA."""
 
 import contextlib
 import csv
@@ -25,7 +25,7 @@ SHORT = ("fast", "candidates", "seeds")
 
 
 def numbers(found):
-    """All of a report."""
+    """All numbers in a report."""
     if isinstance(found, dict):
         found = found.values()
     if isinstance(found, int | float):
@@ -37,12 +37,12 @@ def numbers(found):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Programs that a test starts compile as the tests do."""
+    """Makes processes that a test starts compile with the tests' settings."""
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 
 def dry(folder, *parts, more=()):
-    """The reports of these parts."""
+    """The reports of these parts in a dry run."""
     flags = ["--dry", "-o", str(folder), "--parts", ",".join(parts)]
     accelerator.main([*flags, *map(str, more)])
     reports = {}
@@ -142,7 +142,7 @@ DATA = ("cifar10", "cifar100", "imagenet16")
 
 @pytest.mark.parametrize("spelling", ["conv", "shift"])
 def test_programs_lower_for_cuda(spelling):
-    """Lowering compiles nothing and needs no GPU."""
+    """Programs lower for CUDA; lowering compiles nothing and needs no GPU."""
     settings = sizes.SMALLEST | {"lowering": spelling}
     primitives = ("skip_connect", "max_pool_3x3", "avg_pool_3x3", "dil_conv_3x3")
     net = sizes.net(darts(primitives), sizes.One(settings["channels"], 1))
@@ -157,7 +157,7 @@ def test_programs_lower_for_cuda(spelling):
     for name, step in ours.steps.items():
         states[name] = shape(ours.inits[name], jax.random.key(0))
         lower(step, states[name], *ours.batches[name])
-    for name, found in FOUND.items():  # of which a dry run compares two
+    for name, found in FOUND.items():  # a dry run compares two of them
         assert jax.tree.leaves(found(states[name])), name
     state = states["weight_step"]
     part = {"image": np.zeros((8, 8, 8, 3), np.uint8), "label": np.zeros(8, np.int32)}
@@ -166,7 +166,7 @@ def test_programs_lower_for_cuda(spelling):
 
 
 class Stub:
-    """A side that answers at once; `broken` commands fail, `late` ones never come."""
+    """A side that answers at once; `broken` commands fail, `late` ones never answer."""
 
     def __init__(self, seconds, broken=(), late=()):
         self.seconds, self.broken, self.late = seconds, broken, late
@@ -190,7 +190,7 @@ class Stub:
 
 
 def race(tmp_path, **stubs):
-    """All of `fast` on stubs; its report, and the stubs that took part."""
+    """(report, stubs used) of `fast` on stubs."""
     made = []
 
     def worker(side, settings):
@@ -216,7 +216,7 @@ def test_a_race_is_judged(tmp_path):
     report, made = race(tmp_path, ours=Stub(1.0), peer=Stub(2.0), compiled=Stub(0.5))
     assert met(report) == {
         "seconds to compile weight and first-order step": True,
-        "weight_step, ours over eager PyTorch": False,  # a half, and 0.4 is wanted
+        "weight_step, ours over eager PyTorch": False,  # 0.5; the goal is 0.4
         "second_order, ours over eager PyTorch": False,
         "weight_step, ours over torch.compile": False,
     }

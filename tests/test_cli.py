@@ -21,7 +21,7 @@ def run(capsys, *arguments):
 
 @pytest.fixture
 def workdir(tmp_path):
-    """A finished run, as its files lie in the folder."""
+    """The folder of a finished run."""
     result = {
         "algorithm": "zarts_mgs",
         "seed": 3,

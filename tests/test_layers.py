@@ -1,4 +1,4 @@
-"""Imports run down the layers: a module imports its own folder or a lower layer."""
+"""Imports follow the layers: a module imports from its folder or from a lower layer."""
 
 import ast
 from pathlib import Path
@@ -24,13 +24,13 @@ name_of = lambda path: str(path.relative_to(PACKAGE))
 
 
 def folder(path):
-    """The folder of a module, or the module at the top."""
+    """The folder of a module; for a top-level module, the module."""
     first = path.relative_to(PACKAGE).parts[0]
     return first.removesuffix(".py")
 
 
 def imported(path):
-    """Every module of nasjax that a file imports, wherever in it: a.b.c -> a, a.b, ..."""
+    """The names of all modules that a file imports, anywhere in the file."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -56,14 +56,14 @@ def test_imports_run_down(path):
         if top != "nasjax":
             continue
         other = rest.split(".")[0] or "__init__"
-        if other == "__init__":  # the version alone
+        if other == "__init__":  # only the version
             assert level(own) >= level("experiment"), module
         elif other != own:
             assert level(other) < level(own), f"{own} imports {module}"
 
 
 def test_no_circles():
-    """No module imports itself by way of others."""
+    """No module imports itself through other modules."""
     modules = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES
     }

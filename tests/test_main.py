@@ -1,4 +1,4 @@
-"""Bad input: one clear sentence, exit code 2, no traceback, nothing written."""
+"""Bad input gives one clear sentence, exit code 2, no traceback and no files."""
 
 import json
 import os
@@ -267,7 +267,7 @@ def test_a_field_that_is_lacking(tmp_path):
 
 @pytest.mark.parametrize("name", ["algorithm", "arch", "format"])
 def test_what_a_config_begins_with_is_lacking(name, tmp_path):
-    """Also where the program itself reads it, before the run begins."""
+    """A missing field is also refused where the program reads it before the run."""
     file = tmp_path / "own.py"
     file.write_text(
         "from nasjax.experiment import defaults\n\n\ndef get_config():\n"
@@ -281,7 +281,7 @@ def test_what_a_config_begins_with_is_lacking(name, tmp_path):
 
 
 def test_a_part_that_is_lacking(tmp_path):
-    """Settings of a part are not made up; those of parts that are not named may lack."""
+    """A named part must have settings; they are not made up. Other parts may lack them."""
     given = config()
     del given.arch["amended"]
     assert build.build(given)
@@ -309,7 +309,7 @@ def test_another_config_in_the_folder_is_refused_and_kept(tmp_path):
 
 
 def test_a_run_of_an_older_version_is_refused_and_kept(tmp_path):
-    """Its config had `base`, and one algorithm's settings as `arch`."""
+    """The older config has `base`, and one algorithm's settings as `arch`."""
     stored = json.dumps({"seed": 0, "base": "", "arch": {"samples": 4}})
     manifest = json.dumps({"versions": {"nasjax": "0.1.0"}})
     (tmp_path / "config.json").write_text(stored)
@@ -392,10 +392,10 @@ MINE = ["--config.algorithm=sdarts_adv", "--config.arch.sdarts_adv.attack_steps=
 
 @pytest.fixture
 def parsed():
-    """The config that flags give, as `nasjax.main` parses them, and its folder."""
+    """A function: flags -> (config, run folder), as parsed by `nasjax.main`."""
 
     def parse(*arguments):
-        warnings.simplefilter("ignore", DeprecationWarning)  # of ml_collections
+        warnings.simplefilter("ignore", DeprecationWarning)  # from ml_collections
         values = flags.FlagValues()
         holder = config_flags.DEFINE_config_file("config", flag_values=values)
         flags.DEFINE_string("workdir", None, "", flag_values=values)
@@ -412,7 +412,7 @@ def parsed():
 
 @pytest.mark.parametrize("arguments", [MINE, MINE[::-1]])
 def test_settings_of_a_part_that_flags_name_are_taken(parsed, arguments):
-    """In any order, whatever the config's own algorithm is."""
+    """The flags may have any order, and the config file may name another algorithm."""
     found, _ = parsed(CONFIG, *arguments)
     checked = build.build(shrink(found)).config
     assert checked.algorithm == "sdarts_adv"
@@ -465,6 +465,6 @@ def program(*arguments, cwd):
 
 
 def assert_sentence(message):
-    """One line that starts as a sentence or a name does, and no Python in it."""
+    """Asserts one line that starts like a sentence or a name and contains no Python."""
     assert message and "\n" not in message
     assert "Traceback" not in message and "Error(" not in message

@@ -12,13 +12,13 @@ every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
 
 def test_there_are_notebooks():
-    """And every one has its expectations."""
+    """There are notebooks, and each has a function that checks its results."""
     assert {path.stem for path in NOTEBOOKS} == {*EXPECTED}
 
 
 @every
 def test_the_pair_is_in_sync(path):
-    """If it fails: jupytext --sync notebooks/NAME.py"""
+    """If this test fails, run: jupytext --sync notebooks/NAME.py"""
     notebook, script = (
         jupytext.read(path.with_suffix(suffix)) for suffix in (".ipynb", ".py")
     )
@@ -58,7 +58,8 @@ def of_search(text, pictures, runs):
 
 
 def of_hypergradients(text, pictures, runs):
-    """Both toys by hand; losses fall, mislabelled examples lose weight, check is right."""
+    """Toys agree with results by hand, losses fall, wrong labels lose weight, and `check`
+    is right."""
     assert "{'first order': 2.0, 'unrolled, one step': 1.667, 'implicit': 1.0}" in text
     losses = re.findall(r"^Amended toy, .*: loss (\S+)$", text, re.M)
     assert losses == ["1.8e+18", "3.8e+05", "9.4e-15"]
@@ -68,7 +69,7 @@ def of_hypergradients(text, pictures, runs):
     ]  # fmt: skip
     assert all(float(last) < 0.7 * float(first) for _, first, last in tuned)
     series, steps = (float(last) for _, _, last in tuned[1:])
-    assert abs(series - steps) < 0.01 * steps  # the same where w is at the optimum
+    assert abs(series - steps) < 0.01 * steps  # equal at the optimum
     wrong, right = re.search(r"mean weight: wrong (\S+), right (\S+)", text).groups()
     assert float(wrong) < float(right) - 0.2
     assert "implicit_cg agrees with" in text
@@ -85,7 +86,7 @@ EXPECTED = {"search": of_search, "hypergradients": of_hypergradients}
 def test_it_runs_to_its_end(path, tmp_path, monkeypatch):
     monkeypatch.setenv("NASJAX_QUICK", "1")
     monkeypatch.setenv("NASJAX_RUNS", str(tmp_path))
-    # As these tests compile; XLA_FLAGS of conftest.py the kernel has already.
+    # The tests' compile settings; the kernel inherits XLA_FLAGS of conftest.py.
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     notebook = nbformat.read(path, 4)
     folder = {"metadata": {"path": str(path.parent)}}

@@ -100,7 +100,7 @@ def test_citation_has_this_version():
 
 @pytest.fixture
 def snippets(tmp_path, monkeypatch):
-    """Runs the README's Python block that holds a text, with `nasjax.run` replaced."""
+    """Runs the README's Python block that contains a text, with `nasjax.run` replaced."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
     operations = dict(OPERATIONS)
@@ -117,7 +117,7 @@ def snippets(tmp_path, monkeypatch):
 
 
 def first_step(config, workdir):
-    """Builds all that a run needs and traces its first step; the shapes of alpha."""
+    """Builds a run and traces its first step; returns (built, shapes of alpha)."""
     del workdir
     keep = config.space.primitives
     built = build.build(shrink(config, keep))
@@ -165,7 +165,7 @@ def test_the_last_words_of_a_run_with_an_own_operation(tmp_path):
 def test_exact_counts(capsys, snippets):
     (block,) = blocks("python", section("Exact counts"))
     exec(block, {})
-    # 3.3 million: the table of the DARTS paper; 3,349,342 by its authors' code.
+    # The table of the DARTS paper has 3.3 million; the authors' code gives 3,349,342.
     assert '"params": 3349342' in capsys.readouterr().out
 
 
@@ -209,7 +209,7 @@ def test_snippets_run_to_their_end(snippets, text):
     def smallest(config, workdir):
         names = config.space.primitives
         config.retrain.baseline = False
-        config.search.cells = config.retrain.cells = 1  # more: in `first_step`
+        config.search.cells = config.retrain.cells = 1  # `first_step` tests more
         keep = (names[0], names[-1]) if text == "own-operation" else ("skip_connect",)
         return run.run(shrink(config, keep), workdir)
 

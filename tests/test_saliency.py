@@ -1,4 +1,4 @@
-"""Saliency by attack: the ball, the pixels, the start, and what it says of a network."""
+"""Saliency by attack: its ball, its pixels, its start, and its results on networks."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ NORMALISATIONS = {
 
 
 def images(mean, std, count=5):
-    """uint8 images with much black and white, as a network takes them."""
+    """Normalised images with many black and white pixels."""
     draws = np.random.default_rng(0).integers(-100, 356, (count, 4, 4, 3))
     augment = Augment(mean=mean, std=std)
     return prepare(jnp.uint8(draws.clip(0, 255)), None, augment)
@@ -28,7 +28,7 @@ def keys(count=5):
 
 
 def network(x):
-    """Logits [B, 4] that are smooth in the pixels whatever their scale."""
+    """Logits [B, 4], smooth in the pixels at any scale of the pixels."""
     w = jnp.asarray(np.random.default_rng(1).normal(size=(48, 4)), x.dtype)
     return jnp.sin(x.reshape(len(x), -1)) @ w
 
@@ -89,7 +89,7 @@ def test_it_raises_the_divergence_and_with_labels_the_loss():
 
 
 def test_without_labels_the_gradient_at_zero_is_zero(float64):
-    """The trap: from delta = 0 there is no ascent, so the start is random."""
+    """From delta = 0 there is no ascent; therefore delta starts at random."""
     x = images(*NORMALISATIONS["pixels"]).astype(float)
     target = jax.nn.softmax(network(x))
     slope = jax.grad(lambda delta: saliency.divergence(network(x + delta), target))
@@ -110,7 +110,7 @@ def test_modes():
 
 
 def test_gradients_explain_a_linear_network_exactly():
-    """w, and by integration the difference of the logits on the way from 0."""
+    """The gradient is w; integrated gradients sum to the change of the logits from 0."""
     w = np.random.default_rng(4).normal(size=(48, 4))
     linear = lambda x: x.reshape(len(x), -1) @ jnp.asarray(w, x.dtype)
     x, label = images(*NORMALISATIONS["pixels"]), jnp.arange(5) % 4

@@ -1,4 +1,4 @@
-"""What tests/conftest.py promises."""
+"""The settings of tests/conftest.py."""
 
 import os
 import time
@@ -15,7 +15,7 @@ from nasjax.engine import compiling
 def test_the_cache_is_not_the_users(monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     off, auto = (compiling.compiled_programs(setting) for setting in ("off", "auto"))
-    with off, auto as folder:  # whatever JAX_COMPILATION_CACHE_DIR says
+    with off, auto as folder:  # for any JAX_COMPILATION_CACHE_DIR
         pass
     assert folder.is_relative_to(os.environ["XDG_CACHE_HOME"])
     assert not folder.is_relative_to(Path.home() / ".cache")
@@ -27,8 +27,8 @@ def test_the_cache_is_not_the_users(monkeypatch):
     ("clock", "cpu", "marked", "fails"),
     [
         (21, 21, False, True),
-        (21, 19, False, False),  # others had the CPU
-        (19, 21, False, False),  # it computes for long
+        (21, 19, False, False),  # other processes had the CPU
+        (19, 21, False, False),  # compiling is short, computing is long
         (21, 21, True, False),
     ],
 )

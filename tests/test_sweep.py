@@ -1,4 +1,4 @@
-"""Sweeps, with a small program in the place of nasjax.main."""
+"""Sweeps, with a small program instead of nasjax.main."""
 
 import doctest
 import json
@@ -19,8 +19,8 @@ try:
 finally:
     sys.path.remove(str(ROOT))
 
-# Writes what it was given, sleeps, and writes its result. WAIT makes it run until it is
-# told to stop; then it answers as nasjax.main does, and is finished the next time.
+# The program records its start, sleeps for `config.seconds`, and writes its result. At a
+# signal it exits like nasjax.main, and finishes in the next run.
 FAKE = """
 import json, os, pathlib, signal, sys, time
 flags = dict(flag.removeprefix("--").split("=", 1) for flag in sys.argv[1:])
@@ -155,12 +155,12 @@ def test_signals_are_passed_on_once_and_the_runs_waited_for(
     arguments[-1] = "2"
     driver = (
         "import signal, sys; from launch import sweep; "
-        # Whoever runs the tests may ignore it, and children inherit that.
+        # The parent of the tests may ignore the signal, and children inherit that.
         f"signal.signal({int(sent)}, signal.SIG_DFL); "
         f"sys.exit(sweep.main(sys.argv[1:], {program!r}))"
     )
     command = [sys.executable, "-c", driver, *arguments, "--", "--config.seconds=60"]
-    # In a session of its own, so that the signal goes to a group as from a terminal.
+    # In a new session, so the signal goes to a process group as from a terminal.
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
@@ -231,7 +231,7 @@ def test_examples(module):
 
 @pytest.fixture
 def shell(tmp_path):
-    """Runs one of the scripts; sbatch and gcloud print what they are given."""
+    """Runs one of the scripts; stubs of sbatch and gcloud print their arguments."""
     for name in ("sbatch", "gcloud"):
         (tmp_path / name).write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
         (tmp_path / name).chmod(0o755)

@@ -1,4 +1,4 @@
-"""Bad input is one sentence and exit code 2; what is written is compact."""
+"""Bad input gives one sentence and exit code 2; written files are compact."""
 
 import json
 import runpy
@@ -18,7 +18,7 @@ study = pytest.mark.parametrize("study", STUDIES)
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run that was stopped before its first checkpoint."""
+    """The folder of a run that was stopped before its first checkpoint."""
     config = runpy.run_path(str(ROOT / "configs" / "zarts_mgs.py"))["get_config"]()
     path = tmp_path / "run"
     path.mkdir()
@@ -91,7 +91,7 @@ def test_config_that_cannot_be_rebuilt(folder):
 
 
 def test_run_of_an_older_version(folder):
-    """Fields that came later have their defaults, so it gets as far as any other."""
+    """Later fields get their defaults, so the study runs as on any other folder."""
     config = json.loads((folder / "config.json").read_text())
     del config["precision"], config["space"]["edges"], config["search"]["cutout"]
     (folder / "config.json").write_text(json.dumps(config))

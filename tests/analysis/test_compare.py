@@ -1,4 +1,4 @@
-"""Sets of runs side by side, and whether they differ."""
+"""Comparison of sets of runs, and tests for differences between sets."""
 
 import functools
 import json
@@ -19,7 +19,7 @@ OURS, THEIRS = [0.91, 0.95, 0.93, 0.96], [0.90, 0.92, 0.91]
 
 
 def write(path, seed, accuracy, algorithm="darts_first", lines=(), arch=None, **more):
-    """The folder of a finished run; of one that is not where accuracy is None."""
+    """The folder of a run; the run is unfinished if accuracy is None."""
     path.mkdir(parents=True)
     own = {"rate": 0.1, "chunk": 0, **(arch or {})}
     config = {"format": 2, "algorithm": algorithm, "seed": seed}
@@ -36,7 +36,8 @@ def write(path, seed, accuracy, algorithm="darts_first", lines=(), arch=None, **
 
 @pytest.fixture
 def runs(tmp_path):
-    """Folders of 4 + 3 runs that differ in one field, and of one more algorithm."""
+    """Folders of two sets of 4 and 3 runs, which differ in one field, and of another
+    algorithm."""
     own = functools.partial(write, algorithm="zarts_rs")
     found = [own(tmp_path / f"a_{s}", s, value) for s, value in enumerate(THEIRS)]
     found += [
@@ -97,7 +98,7 @@ def test_table(runs):
     )
     assert lines[4] == "| random_search | 0 | 50.00 % | 50.00 % | 3.00 | - | - |"
     assert f"over seeds 0. p: Welch's t-test against {name}, two-s" in lines[6]
-    # They are of a version that logged nothing else.
+    # A version that logged nothing else wrote these runs.
     assert lines[10] == f"| {name} | {' | '.join(['-'] * 9)} |"
 
 
@@ -109,7 +110,7 @@ def test_the_baseline_is_chosen(runs):
 
 
 def test_ranks_are_those_of_counting():
-    """One more than the better sets, and half of each that is as good."""
+    """A rank is 1 + the number of better sets + half the number of equal sets."""
     rng = np.random.default_rng(0)
     values = {n: dict(enumerate(rng.integers(0, 4, 6) / 4)) for n in "abcde"}
     seeds = [0, 2, 5]
@@ -198,7 +199,7 @@ def test_metrics_that_are_meant_and_that_are_named(tmp_path):
     with pytest.raises(UserError, match="hold supernet_valid_accuracy, true_cifar10, "):
         compare.measure(found, "", ["test_accuracy"])
 
-    # One with the supernet alone, then one that was retrained and nothing else.
+    # A run with only the supernet's accuracy, then a run with only the retrained one.
     folders.append(write(tmp_path / "2", 2, None, true_accuracy=None, **more))
     own = compare.measure(compare.sets(folders))["sets"]["darts_first"]["metrics"]
     assert [*own] == ["supernet_valid_accuracy"]
@@ -230,7 +231,7 @@ def test_a_folder_stands_for_the_finished_runs_in_it(tmp_path):
 
 @pytest.fixture
 def logged(tmp_path):
-    """Two seeds of one search, one of another that costs 50 times as much."""
+    """Two seeds of one search, and one seed of a search that costs 50 times as much."""
 
     def lines(values, cost):
         return [

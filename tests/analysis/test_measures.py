@@ -20,7 +20,7 @@ def centre(float64):
 
 
 def test_condition_of_a_linear_function(centre):
-    """The ratio of a direction D is |cos(g, D)| |g| |x| / |L(x)|, whatever |D| is."""
+    """The ratio of a direction D is |cos(g, D)| |g| |x| / |L(x)| for every |D|."""
     linear = lambda x, g: 5 + g @ ravel_pytree(x)[0]
     key, many = jax.random.key(0), {"directions": 4000, "chunk": 500}
     found = condition_number(linear, centre, key, G, **many)
@@ -38,7 +38,7 @@ def test_condition_of_a_linear_function(centre):
 
 
 def test_condition_of_a_quadratic(centre):
-    """At the minimum of 1 + c |x - x0|^2 / 2 it is c |D| |x0| / 2 in every direction."""
+    """At the minimum of 1 + c |x - x0|^2 / 2 the ratio is c |D| |x0| / 2 for every D."""
     x = ravel_pytree(centre)[0]
     bowl = lambda at: 1 + 3.0 * jnp.sum((ravel_pytree(at)[0] - x) ** 2) / 2
     found = condition_number(bowl, centre, jax.random.key(1), norm=0.1)
@@ -63,7 +63,7 @@ def test_weights_of_two_candidates():
 
 
 def test_importance_picks_the_least_likely_draw_in_many_dimensions():
-    """log q of a normal proposal varies by sqrt(d / 2) between draws."""
+    """log q of a normal proposal has standard deviation sqrt(d / 2) over the draws."""
     x, n = jnp.zeros(196), 2000
     method = mgs(n, spread=0.025, temperature=0.01)
     proposal = method.propose(method.init(x, jax.random.key(0)), x, jax.random.key(0))

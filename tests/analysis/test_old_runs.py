@@ -26,7 +26,7 @@ def write(path, algorithm="zarts_mgs", **config):
 
 @pytest.fixture
 def old(tmp_path):
-    """One of format 1: `base`, and one algorithm's settings as `arch`."""
+    """A run of format 1, with `base`, and with one algorithm's settings as `arch`."""
     return write(tmp_path / "old", base="", arch={"samples": 4, "every": 4})
 
 
@@ -60,7 +60,7 @@ def test_commands_say_so_in_one_line(old, tmp_path, capsys, monkeypatch):
 
 
 def test_a_run_of_this_format_is_filled_up_to_this_version(tmp_path):
-    """Fields that came later are as they are now; the format is never one of them."""
+    """Later fields get their present defaults, except the format."""
     folder = runs.open_folder(write(tmp_path / "new", format=defaults.FORMAT))
     config = runs.config_of(folder)
     assert config.search.cells == defaults.settings().search.cells

@@ -1,4 +1,4 @@
-"""Landscapes of functions whose landscape is known."""
+"""Landscapes of functions with known landscapes."""
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ def test_no_plane_through_nothing(centre):
 
 
 def test_grid_of_a_quadratic_is_its_closed_form():
-    """L on the plane is a quadratic in (i, j): here from D = [first, second]."""
+    """L on the plane is a quadratic in (i, j), with directions D = [first, second]."""
     x, objective, a, g = quadratic()
     on = plane(x, jax.random.key(1))
     places = coordinates(7, 2.0)
@@ -102,7 +102,7 @@ def test_chunks_change_nothing(chunk):
 
 
 def test_descend_is_gradient_descent():
-    """On L = x'Hx / 2: x_t = (1 - rate H)^t x_0."""
+    """On L = x'Hx / 2, x_t = (1 - rate H)^t x_0."""
     h, start = np.array([1.0, 4.0]), np.array([2.0, -3.0])
     path = descend(lambda x, _: h * x, jnp.asarray(start), 6, optax.sgd(0.1))
     powers = (1 - 0.1 * h) ** np.arange(7)[:, None]

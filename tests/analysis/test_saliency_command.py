@@ -29,7 +29,7 @@ def network(x):
 
 
 def test_areas_are_those_of_pixels_taken_one_by_one():
-    """Against numpy: 4x3 pixels of 2 channels, no two of the same heat."""
+    """Areas agree with NumPy on 4x3 pixels of 2 channels with different heats."""
     draws = np.random.default_rng(2)
     images = draws.normal(size=(3, 4, 3, 2)).astype(np.float32)
     heat = draws.permutation(36).reshape(3, 4, 3).astype(np.float32)
@@ -52,18 +52,18 @@ def test_areas_are_those_of_pixels_taken_one_by_one():
 
 
 def test_equal_pixels_come_in_random_order():
-    """A flat map is no better than chance, whichever corner matters."""
+    """A constant map is no better than chance when one corner decides."""
     corner = lambda x: jnp.stack([9 * x[:, 0, 0, 0], 0 * x[:, 0, 0, 0]], 1)
     images = jnp.ones((400, 4, 4, 1))
     keys = jax.random.split(jax.random.key(1), 400)
     found = maps.areas(corner, images, jnp.ones((400, 4, 4)), keys)
-    # 1 until the corner is gone, 1/2 then; it goes after half of the pixels on average.
+    # 1 until the corner is removed, then 1/2; on average after half of the pixels.
     assert abs(found["deletion"].mean() - 0.75) < 0.02
     assert abs(found["insertion"].mean() - 0.75) < 0.02
 
 
 def test_the_picture_shows_what_it_says(tmp_path):
-    """A heat of one hot pixel: its colour is there, warm, and nowhere else."""
+    """A heat map with one hot pixel has a warm colour there and nowhere else."""
     images = np.full((2, 4, 4, 1), 128, np.uint8)
     heat = np.zeros((2, 4, 4))
     heat[:, 1, 2] = 3.0
@@ -85,9 +85,9 @@ TWO_RUNS = pytest.mark.slow_compile(
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Two whole SANAS runs of two seeds; the first one with a reweighted network.
+    """Two finished SANAS runs with different seeds; the first has a reweighted network.
 
-    One cell, which reduces: what is looked at here does not depend on their number.
+    The networks have one cell, a reduction; the tests do not depend on the number.
     """
     found = []
     for seed in (0, 1):
@@ -109,7 +109,7 @@ def differ(a, b):
 @pytest.mark.slow
 @TWO_RUNS
 def test_a_network_that_still_trains_is_not_shown(finished, tmp_path):
-    """Of a run that was killed in its retraining only the search is there."""
+    """A run that was killed in its retraining has only the maps of the search."""
     shutil.copytree(finished[1], tmp_path / "killed")
     folder = tmp_path / "killed" / "checkpoints" / "retrain"
     (newest,) = folder.iterdir()
@@ -129,7 +129,7 @@ def test_the_second_network_is_trained_and_tested_on_reweighted_images(finished)
     images_of, both = reweighting(model, run.experiment.domain.attack, "signed")
     index = np.arange(len(run.experiment.domain.data.test.label))
     images, _, label = maps.prepared_images(run, index)
-    own = derive(jax.random.key(0), "evaluation")  # as the evaluation draws
+    own = derive(jax.random.key(0), "evaluation")  # the evaluation's key
     keys = jax.vmap(lambda i: jax.random.fold_in(own, i))(index)
     seen = images_of(first, images, keys)
     assert abs(seen).max() <= 8 / 255 * abs(images).max() + 1e-6

@@ -34,7 +34,7 @@ SMALL = ("--steps=2", "--images=32")
 
 @pytest.fixture(scope="module", autouse=True)
 def two_cells():
-    """Everything here takes the second of two cells as its only reduction."""
+    """Makes the second of two cells the only reduction, in all tests of this file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Macro, "reductions", TwoCells.reductions)
         yield
@@ -50,7 +50,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """(folder, state) of a search that ends where it begins."""
+    """(folder, state) of a search whose final state is its initial state."""
     path = tmp_path_factory.mktemp("runs") / "searched"
     made = build(tiny())
     stage = made.algorithm.stages[-1]
@@ -64,7 +64,7 @@ def searched(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The folder of a whole run."""
+    """The folder of a finished run."""
     path = tmp_path_factory.mktemp("runs") / "finished"
     nasjax.run(tiny(), path, Progress(quiet=True))
     return path
@@ -166,7 +166,7 @@ def test_convergence(finished, capsys):
     report, result = read(finished / "convergence.json"), read(finished / "result.json")
     assert [row["epoch"] for row in report["epochs"]] == [1, 2]
     last = report["epochs"][-1]
-    # The run's own, which was retrained the same way.
+    # The architecture of the run itself was retrained in the same way.
     assert abs(last["test_accuracy"] - result["test_accuracy"]) < 1e-6
     assert not (finished / "convergence/checkpoints" / last["architecture"]).exists()
     assert (last["params"], last["macs"]) == (result["params"], result["macs"])
@@ -177,7 +177,7 @@ def test_convergence(finished, capsys):
     folder = finished / "convergence"
     retrained = {p: os.stat(p).st_mtime_ns for p in folder.rglob("checkpoints/**/*")}
     shown = capsys.readouterr().out
-    (folder / "result.json").unlink()  # killed before its last moment
+    (folder / "result.json").unlink()  # as if killed just before the end
     assert convergence.main([str(finished)]) == 0
     assert capsys.readouterr().out == shown
     assert {p: os.stat(p).st_mtime_ns for p in retrained} == retrained
@@ -203,7 +203,7 @@ def test_stability_of_a_finished_search(finished, capsys):
     assert imread(finished / "stability.png")[..., :3].std() > 0.01
     measured = found["measured"]
     assert all(np.isfinite(value) for value in measured.values())
-    # Exactly, over all of alpha; so it is no smaller than along any direction.
+    # The exact eigenvalue over all of alpha is no smaller than along any direction.
     largest, strongest = (
         measured[name]
         for name in ("largest eigenvalue, in alpha", "largest in magnitude")

@@ -1,4 +1,4 @@
-"""Search on tables whose answers are known: order statistics, a sum, one peak."""
+"""Searches on tables with known results: order statistics, a sum, one peak."""
 
 import csv
 import itertools
@@ -21,14 +21,14 @@ from nasjax.spaces.table import Table
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 DATA = Path(os.environ.get("NASJAX_DATA", SHARED)) / "nasbench201" / "nasbench201.csv"
 
-# What an architecture is worth: a sum over its edges, the best at the last operation.
+# The value of an architecture is a sum over its edges; the last operation is the best.
 SUM = sum(np.ix_(*[6 * np.arange(4.0)] * 5))  # [4] * 5, at most 90
-EVALUATIONS = 131  # no multiple of what an update takes, and more than a population
+EVALUATIONS = 131  # no multiple of an update's evaluations, and more than a population
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quickest():
-    """Compiling is all the time there is."""
+    """Compiles without optimisation, because compiling takes nearly all of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(testbed, "_QUICK", {"xla_backend_optimization_level": 0})
         yield
@@ -40,7 +40,7 @@ def traces():
 
 
 def expected_best(values, draws):
-    """The mean of the best of so many uniform draws, by its distribution."""
+    """The mean of the best of `draws` uniform draws, by its distribution."""
     steps = (np.arange(values.size + 1) / values.size) ** draws
     return np.sort(values.ravel()) @ np.diff(steps)
 
@@ -84,7 +84,7 @@ def test_a_seed_gives_the_same_run_whatever_runs_beside_it(traces):
 
 
 def test_the_zero_order_methods_learn(traces):
-    """The last twenty candidates are worth more than the first twenty."""
+    """The last twenty candidates have higher values than the first twenty."""
     for name in ("zero-order RS", "zero-order MGS", "zero-order GLD"):
         values = SUM.ravel()[traces[name]]
         assert values[:, -20:].mean() > values[:, :20].mean() + 6
@@ -97,9 +97,9 @@ def test_evolution_finds_the_one_optimum():
 
 
 def test_a_child_is_the_best_of_the_living_but_for_one_edge():
-    """A tournament of so many among five misses the best with 0.8^100 at most."""
+    """A tournament of 100 among five misses the best with probability 0.8^100 at most."""
     methods = {"evolution": evolution(population=5, tournament=100)}
-    # Irrational steps: no two architectures are worth the same.
+    # With irrational steps no two architectures have the same value.
     steps = [np.sqrt(p) * np.arange(3) for p in (2, 3, 5, 7)]
     values = sum(np.ix_(*steps))
     found = testbed.trace(values, methods, seeds=4, evaluations=60)["evolution"]
@@ -128,14 +128,14 @@ def test_incumbents_are_the_best_so_far():
 
 
 def made_up(ops):
-    """The signal and the worth of an architecture."""
+    """(signal, value) of an architecture."""
     convolutions = sum(op.startswith("nor_conv") for op in ops)
     return 10 * convolutions + ops.count("nor_conv_3x3"), 50 + 5 * convolutions
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """All architectures in an order of its own, and a column without some."""
+    """A table of all architectures in random order, with a column that lacks some."""
     path = tmp_path_factory.mktemp("table") / "table.csv"
     every = list(architectures())
     np.random.default_rng(0).shuffle(every)

@@ -1,4 +1,4 @@
-"""Every config of configs/: it loads, is explained, and says what the papers say."""
+"""Every config of configs/ loads, explains its fields, and has the papers' settings."""
 
 import ast
 import io
@@ -64,7 +64,7 @@ def test_its_docstring_has_both_commands(path):
     ids=lambda path: path.stem,
 )
 def test_every_field_is_explained(path):
-    """A comment stands in the lines of the statement that first sets the field."""
+    """The statement that first sets a field has a comment."""
     text = path.read_text()
     comments = {
         token.start[0]
@@ -87,7 +87,7 @@ def test_every_field_is_explained(path):
 
 
 def test_every_setting_of_a_part_is_explained():
-    """A comment stands in the lines of its entry, or in the one above."""
+    """The entry of a setting has a comment, in its lines or in the line above."""
     explained = set()
     for path in (ROOT / "nasjax" / "search").rglob("*.py"):
         text = path.read_text()
@@ -125,7 +125,7 @@ def test_defaults_in_the_file_are_all_fields():
             assert f"    {group}.{name} = " in text
 
 
-# Later members of the family have settings of their own, and tests of their own.
+# Later algorithms of the family have other settings, which other tests cover.
 LIKE_DARTS = (
     "amended", "darts_first", "darts_second", "implicit", "random_search",
     "sanas_darts2", "sdarts_adv", "sdarts_rs", "zarts_budget", "zarts_gld", "zarts_mgs",
@@ -141,8 +141,8 @@ like_darts = pytest.mark.parametrize(
 @like_darts
 @pytest.mark.parametrize("variant", VARIANTS[1:-1])
 def test_the_papers_setting(path, variant):
-    """DARTS (arXiv 1806.09055) A.1, which ZARTS (2110.04743) follows; Amended-DARTS
-    (1910.11831) searches for 100 epochs in batches of 96."""
+    """The setting of DARTS (arXiv 1806.09055, A.1), which ZARTS (2110.04743) follows;
+    Amended-DARTS (1910.11831) searches for 100 epochs with batches of 96."""
     config = load(path, variant)
     search, retrain = config.search, config.retrain
     assert (search.channels, search.cells) == (16, 8)
@@ -161,7 +161,7 @@ def test_the_papers_setting(path, variant):
 
 @like_darts
 def test_imagenet(path):
-    """ZARTS (arXiv 2110.04743) and its code; a linear rate as in P-DARTS."""
+    """The setting of ZARTS (arXiv 2110.04743) and its code; a linear rate as in P-DARTS."""
     config = load(path, "imagenet")
     search, retrain = config.search, config.retrain
     assert search.batch == (96 if path.stem == "amended" else 256)
@@ -175,7 +175,7 @@ def test_imagenet(path):
 @pytest.mark.parametrize("method", ["mgs", "rs", "gld", "budget"])
 @pytest.mark.parametrize("variant", VARIANTS[1:])
 def test_zarts(method, variant):
-    """The scripts and the landscape program of the released code."""
+    """The settings in the scripts and the landscape program of the released code."""
     config = load(ROOT / "configs" / f"zarts_{method}.py", variant)
     moves, *rest = parse(config.algorithm)
     assert rest == (["budget"] if method == "budget" else [])
@@ -221,8 +221,8 @@ def test_darts_second_order_differs_in_its_estimator_alone():
 @every
 @pytest.mark.parametrize("space", ["s1", "s2", "s3", "s4"])
 def test_the_spaces_of_r_darts(path, space):
-    """Retrained nets of CIFAR-100 and SVHN are smaller (SmoothDARTS, section 5.5)."""
-    if path.stem == "amended":  # has spaces of its own by these names
+    """Retrained networks of CIFAR-100 and SVHN are smaller (SmoothDARTS, section 5.5)."""
+    if path.stem == "amended":  # has other spaces by these names
         pytest.skip()
     for data, macro in {
         "cifar10": (36, 20),
@@ -240,7 +240,7 @@ def test_the_spaces_of_r_darts(path, space):
 
 
 def test_amended_and_its_spaces():
-    """Section 3.1: the same regularisation in search and retraining; S1, S2, S3."""
+    """Search and retraining have the same regularisation (section 3.1), in S1, S2, S3."""
     path = ROOT / "configs" / "amended.py"
     s1, s2, s3 = (load(path, f"cifar10{suffix}") for suffix in ("", "-s2", "-s3"))
     for config in (s1, s2, s3):
@@ -260,7 +260,7 @@ def test_amended_and_its_spaces():
 
 
 def test_sanas_and_where_its_supplement_contradicts_itself():
-    """Appendices A.4, I.1 and M; frequencies and the attack are the same everywhere."""
+    """Appendices A.4, I.1 and M differ, but not in the frequencies and the attack."""
     path = ROOT / "configs" / "sanas_darts2.py"
     for variant in (*VARIANTS, "cifar10-text", "cifar100-table"):
         config = load(path, variant)
@@ -297,7 +297,7 @@ def test_implicit_search_keeps_the_curvature_positive():
 @every
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_number_is_of_one_kind_in_all_variants(path, variant):
-    """An override is parsed by the kind of its field: 3 must not freeze a float."""
+    """A field's type decides how an override is parsed, so a float must not be set to 3."""
     plain, other = (flat(load(path, v).to_dict()) for v in (None, variant))
     assert {*plain} == {*other}
     for name, value in plain.items():
@@ -305,7 +305,7 @@ def test_a_number_is_of_one_kind_in_all_variants(path, variant):
 
 
 def test_what_was_checked_has_the_settings_of_the_named_parts_alone():
-    """Those of the others are no part of a run: they cannot change it."""
+    """The settings of other parts are not in a run's config, and cannot change the run."""
     given = load(ROOT / "configs" / "sdarts_rs.py")
     given.algorithm = "amended+sdarts_rs"
     checked = validate.config(given)

@@ -1,7 +1,7 @@
-"""Batches as the phases draw them: what a step sees, no other step sees.
+"""Batches drawn by the phases: no two steps have the same batch.
 
-All images are the same, so that only their crops tell them apart; a label is the index
-of its image. The steps return their batches as metrics and move nothing.
+All images are equal and only their crops differ; a label is the index of its image. The
+steps return their batches as metrics and move nothing.
 """
 
 import itertools
@@ -33,12 +33,12 @@ KEY, DEVICES = jax.random.key(0), Devices.of(1)
 
 
 def seen(batch):
-    """Plain arrays, in the place of keys their data."""
+    """The batch as arrays, with the data of its keys instead of keys."""
     return {**batch, "key": jax.random.key_data(batch["key"])}
 
 
 def search_phase():
-    """A search that looks ahead by three batches whenever it moves alpha: always."""
+    """A search that moves alpha at every step, and looks ahead by three batches."""
 
     def weights(state, batch):
         return state._replace(step=state.step + 1), {"weights": seen(batch)}
@@ -84,7 +84,7 @@ def retrain_phase():
 
 
 def batches_of(phase):
-    """Kind -> all its batches in turn; those of a look-ahead one by one."""
+    """Kind -> all batches of that kind in order; look-ahead batches are separate."""
     state, found = phase.init(), {}
     for index in range(STEPS):
         state, metrics = phase.step(state, index)
@@ -105,8 +105,8 @@ def found():
 
 
 def test_no_two_batches_are_alike(found):
-    """Neither in the order of their images, nor in their crops, nor in the network's
-    draws. Of 81 crops each, 8 images have the same ones by chance once in 10^15."""
+    """Batches differ in the order of their images, in their crops and in the network's
+    draws. With 81 possible crops, 8 images have the same crops once in 10^15 draws."""
     counts = {kind: len(batches) for kind, batches in found.items()}
     assert counts == {
         "weights": STEPS, "look-ahead": STEPS * LOOK_AHEADS, "validation": STEPS,

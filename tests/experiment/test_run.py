@@ -1,4 +1,4 @@
-"""The real program, from its flags to result.json, at the smallest size there is."""
+"""The real program, from its flags to result.json, at the smallest size."""
 
 import json
 import os
@@ -25,7 +25,7 @@ PICTURES = ("cells.png", "alpha.png", "collapse.png", "curves.png")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder of 24x24 one-channel images of 3 classes: stripes of 3 directions."""
+    """A folder of 24x24 one-channel images of 3 classes, stripes in 3 directions."""
     place = tmp_path_factory.mktemp("runs")
     random = np.random.default_rng(0)
     across, down = np.meshgrid(np.arange(24), np.arange(24))
@@ -40,13 +40,13 @@ def place(tmp_path_factory):
 
 
 def start(place, workdir, **fields):
-    """Starts the program; it keeps its programs below XDG_CACHE_HOME."""
+    """Starts the program, which keeps compiled programs in XDG_CACHE_HOME."""
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiling is nearly all of the time
-        "TF_CPP_MIN_LOG_LEVEL": "3",  # some releases complain of their own cache
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiling takes nearly all of the time
+        "TF_CPP_MIN_LOG_LEVEL": "3",  # some releases warn about XLA's cache
     }  # fmt: skip
-    environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # that would go first
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # it would take precedence
     command = [
         sys.executable, "-m", "nasjax.main",
         f"--config={ROOT}/configs/zarts_mgs.py", f"--workdir={workdir}",
@@ -70,12 +70,12 @@ def finish(process):
 
 @pytest.fixture(scope="module")
 def finished(place):
-    """(folder, output) of a run that nothing stopped."""
+    """(folder, output) of an uninterrupted run."""
     return place / "whole", finish(start(place, "whole"))
 
 
 def contents(folder):
-    """Path -> bytes, of every file."""
+    """Path -> bytes of every file."""
     return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
@@ -84,13 +84,13 @@ def read(folder, name):
 
 
 def kept():
-    """Name -> inode of every compiled program that is kept; a rewritten one has another."""
+    """Name -> inode of every kept compiled program; rewriting a file changes its inode."""
     cache = Path(os.environ["XDG_CACHE_HOME"])
     return {path.name: path.stat().st_ino for path in cache.rglob("*.program")}
 
 
 def states(folder):
-    """Phase -> the bytes of its last state: weights, statistics, alpha, optimisers."""
+    """Phase -> bytes of its last state: weights, statistics, alpha, optimisers."""
     found = {}
     for phase in ("search", "retrain", "retrain_random"):
         checkpoints = Checkpoints(folder / "checkpoints" / phase)

@@ -1,4 +1,4 @@
-"""Edges that are fixed, or searched first; an alpha for every cell."""
+"""Fixed edges, edges searched in a first stage, and a separate alpha for every cell."""
 
 import itertools
 import json
@@ -40,14 +40,14 @@ def weights_of(ops, kinds):
 
 
 def test_eq_16_by_brute_force():
-    """y_j = sum over pairs of softmax(beta) (y_i1 + y_i2), y_i = sum_o p_o o(x_i)."""
+    """y_j = sum over pairs of softmax(beta) (y_i1 + y_i2) with y_i = sum_o p_o o(x_i)."""
     paired = relax.paired(SPACE, 1.0)
     arch = paired.init(KEY)
     assert {k: v.shape for k, v in arch.items()} == {
         "normal": (14, 2), "reduce": (14, 2), "normal_pairs": (20,), "reduce_pairs": (20,),
     }  # fmt: skip
     mix = paired.mix(arch, At())
-    brought = np.random.default_rng(0).normal(size=(14, 2))  # what o(x_i) is on an edge
+    brought = np.random.default_rng(0).normal(size=(14, 2))  # o(x_i) on every edge
     for kind in SPACE.types:
         y = (jax.nn.softmax(arch[kind]) * brought).sum(1)
         first = 0
@@ -90,7 +90,7 @@ def test_fixed_edges_are_those_of_the_paper():
 @pytest.mark.slow
 @pytest.mark.parametrize("separate", [False, True])
 def test_fewer_edges_are_the_full_supernet_with_the_others_at_zero(separate):
-    """The same logits, when the kept edges have the same weights."""
+    """The logits are equal if the kept edges have the same weights."""
     macro = Macro(2, 4)
     full = SPACE.separate(4) if separate else SPACE
     draws = np.random.default_rng(0)
@@ -108,7 +108,7 @@ def test_fewer_edges_are_the_full_supernet_with_the_others_at_zero(separate):
     rows = {k: np.array([full.edges.index(e) for e in few.edges_of(k)]) for k in kept}
 
     def only(kind, tree, cell):
-        """The kept edges' rows of a cell's parameters."""
+        """The rows of a cell's parameters for the kept edges."""
         chosen, out = rows[kind], dict(tree)
         late = np.array([s >= 2 for s, _ in full.edges])
         reduce = "strided" in tree
@@ -158,7 +158,7 @@ def test_fewer_edges_are_the_full_supernet_with_the_others_at_zero(separate):
 
 @pytest.mark.slow
 def test_an_alpha_of_its_own_for_every_cell():
-    """The same values everywhere are the shared supernet; gradients add up to its own."""
+    """Equal alphas give the shared supernet; their gradients add up to its gradient."""
     macro, own = Macro(2, 6), SPACE.separate(6)
     images = jax.random.normal(KEY, (3, 8, 8, 1))
     shared = nets.supernet(SPACE, macro, 3, "shift")
@@ -201,7 +201,7 @@ def test_genotypes_of_such_spaces():
 
 
 def test_stages_hand_on_what_they_found():
-    """Edges first, then operators on them, from scratch, with a fresh alpha."""
+    """The second stage searches operators on the found edges, with a new alpha."""
     config = runpy.run_path(str(ROOT / "configs" / "amended.py"))["get_config"]()
     config = shrink(config)
     config.space.edges = "searched"
@@ -257,7 +257,7 @@ def test_stages_of_ones_own_are_not_staged_again():
 
 
 def test_collapse_indicators():
-    """Half of `none`, the rest on skips but for one convolution in the normal cell."""
+    """`none` has weight 1/2, skips the rest; the normal cell has one convolution."""
     space = darts()
     weights = np.zeros((14, 8))
     weights[:, DARTS_8.index("none")] = 0.5

@@ -1,4 +1,4 @@
-"""Counts against those measured on the original PyTorch networks."""
+"""Counts against counts measured on the original PyTorch networks."""
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,9 @@ from nasjax.spaces.mix import Weights
 from nasjax.spaces.published import PUBLISHED
 from nasjax.spaces.rules import random_genotype
 
-# CIFAR-10 C = 36 L = 20 without and with the auxiliary head, CIFAR-100 the same, ImageNet
-# C = 48 L = 14 the same, CIFAR-10 C = 16 L = 20, CIFAR-100 C = 16 L = 8; then the
-# multiply-adds of CIFAR-10 (36, 20) and ImageNet (48, 14).
+# Parameters of three networks, each without and with the auxiliary head: CIFAR-10 and
+# CIFAR-100 at (C, L) = (36, 20), ImageNet at (48, 14); then of CIFAR-10 at (16, 20) and
+# CIFAR-100 at (16, 8). Multiply-adds of CIFAR-10 at (36, 20) and ImageNet at (48, 14).
 TABLE = {
     "darts_v1": (
         3_169_414, 3_645_840, 3_221_344, 3_766_980, 4_510_432, 5_771_208,
@@ -63,7 +63,7 @@ HEADS = {(10, "cifar"): 476_426, (100, "cifar"): 545_636, (1000, "imagenet"): 1_
 
 
 def test_every_published_cell_is_in_a_table():
-    """Those of S1 to S4 are in that of tests/spaces/test_hard_spaces.py."""
+    """The table of the cells of S1 to S4 is in tests/spaces/test_hard_spaces.py."""
     hard = {name for name in PUBLISHED if name[-3:] in ("_s1", "_s2", "_s3", "_s4")}
     assert set(TABLE) == set(PUBLISHED) - hard and len(hard) == 24
 
@@ -97,7 +97,7 @@ def test_published_cells(name):
 
 
 SEPARATE = SPACES["darts7"].separate(3)
-WHOLE = {  # every operation, with and without stride; edges, lists and cells of their own
+WHOLE = {  # every operation, with and without stride; fixed edges, lists, separate cells
     "darts": SPACES["darts"],
     "s1": SPACES["s1"],
     "cells": SEPARATE.fixed(),
@@ -132,7 +132,7 @@ def test_a_genotype_is_counted_as_if_it_were_traced_as_a_whole(
 
 
 def test_an_operation_that_is_replaced_is_counted_anew(monkeypatch):
-    """Dense instead of separable: with a kernel of its own for each pair of channels."""
+    """A dense convolution, with a kernel for each pair of channels, is counted anew."""
     cell = random_genotype(0, SPACES["s2"])
     before = count_genotype(cell, 4, 2, 5, 8)
     dense = lambda channels, stride, style: ReLUConvBN(channels, style, 3, stride)
@@ -146,7 +146,7 @@ def test_an_operation_that_is_replaced_is_counted_anew(monkeypatch):
 
 @pytest.mark.parametrize(("classes", "stem"), HEADS)
 def test_auxiliary_head(classes, stem):
-    """It sees 4 * 144 channels on CIFAR and 4 * 192 on ImageNet."""
+    """Its input has 4 * 144 channels on CIFAR and 4 * 192 on ImageNet."""
     head = AuxiliaryHead(classes, stem, Style(False, "conv"))
     maps = (8, 576, 8, 1) if stem == "cifar" else (7, 768, 7, 1)
     variables = jax.eval_shape(
@@ -157,7 +157,7 @@ def test_auxiliary_head(classes, stem):
 
 
 def test_an_auxiliary_head_is_counted_on_demand():
-    """64 -> 128, 2 x 2 to 768, two norms, 10 classes; it takes no part in evaluation."""
+    """64 -> 128, 2 x 2 to 768, two norms, 10 classes; evaluation does not use it."""
     plain, more = (
         count_genotype(PUBLISHED["darts_v1"], 4, 3, 10, 32, auxiliary=asked)
         for asked in (False, True)
@@ -194,7 +194,7 @@ def test_imagenet_supernet(space):
 
 
 def test_other_images():
-    """Channels count in the stem only: 2 fewer of them, 3 x 3, to 3 C = 12 features."""
+    """Image channels change only the stem: 2 fewer channels, 3 x 3, to 3 C = 12 features."""
     darts = PUBLISHED["darts_v2"]
     colour = count_genotype(darts, 4, 3, 10, 8)
     grey = count_genotype(darts, 4, 3, 10, 8, in_channels=1)

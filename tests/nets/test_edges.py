@@ -1,4 +1,4 @@
-"""An edge is a choice: the default one, and one of partial channels as in PC-DARTS."""
+"""The choice of an edge: the default edge, and partial channels as in PC-DARTS."""
 
 import functools
 
@@ -21,12 +21,12 @@ from nasjax.spaces.mix import Weights
 SEARCH = Style(True, "shift", pool_norm=True)
 SPACE = darts(("none", "max_pool_3x3", "skip_connect", "nor_conv_3x3"))
 KEY = jax.random.key(0)
-CALLS = []  # edges of `Partial` that were called, to see what is traced again
+CALLS = []  # the traced calls of `Partial`
 
 
 class Partial(nn.Module):
-    """The first of `parts` equal parts of the channels passes the operations, the others
-    go past them, and the channels are shuffled."""
+    """An edge whose operations get the first of `parts` equal parts of the channels; the
+    other parts bypass the operations, and the channels are shuffled."""
 
     primitives: tuple[str, ...]
     channels: int
@@ -62,7 +62,7 @@ MIX = {kind: normal(14, 4, seed=i) for i, kind in enumerate(SPACE.types)}
 
 
 def values(shapes):
-    """Of variables: kernels are normal, statistics 1."""
+    """Variables of these shapes: kernels are normal, statistics are 1."""
     draws = np.random.default_rng(0)
     fill = lambda leaf: draws.normal(size=leaf.shape) if leaf.ndim > 2 else 1.0
     return jax.tree.map(lambda leaf: fill(leaf) * jnp.ones(leaf.shape), shapes)
@@ -106,7 +106,7 @@ def test_partial_channels_by_hand(float64, stride):
 
 
 def run(edge, remat="edge", edges=None):
-    """((loss, logits), gradients by weights and mix) of a supernet with such edges."""
+    """(loss, logits, gradients for the weights, gradients for the mix) with such edges."""
     model = supernet(SPACE, TwoCells(4, 2), 3, "shift", None, remat, edge=edge)
     images = normal(3, 8, 8, 1)
     variables = values(jax.eval_shape(model.init, KEY, images))
@@ -123,8 +123,8 @@ def run(edge, remat="edge", edges=None):
 
 
 def test_a_supernet_of_other_edges(float64):
-    """What is computed again is the same. Of the default edge, which is linear in its
-    weights, weights times slopes are the same for the edge and for its operations."""
+    """Rematerialisation changes nothing. The default edge is linear in its weights, so
+    weight times slope of an edge equals the sum of that over its operations."""
     edge, edges = functools.partial(Partial, parts=2), jnp.linspace(0.5, 2, 14)
     again, kept = run(edge, "edge", edges), run(edge, "none", edges)
     same(again, kept)
@@ -151,7 +151,7 @@ def test_no_weights_of_edges_are_weights_of_1(float64):
 
 
 def test_equal_edges_are_traced_once():
-    """The stride-1 edges of a reduction cell are those of the normal cells behind it."""
+    """A reduction cell and the normal cells after it share their stride-1 edges."""
     edge = functools.partial(Partial, parts=2)
     model = supernet(SPACE, Macro(4, 8), 3, "shift", edge=edge)
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
@@ -178,7 +178,7 @@ def test_other_edges_are_counted_as_if_traced_as_a_whole(name):
 
 
 def test_the_supernet_of_pc_darts():
-    """As many parameters as the original in PyTorch: C = 16, 8 cells, K = 4."""
+    """It has as many parameters as the original in PyTorch: C = 16, 8 cells, K = 4."""
     edge = functools.partial(Partial, parts=4)
     found = count_supernet(SPACES["darts"], 16, 8, 10, 32, edge=edge)
     assert found["params"] == 299_578

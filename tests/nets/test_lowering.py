@@ -1,4 +1,4 @@
-"""Both spellings against the definition, written as loops over products, in float64."""
+"""Both spellings against the definition as loops over products, in float64."""
 
 import itertools
 
@@ -24,7 +24,7 @@ def normal(*shape):
 
 class Definition:
     """y[out] = sum of x[out * stride + at * dilation - pad] kernel[at], and its two
-    transposes, as a plain loop. `products`: the einsums over channels of the three."""
+    transposes, as plain loops. `products` are the einsums over channels of the three."""
 
     def __init__(self, size, k, stride, dilation, pad, products):
         self.size, self.k, self.products = size, k, products
@@ -61,7 +61,7 @@ class Definition:
         return kernel
 
     def everything(self, x, kernel, dx, dk, target):
-        """As `everything` below; a bilinear map has these derivatives."""
+        """The result of the function `everything` below, by bilinearity."""
         y = self.value(x, kernel)
         dy = self.value(dx, kernel) + self.value(x, dk)
         rest = y - target
@@ -94,7 +94,7 @@ def everything(f, x, kernel, dx, dk, target):
     ],
 )
 def test_depthwise(k, stride, dilation, size, spelling):
-    """Under a vmap over kernels that share their input, as the look-ahead uses it."""
+    """Under a vmap over kernels with a shared input, as in the look-ahead."""
     pad = dilation * (k - 1) // 2
     definition = Definition(size, k, stride, dilation, pad, DEPTHWISE)
     assert definition.out == [-(-n // stride) for n in size]
@@ -117,7 +117,7 @@ def test_depthwise(k, stride, dilation, size, spelling):
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_depthwise_under_other_transformations(spelling):
-    """Scanned, mapped over inputs and kernels together, reversed twice."""
+    """Under scan, under vmap over inputs and kernels together, reversed twice."""
     definition = Definition((5, 4), 3, 2, 1, 1, DEPTHWISE)
     x, dx = normal(2, 1, 5, 4, 2), normal(2, 1, 5, 4, 2)
     kernels, dks = normal(2, 3, 3, 2), normal(2, 3, 3, 2)
@@ -192,7 +192,7 @@ def test_the_type_of_the_input_is_kept(dtype, spelling):
 
 
 def test_resolve():
-    assert lowering.resolve("auto") == "shift"  # tests run on a CPU
+    assert lowering.resolve("auto") == "shift"
     assert [lowering.resolve(spelling) for spelling in SPELLINGS] == list(SPELLINGS)
     with pytest.raises(UserError, match="'shifts'; did you mean 'shift'"):
         lowering.resolve("shifts")

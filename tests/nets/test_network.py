@@ -31,7 +31,7 @@ LIGHT = Genotype("darts", {"normal": NORMAL, "reduce": REDUCE}, (2, 3, 4, 5))
 
 
 class OneReduction(Macro):
-    """Two normal cells that are alike, so scanned, a reduction, a normal cell after it."""
+    """Two equal normal cells, which are scanned, then a reduction, then a normal cell."""
 
     reductions = (2,)
 
@@ -49,7 +49,7 @@ def close(found, expected, atol=2e-5):
 
 
 def drawn(init, *arguments):
-    """Variables of the right shapes, with scales and statistics other than 1 and 0."""
+    """Random variables, whose scales and statistics are not 1 and 0."""
     draws = np.random.default_rng(0)
 
     def draw(leaf):
@@ -111,12 +111,12 @@ def test_grey_images_of_any_size(size, stem):
     ],
 )
 def test_auxiliary_bins(side, bins):
-    """PyTorch's adaptive bins elsewhere: floor(i n / 2) to ceil((i + 1) n / 2)."""
+    """Other sides have PyTorch's adaptive bins: floor(i n / 2) to ceil((i + 1) n / 2)."""
     assert auxiliary_bins(side) == bins
 
 
 def test_auxiliary_head_by_hand():
-    """Kernels that only pass on, so that the four logits are the four means."""
+    """With kernels that only copy, the four logits are the four means."""
     x = np.random.default_rng(0).uniform(size=(2, 8, 7, 1)).astype(np.float32)
     head = AuxiliaryHead(4, "imagenet", FIXED)
     ones, zeros = np.ones(128, np.float32), np.zeros(128, np.float32)
@@ -142,7 +142,7 @@ def test_auxiliary_head_by_hand():
 
 @pytest.fixture(scope="module")
 def light():
-    """(evaluate, variables, images 4 x 8 x 8 x 1)."""
+    """(evaluate, variables, images [4, 8, 8, 1])."""
     model = genotype_network(LIGHT, MACRO, 3, spelling="shift")
     images = normal(4, 8, 8, 1)
     evaluate = jax.jit(lambda v, x: model.apply(v, {}, x, train=False))
@@ -150,7 +150,7 @@ def light():
 
 
 def test_scanned_cells_are_the_cells_one_by_one(light):
-    """Logits, statistics and drop path, in training mode."""
+    """Logits, statistics and drop path agree in training mode."""
     _, variables, images = light
 
     def cell(made, style, name=None):
@@ -258,7 +258,7 @@ def test_none_alone():
 @pytest.mark.parametrize("kind", ["normal", "reduce"])
 @pytest.mark.parametrize("space", [SOME, SPACES["s1"]], ids=["uniform", "lists"])
 def test_scanned_edges_are_the_edges_one_by_one(space, kind):
-    """A node is the plain sum of what its edges bring; after a reduction, on odd maps."""
+    """A node is the sum of its edges' outputs, also after a reduction and on odd maps."""
     passes = runs(space, kind, kind == "reduce")
     cell = MixedCell(space, CellPlan(kind, 2, (2, 1), (3, 5)), passes, SEARCH)
     s0, s1 = normal(9, 3, 9, 3), normal(5, 5, 5, 3, seed=1)
@@ -307,10 +307,10 @@ def test_scanned_edges_are_the_edges_one_by_one(space, kind):
 
 @pytest.fixture(scope="module")
 def pools():
-    """A network whose logits are affine in the drop path's factors: (apply, B).
+    """(apply, B) of a network whose logits are affine in the drop path's factors.
 
-    One cell of pools of its inputs, which have no batch norm after them. apply takes keys
-    [B] and a probability, or no keys.
+    The network is one cell of pools of its inputs, without batch norm after the pools.
+    `apply` takes keys [B] and a probability, or no keys.
     """
     pairs = (("avg_pool_3x3", 0), ("max_pool_3x3", 1)) * 4
     genotype = Genotype("darts", {"normal": pairs, "reduce": pairs}, (2, 3, 4, 5))
@@ -347,7 +347,7 @@ def test_drop_path_follows_the_key_of_each_example(pools):
 
 
 def test_drop_path_spares_the_identity():
-    """Of skip connections only the strided ones, which compute, are dropped."""
+    """Drop path applies to strided skip connections, but not to identities."""
     pairs = (("skip_connect", 0), ("skip_connect", 1)) * 4
     s0 = normal(4, 8, 4, 2)
     for kind, kept in (("normal", True), ("reduce", False)):

@@ -27,7 +27,7 @@ def scanned(nodes, scale):
 
 
 def one_by_one(nodes, scale):
-    """In a scan all that is carried is mapped or nothing is; here nodes become so."""
+    """The edges as a loop. Under vmap a scan maps its full carry; a loop need not."""
     for each in zip(jnp.array(EDGES), scale, strict=True):
         nodes, _ = edge(nodes, each)
     return nodes
@@ -87,7 +87,7 @@ def test_the_gradient_by_one_of_reads_results(which):
 
 
 def test_the_gradient_by_one_of_adds_operands():
-    """The other is a constant, which takes no gradient."""
+    """The other operand is a constant without a gradient."""
     loss = lambda nodes, x: jnp.sum(jnp.sin(buffer.add(nodes, jnp.int32(1), x)))
     given = jnp.asarray(NODES), jnp.asarray(SCALE[0])
     slopes = np.cos(NODES + np.eye(4)[1][:, None] * SCALE[0])
@@ -96,7 +96,7 @@ def test_the_gradient_by_one_of_adds_operands():
 
 
 def test_reading_and_adding_are_each_others_transposes():
-    """<read n, (a, b)> = <n, add(a, b)>, at an index that is computed."""
+    """<read n, (a, b)> = <n, add(a, b)> at a traced index."""
     index = jnp.int32(3)
     nodes, a, b = jnp.asarray(NODES), jnp.cos(NODES), jnp.asarray(SCALE[0])
     read = lambda nodes: buffer.read(nodes, index)

@@ -25,13 +25,13 @@ CONVOLUTIONS = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
 
 
 def shapes(module, x):
-    """Of its variables, given that of a map."""
+    """The shapes of a module's variables, given the shape of a map."""
     x = jax.ShapeDtypeStruct(x, jnp.float32)
     return jax.eval_shape(lambda x: module.init(jax.random.key(0), x, True), x)
 
 
 def variables(module, x):
-    """Kernels, scales and variances are 1, biases and means 0."""
+    """Variables of a module: kernels, scales and variances are 1, biases and means 0."""
 
     def value(path, leaf):
         fill = np.zeros if path[-1].key in ("mean", "bias") else np.ones
@@ -43,25 +43,25 @@ def variables(module, x):
 
 @functools.partial(jax.jit, static_argnums=0)
 def initial(module, x):
-    """Variables as the module begins."""
+    """The initial variables of a module."""
     return nn.meta.unbox(module.init(jax.random.key(0), x, True))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def run(module, values, x, train):
-    """(y, statistics after), by one program."""
+    """(y, variables with the new statistics), as one program."""
     y, after = module.apply(values, x, train, mutable=["batch_stats"])
     return y, {**values, **after}
 
 
 def of(values, statistics):
-    """Those statistics and scale and bias of batch norm, as flax variables."""
+    """Flax variables of batch norm with this (mean, var) and these `values`."""
     stats = dict(zip(("mean", "var"), statistics, strict=True))
     return {"batch_stats": stats, **values}
 
 
 def test_batch_norm_by_hand():
-    """Mean 3, variance 14/4 to normalise by and 14/3 to remember."""
+    """Mean 3, a variance of 14/4 for normalisation and of 14/3 for the running value."""
     x = np.float32([1, 2, 3, 6]).reshape(2, 1, 2, 1)
     norm = BatchNorm(SEARCH)
     begin = initial(norm, x)
@@ -85,7 +85,7 @@ def test_batch_norm_by_hand():
 
 
 def test_batch_norm_eps_scale_and_bias():
-    """A variance of 1e-6 is drowned by eps 1e-5; channels are apart."""
+    """eps = 1e-5 dominates a variance of 1e-6; channels are independent."""
     x = np.float32([[0.0, 2e-3], [5.0, 7.0]]).reshape(1, 2, 1, 2)
     norm = BatchNorm(FIXED)
     begin = initial(norm, x)
@@ -99,13 +99,13 @@ def test_batch_norm_eps_scale_and_bias():
 
 
 def test_batch_norm_derivatives():
-    """The batch's moments are differentiated; the remembered ones pass nothing."""
+    """Batch moments have a derivative, running statistics have none."""
     x = np.random.default_rng(0).normal(size=(2, 1, 2, 3)).astype(np.float32)
     norm = BatchNorm(SEARCH)
     begin = initial(norm, x)
     apply = lambda x: norm.apply(begin, x, True, mutable=["batch_stats"])
     grad = np.asarray(jax.jit(jax.grad(lambda x: (apply(x)[0] ** 3).sum()))(x))
-    # y does not change when x is shifted, nor (but for eps) when it is stretched.
+    # y is invariant under shifts of x and, except for eps, under scaling of x.
     assert abs(float(grad.sum())) < 1e-4
     assert abs(float((grad * x).sum())) < 1e-3 < float(np.abs(grad).sum())
     remembered = lambda x: sum(
@@ -131,8 +131,8 @@ def test_factorized_reduce(size):
     np.testing.assert_allclose(y, expected, rtol=1e-5)
 
 
-# Measured on the original PyTorch operations at C = 16: (search, retraining) of stride 1,
-# then of stride 2.
+# Parameters of the original PyTorch operations at C = 16: (search, retraining) with stride
+# 1, then with stride 2.
 PARAMETERS = {
     "none": ((0, 0), (0, 0)),
     "max_pool_3x3": ((0, 0), (0, 0)),
@@ -203,8 +203,8 @@ def test_none_and_identity():
     ],
 )
 def test_what_a_convolution_sees(name, reach):
-    """The answer to one bright pixel: separable ones are applied twice, dilated ones
-    once; a dark pixel is cut off by the ReLU in front."""
+    """The response to one bright pixel: separable convolutions are applied twice, dilated
+    ones once. The ReLU before the convolution removes a dark pixel."""
     x = np.zeros((11, 2, 11, 1), np.float32)
     x[5, 0, 5, 0] = 1
     operation = OPERATIONS[name](2, 1, SEARCH)
@@ -278,7 +278,7 @@ def test_standardise_is_its_formula_in_three_derivatives(float64):
 
 @pytest.mark.parametrize("mapped", [jax.vmap, jax.pmap])
 def test_standardise_over_shards_is_that_of_the_whole_batch(float64, mapped):
-    """Differentiated from outside of the map; each shard knows the moments of all."""
+    """The derivative is taken outside the map; each shard has the global moments."""
 
     def over_shards(x):
         shards = jnp.stack(jnp.split(jnp.asarray(x), 2, -1))

@@ -1,4 +1,4 @@
-"""Rematerialisation, precision, and how many bodies a deep net compiles."""
+"""Rematerialisation, precision, and the number of bodies that a deep network compiles."""
 
 import functools
 
@@ -25,13 +25,13 @@ MIX = {kind: Weights(DRAWS.uniform(size=(14, 4))) for kind in SPACE.types}
 
 
 class OneCell(Macro):
-    """A normal cell by itself."""
+    """A single normal cell."""
 
     reductions = ()
 
 
 def gradients(model, mix):
-    """((loss, (logits, statistics)), gradients), in the precision that is enabled."""
+    """((loss, (logits, statistics)), gradients) in the current precision."""
     variables = jax.eval_shape(model.init, KEY, IMAGES)
     draws = np.random.default_rng(1)
     values = lambda leaf: draws.uniform(-0.5, 0.5, leaf.shape)
@@ -52,7 +52,7 @@ def gradients(model, mix):
 
 @pytest.fixture(scope="module")
 def exact():
-    """Of a supernet that keeps everything, in float64."""
+    """`gradients` of a supernet that recomputes nothing, in float64."""
     with jax.enable_x64(True):
         return gradients(supernet(SPACE, TwoCells(4, 2), 3, "shift", None, "none"), MIX)
 
@@ -83,7 +83,7 @@ def test_a_genotypes_network_can_be_computed_again_too(float64):
 @pytest.mark.slow
 @pytest.mark.parametrize("spelling", ["shift", "conv"])
 def test_bfloat16_maps_leave_weights_statistics_and_losses_float32(exact, spelling):
-    """Beside the same network in float64, of which each spelling is one."""
+    """Compared with the same network in float64, in the "shift" spelling."""
     (loss, (logits, stats)), grads = gradients(
         supernet(SPACE, TwoCells(4, 2), 3, spelling, dtype="bfloat16"), MIX
     )

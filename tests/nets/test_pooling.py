@@ -1,4 +1,4 @@
-"""Pools in both spellings against loops over windows, on ties as well, in float64."""
+"""Pools in both spellings against loops over windows, also with ties, in float64."""
 
 import functools
 import itertools
@@ -23,7 +23,7 @@ def normal(*shape):
 
 
 def images(*shape):
-    """Negative: zeros at the border would win a maximum. Half of them full of ties."""
+    """Negative images, where a zero border would win a maximum; half of them have ties."""
     ties = DRAWS.integers(0, 2, shape)
     return (
         np.where(np.arange(shape[0])[:, None, None, None] % 2, ties, normal(*shape)) - 9
@@ -44,9 +44,9 @@ def windows(size, stride):
 
 
 def matrix(kind, x, stride):
-    """The pool as a linear map [B, C, out row, out column, row, column] around x.
+    """The pool as a linear map [B, C, out row, out column, row, column] near x.
 
-    Of equal pixels Python's max takes the first, here row by row.
+    Of equal pixels Python's max takes the first in row order.
     """
     batch, *size, channels = x.shape
     out = [-(-n // stride) for n in size]
@@ -71,7 +71,7 @@ def everything(f, x, dx, target):
 
 
 def by_definition(kind, stride, x, dx, target):
-    """The same of the linear map."""
+    """The result of `everything` for the linear map."""
     linear = matrix(kind, x, stride)
     push = lambda v: np.einsum("bcijpq,bpqc->bijc", linear, v)
     pull = lambda ct: np.einsum("bcijpq,bijc->bpqc", linear, ct)
@@ -85,7 +85,7 @@ def by_definition(kind, stride, x, dx, target):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(5, 4), (6, 7), (2, 1), (1, 3), (1, 1)])
 def test_pools(size, stride, kind, spelling):
-    """Borders: only pixels inside the map count, for the maximum and the mean."""
+    """At borders the maximum and the mean use only pixels inside the map."""
     x, dx = images(4, *size, 2), normal(4, *size, 2)
     target = normal(4, *(-(-n // stride) for n in size), 2)
     f = on_images(lambda x: POOLS[kind](x, stride, spelling))
@@ -109,7 +109,7 @@ def of_a_maximum(spelling, stride):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_maximum_under_vmap(spelling, stride, axes):
-    """Over maps, over tangents, over both."""
+    """Under vmap over maps, over tangents, and over both."""
     pairs, target = three(stride)
     xs, dxs = map(np.stack, zip(*pairs, strict=True))
     pairs = [
@@ -144,7 +144,7 @@ def test_the_derivatives_of_a_maximum_outside_of_jit():
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_of_a_flat_map_every_window_takes_its_first_pixel(stride, spelling):
-    """The pixel above and to the left of a window's centre, moved into the map."""
+    """That is the pixel above and to the left of the window's centre, inside the map."""
     pool = lambda x: lowering.max_pool(x, stride, spelling).sum()
     grad = jax.grad(pool)(jnp.ones((4, 1, 4, 1)))[:, 0, :, 0]
     counts = np.array([2.0, 1, 1, 0]) if stride == 1 else np.array([1.0, 1, 0, 0])

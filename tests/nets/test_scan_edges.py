@@ -1,4 +1,4 @@
-"""Edges by one body are the edges one by one, in value and in every derivative."""
+"""Scanned edges equal the edges one by one, in value and in every derivative."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def one_by_one(nodes, inputs, params, weights, stats, paths):
 
 
 def point(apart: bool, dropped: bool):
-    """Arguments; with `apart` sources are inputs of their own and not nodes."""
+    """Arguments of a scan; with `apart` the sources are separate inputs, not nodes."""
     nodes = jax.random.normal(KEYS[0], (4, 3, 2)).at[2:].set(0)
     inputs = jax.random.normal(KEYS[1], (3, 3, 2)) if apart else None
     params = {"w": jax.random.normal(KEYS[2], (5, 3, 2))}
@@ -79,7 +79,7 @@ def test_values_and_derivatives(float64, keep, apart, dropped):
 @pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("part", ["ops", "edges", "scale"])
 def test_weights_of_which_a_part_moves(float64, keep, part):
-    """Others are constants: integers, too."""
+    """The other weights are constants, including integers."""
     nodes, inputs, params, weights, stats, paths = point(False, False)
     extra = {"by": jnp.array([0, 1, 2, 1, 0]), "scale": jnp.linspace(0, 1, 5)}
 
@@ -105,7 +105,7 @@ def test_weights_of_which_a_part_moves(float64, keep, part):
 
 
 def test_nothing_is_stored_for_an_edge():
-    """Its gradient is computed from the nodes as they end, kept once."""
+    """The gradient of an edge is computed from the final nodes, which are kept once."""
     *moving, stats, paths = point(False, False)
 
     def kept(keep):
