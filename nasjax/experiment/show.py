@@ -43,7 +43,9 @@ def show(workdir: str) -> str:
         if "phase" in line and "step" in line:
             rows[line["phase"]] = _progress(line)  # the last line of a phase stays
     scores = [
-        name for name in result if name.startswith(("test_", "reweighted_", "supernet_"))
+        name
+        for name in result
+        if name.startswith(("test_", "reweighted_", "supernet_"))
     ]
     for name in (*scores, "true_accuracy", "params", "macs", "seconds"):
         if result.get(name) is not None:

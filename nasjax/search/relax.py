@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from nasjax.spaces import CellSpace, Edge
-from nasjax.spaces.mix import Mix, Weights
+from nasjax.spaces.mix import Mix
 from nasjax.spaces.rules import choose, draw
 from nasjax.tasks.base import At
 

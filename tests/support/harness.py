@@ -151,7 +151,7 @@ def case(sentence, mode, network=toy, hyper=HYPER):
         compile=lambda state: None,
         evaluate=lambda state: {},
     )
-    weights, arch = (phases.on_devices(part, devices) for part in parts())
+    weights, arch = (devices.replicate(part) for part in halves().values())
     hyper_arrays = devices.replicate(hyper.arrays())
     data = {"weights": weights, "arch": arch, "hyper": hyper_arrays}
     return Case(begin(hyper), phase, caught[0], data, devices)
