@@ -99,7 +99,7 @@ def test_a_part_that_fails_says_where(tmp_path, monkeypatch):
     assert (
         error["traceback"][-1].endswith("1 / 0)") and "/" not in error["traceback"][0]
     )
-    assert "seeds" in json.loads((tmp_path / "seeds.json").read_text()), "goes on"
+    assert "seeds" in json.loads((tmp_path / "seeds.json").read_text()), "resumes"
 
 
 @pytest.mark.slow
@@ -151,7 +151,7 @@ def test_programs_lower_for_cuda(spelling):
     def lower(function, *given):
         traced = jax.jit(function).trace(*given)
         text = traced.lower(lowering_platforms=("cuda",)).as_text()
-        assert "stablehlo" in text and "inlineable" not in text, "kept apart for a CPU"
+        assert "stablehlo" in text and "inlineable" not in text, "no CPU-only calls"
 
     states = {}
     for name, step in ours.steps.items():

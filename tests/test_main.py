@@ -428,7 +428,7 @@ def test_a_base_that_is_not_spelt_out_may_be_set(parsed):
 def test_the_folder_is_named_by_what_the_named_parts_compute(parsed, monkeypatch):
     _, plain = parsed(CONFIG)
     _, chunked = parsed(CONFIG, "--config.arch.zarts_mgs.chunk=1")
-    assert plain == chunked, "how it is computed, not what"
+    assert plain == chunked, "chunk changes the computation, not the result"
     _, other = parsed(CONFIG, "--config.arch.zarts_mgs.samples=2")
     _, third = parsed(CONFIG, *MINE)
     assert len({plain, other, third}) == 3
@@ -436,7 +436,7 @@ def test_the_folder_is_named_by_what_the_named_parts_compute(parsed, monkeypatch
     settings = PARTS["amended"].settings
     more = PARTS["amended"]._replace(settings=lambda s: settings(s) | {"new": 1})
     monkeypatch.setitem(PARTS, "amended", more)
-    assert parsed(CONFIG)[1] == plain, "amended is no part of it"
+    assert parsed(CONFIG)[1] == plain, "amended is not in the algorithm"
     assert "new" in parsed(CONFIG)[0].arch.amended
 
 

@@ -66,7 +66,7 @@ def test_eps_is_in_pixels_whatever_the_normalisation():
         found[name] = saliency.find(of_pixels, x, keys(), attack)
     for name in ("cifar", "odd"):
         close = abs(found[name] - found["pixels"]) < 1e-5
-        assert close.mean() > 0.97, "but where a gradient is rounded to the other sign"
+        assert close.mean() > 0.97, "except where rounding flips the sign of a gradient"
 
 
 def test_an_image_is_attacked_alone_and_by_its_own_key():

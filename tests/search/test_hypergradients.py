@@ -132,7 +132,7 @@ def test_second_order_equals_central_differences_on_a_supernet(float64):
         return np.array([(at(way, step) - at(way, -step)) / 2 / step for way in ways])
 
     size, two = np.linalg.norm(exact), [differences(step) for step in (1e-6, 1e-7)]
-    assert np.linalg.norm(two[0] - two[1]) < 1e-2 * size, "they say something"
+    assert np.linalg.norm(two[0] - two[1]) < 1e-2 * size, "they agree"
     assert min(np.linalg.norm(each - exact) for each in two) < 1e-6 * size
 
 

@@ -94,7 +94,7 @@ def test_mean_loss_of_a_quadratic_by_monte_carlo(kind):
     error = losses.std() / len(keys) ** 0.5
     gain = EPS**2 / 6 * TRACE
     assert abs(losses.mean() - quadratic(SIMPLEX) - gain) < SIGMAS * error
-    assert gain > 10 * SIGMAS * error, "no test at all"
+    assert gain > 10 * SIGMAS * error, "the test is vacuous"
     # Independent entries of variance eps^2 / 3; the standard error of a mean product of
     # two entries is at most eps^2 / 3 sqrt(2 / n).
     drawn = points - np.asarray(flat(SIMPLEX))[None]
@@ -271,7 +271,7 @@ def test_attacked_loss_is_never_below_the_clean_one(norm, project):
 
     of = lambda revert: jax.jit(jax.vmap(functools.partial(gain, revert)))
     kept, plain = of(True)(keys, phases), of(False)(keys, phases)
-    assert plain.min() < -0.1, "no test at all"
+    assert plain.min() < -0.1, "the test is vacuous"
     np.testing.assert_allclose(kept, jnp.maximum(plain, 0), atol=1e-12)
 
 
