@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from nasjax.analysis import commands, runs
 from nasjax.collapse import verdict
@@ -31,8 +30,6 @@ from nasjax.experiment.retrain import retrain
 from nasjax.plots import studies
 from nasjax.spaces import CellSpace
 from nasjax.spaces.genotype import Genotype
-from nasjax.spaces.mix import Weights
-from nasjax.spaces.rules import discretise
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,25 +50,21 @@ def architectures(
     space: CellSpace,
     steps_per_epoch: int,
     every: int,
-    most_skips: int | None = None,
 ) -> dict[int, Genotype]:
-    """Epoch -> architecture that alpha is discretised to after it.
+    """Epoch -> architecture that was read off alpha after it.
 
     Args:
       lines: lines of metrics.jsonl; only lines of the search with a "mix" are used.
       space: space of the search.
       steps_per_epoch: number of weight steps in an epoch of the search.
       every: k; the last epoch is always included.
-      most_skips: see `rules.discretise`.
     """
     seen = [line for line in verdict.followed(lines) if "mix" in line]
-    mixes = {line["step"] // steps_per_epoch: line["mix"] for line in seen}
+    cells = {line["step"] // steps_per_epoch: line["genotype"] for line in seen}
     return {
-        epoch: discretise(
-            {k: Weights(jnp.asarray(v)) for k, v in mix.items()}, space, most_skips
-        )
-        for epoch, mix in mixes.items()
-        if epoch % every == 0 or epoch == max(mixes)
+        epoch: Genotype.from_json(cell, space)
+        for epoch, cell in cells.items()
+        if epoch % every == 0 or epoch == max(cells)
     }
 
 
@@ -89,9 +82,8 @@ def _study(arguments: argparse.Namespace) -> str:
     ]  # fmt: skip
     problem = run.search.problem
     found = architectures(
-        lines, problem.space, problem.training.steps_per_epoch, arguments.every,
-        config.collapse.most_skips,
-    )  # fmt: skip
+        lines, problem.space, problem.training.steps_per_epoch, arguments.every
+    )
     if not found:
         raise UserError(
             f"{run.folder.path} has no mixing weights in its metrics.jsonl; give a run "

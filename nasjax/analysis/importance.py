@@ -55,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _study(arguments: argparse.Namespace) -> str:
     run = runs.load(arguments.run)
-    parts = run.experiment.config.arch.values()
-    settings: Any = next((own for own in parts if "temperature" in own), {})
+    settings: Any = run.experiment.config.arch.get("zarts_mgs", {})
     spread = arguments.spread or settings.get("spread", 0.0) or 0.025
     key = derive(jax.random.key(arguments.seed), "importance")
     train, val = runs.batches(run, key, arguments.steps, arguments.images)

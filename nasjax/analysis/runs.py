@@ -189,6 +189,11 @@ def objective(run: Run, rate: float) -> Callable:
       `nasjax.zeroth.lookahead`.
     """
     problem = run.search.problem
+    if not problem.relaxation.continuous:
+        raise UserError(
+            f"{run.folder.path} searched by moving between architectures, so its loss is "
+            "no function of a continuous alpha; give a run of another algorithm."
+        )
     return lookahead(problem.train, problem.val, problem.training.optimizer(rate))
 
 

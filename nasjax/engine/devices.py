@@ -92,8 +92,15 @@ class Devices(NamedTuple):
         return lambda *given: self.mean(self.shared(loss)(*given))
 
     def mean(self, value: Any) -> Any:
-        """The mean over all shards."""
-        return value if self.axis is None else lax.pmean(value, self.axis)
+        """The mean over all shards; integers and keys, which all share, as they are."""
+        if self.axis is None:
+            return value
+
+        def mean(leaf):
+            real = jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+            return lax.pmean(leaf, self.axis) if real else leaf
+
+        return jax.tree.map(mean, value)
 
     def global_size(self, count: int) -> int:
         """The size of the global batch if every device has `count` examples."""

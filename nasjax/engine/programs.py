@@ -208,11 +208,11 @@ class Programs:
 def code(*files: str | Path) -> str:
     """A digest of the code that defines programs.
 
-    It covers the sources of `nasjax.engine` and `files` by content, and every other
-    loaded module by the size and time of its file. It does not see code that is patched
-    in memory.
+    It covers the sources of nasjax and `files` by content, and every other loaded
+    module by the size and time of its file. It does not see code that is patched in
+    memory.
     """
-    digest, own = hashlib.sha256(), Path(__file__).parent
+    digest, own = hashlib.sha256(), Path(__file__).parents[1]
     for file in (*sorted(own.rglob("*.py")), *map(Path, files)):
         digest.update(file.read_bytes())
     for name, module in sorted(sys.modules.items()):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from nasjax.core.errors import UserError
+from nasjax.core.errors import UserError, unknown
 from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
 from nasjax.experiment import validate
@@ -19,6 +19,7 @@ from nasjax.monitors.budget import penalties
 from nasjax.monitors.curvature import curvature
 from nasjax.monitors.supernet import gradients, supernet
 from nasjax.monitors.truth import truth
+from nasjax.nets import Mixed
 from nasjax.search import PARTS, Algorithm, Search, Training, compose, parse, search
 from nasjax.search.base import Stage
 from nasjax.search.penalties.hessian import hessian
@@ -78,7 +79,7 @@ class Experiment(NamedTuple):
             settings["warmup_epochs"],
         )
         weight = self.config.collapse.penalty
-        extra = [lambda *at: hessian(weight)] if weight else []
+        extra = [hessian(weight)] if weight else []
         made = algorithm._replace(penalties=(*algorithm.penalties, *extra))
         task = functools.partial(domain.supernet, space, algorithm.edge, hyper)
         try:
@@ -145,11 +146,9 @@ def build(given: ConfigDict) -> Experiment:
         table = Table.read(config.space.table)
         for column in DATASETS.values():
             table.grid(column)  # refuses one that lacks an architecture
-    domain.check(space, devices)
     made = Experiment(config, space, domain, _algorithm(config), devices, table)
     for stage in made.algorithm.stages:
-        last = made.begin(stage, None)
-    _check_cadence(last)
+        last = _checked(made, stage)
     if config.space.edges == "fixed":
         made = made._replace(space=last.problem.space)
     return made
@@ -172,6 +171,25 @@ def _algorithm(config: ConfigDict) -> Algorithm:
     except ValueError as error:  # a setting that the method itself refuses
         raise UserError(f"{error} Set it with --config.arch.NAME.FIELD.") from None
     return with_edges(algorithm, config.space.edges)
+
+
+def _checked(made: Experiment, stage: Stage) -> Search:
+    """The search of a stage, if it can run.
+
+    Raises:
+      UserError: it cannot.
+    """
+    known = made.config.search
+    for name in stage.supernet:
+        if name not in known:
+            where = f"field of config.search in stage {stage.name!r}"
+            raise unknown(where, name, known)
+    search = made.begin(stage, None)
+    made.domain.staged(stage.supernet).check(search.problem.space, made.devices)
+    _check_cadence(search)
+    if made.algorithm.edge is not Mixed:  # it may refuse the supernet's channels
+        jax.eval_shape(search.init, jax.random.key(0))
+    return search
 
 
 def _check_cadence(search: Search) -> None:

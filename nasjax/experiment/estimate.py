@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from nasjax.engine.compiling import compiled_programs, compiler_options
 from nasjax.nets import lowering
-from nasjax.nets.edges import Mixed
+from nasjax.nets.edges import EdgeFactory
 from nasjax.nets.layers import Style
 from nasjax.saliency import Attack
 from nasjax.search.directions import FORWARD
@@ -54,10 +54,15 @@ class Edge(NamedTuple):
 
 @functools.cache
 def measure(
-    space: CellSpace, channels: int, size: tuple[int, int], batch: int, spelling: str
+    space: CellSpace,
+    factory: EdgeFactory,
+    channels: int,
+    size: tuple[int, int],
+    batch: int,
+    spelling: str,
 ) -> Edge:
     """Compiles and runs an edge of the space on maps of this size."""
-    edge = Mixed(space.primitives, channels, 1, Style(True, spelling))
+    edge = factory(space.primitives, channels, 1, Style(True, spelling))
     batch = max(min(batch, LARGEST // (size[0] * channels * size[1])), 1)
     x = jnp.ones((size[0], channels, size[1], batch))
     mix = Weights(jnp.ones(len(space.primitives)))
@@ -88,7 +93,8 @@ def of(experiment: Experiment, maps: Maps) -> Edge:
     height, width = (maps.macro.map_sizes(side)[0] for side in maps.sides)
     spelling = lowering.resolve(experiment.config.lowering)
     channels, space = maps.macro.plan()[0].channels, experiment.space
-    return measure(space, channels, (height, width), maps.batch, spelling)
+    edge = experiment.algorithm.edge
+    return measure(space, edge, channels, (height, width), maps.batch, spelling)
 
 
 def seconds(

@@ -63,13 +63,24 @@ def search_phase(
         "hyper": devices.replicate(hyper.arrays()),
     }
     watched = monitors(search)
-    measured = {own.name: own.program for own in watched if own.program}
+    measured = [own.name for own in watched if own.program]
+
+    def measure(name: str) -> Callable:
+        """The program of a monitor, of the search that `begin` makes of traced numbers."""
+
+        def program(state, part, traced):
+            every = {own.name: own.program for own in monitors(begin(traced))}
+            return every[name](state, part)  # type: ignore[misc]
+
+        return jax.jit(program)
+
+    constants = [penalty.depends for penalty in problem.penalties]
     programs = Programs(
-        store.of("search", space, shapes(data)),
+        store.of("search", space, constants, shapes(data)),
         list(devices.where),
         init=jax.jit(search.init),
         **{own.name: _program(own, begin, devices) for own in search.programs},
-        **{name: jax.jit(program) for name, program in measured.items()},
+        **{name: measure(name) for name in measured},
     )
     # Last metrics of programs that are not due at every step, for the log only.
     seen: dict[str, Array] = {}
@@ -77,8 +88,8 @@ def search_phase(
     def compile(state) -> str:
         order = {"alpha": 0, "weights": 2}  # the largest first
         needed = sorted(search.programs, key=lambda own: order.get(own.name, 1))
-        arguments = {own.name: (state, data) for own in needed}
-        arguments |= dict.fromkeys(measured, (state, data["arch"]))
+        arguments: dict[str, tuple] = {own.name: (state, data) for own in needed}
+        arguments |= dict.fromkeys(measured, (state, data["arch"], data["hyper"]))
         soon = next(
             own.name for own in search.programs if own.cadence.due(int(state.step))
         )
@@ -105,7 +116,7 @@ def search_phase(
             if not monitor.due(epoch, epochs):
                 continue
             if monitor.program:
-                values = programs[monitor.name](state, data["arch"])
+                values = programs[monitor.name](state, data["arch"], data["hyper"])
                 found |= {key: float(value) for key, value in values.items()}
             if monitor.report:
                 found |= monitor.report(now)
@@ -148,6 +159,7 @@ def _mix_line(name: str, search: Search, seen: Seen) -> dict[str, Any]:
         "estimator": search.name,
         "step": seen.step,
         "edges": {kind: space.edges_of(kind) for kind in space.types},
+        "genotype": seen.genotype.to_json(),
         "mix": {kind: np.round(own, 5).tolist() for kind, own in shares.items()},
     }
 

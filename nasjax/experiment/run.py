@@ -263,9 +263,7 @@ def _store(experiment: Experiment, folder: Path) -> Store:
     config = experiment.config.to_dict()
     for part, field in (name.rpartition(".")[::2] for name in TRACED):
         (config[part] if part else config).pop(field)
-    last = experiment.begin(experiment.algorithm.stages[-1], None)
     return Store(folder, environment(list(experiment.devices.where))).of(
         config,
         experiment.domain.depends,
-        [penalty.depends for penalty in last.problem.penalties],
     )

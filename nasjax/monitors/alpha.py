@@ -53,7 +53,9 @@ def mixing(mix: Mix, genotype: Genotype, space: CellSpace) -> dict[str, float]:
 
     for kind in space.types:
         p = np.asarray(mix[kind].ops, np.float64)
-        note("entropy", kind, -(p * np.log(np.maximum(p, 1e-30))).sum(-1).mean())
+        share = p / np.maximum(p.sum(-1, keepdims=True), 1e-30)
+        logs = np.log(np.maximum(share, 1e-30))
+        note("entropy", kind, -(share * logs).sum(-1).mean())
         names = np.array(space.choices(kind))
         for word, name in (("skip", "skip_connect"), ("none", "none")):
             if name in space.primitives:

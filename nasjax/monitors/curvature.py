@@ -51,7 +51,7 @@ def curvature(
     def measure(state, part) -> dict[str, Array]:
         key = derive(state.key, "curvature", state.step)
         size = min(images, len(jax.tree.leaves(part)[0]))
-        at = At(None, problem.training.progress(state.step))
+        at = search.at(state)
         batch = task.clean(part, key, size)
         batch |= {"batch_stats": state.batch_stats, "at": At()}  # without drop path
 

@@ -23,7 +23,8 @@ from nasjax.search.base import (
 )
 from nasjax.search.bilevel import Bilevel, Training, bilevel, trained
 from nasjax.spaces import CellSpace
-from nasjax.tasks.base import Network, Task
+from nasjax.spaces.mix import Mix
+from nasjax.tasks.base import At, Network, Task
 
 
 def search(
@@ -54,12 +55,14 @@ def search(
     if smoothing:
         named.append(smoothing.name)
     direction = direction._replace(name="_".join(named))
+    smooth = _smooth(problem, smoothing)
+    extra = smoothing.cost if smoothing else 0
     warmup = training.warmup_epochs * training.steps_per_epoch
     weights = Program(
         "weights",
-        _weight_step(problem, smoothing),
+        _weight_step(problem, smooth),
         in_order(),
-        cost=1 + (smoothing.cost if smoothing else 0),
+        cost=1 + extra,
     )
     alpha = Program(
         "alpha",
@@ -68,7 +71,9 @@ def search(
         Cadence(warmup, algorithm.every),
         direction.cost,
     )
-    levels = algorithm.levels(problem)
+    levels = [
+        own._replace(cost=own.cost + extra) for own in algorithm.levels(problem, smooth)
+    ]
     programs: tuple[Program, ...] = (alpha, weights)
     if algorithm.weights_first:
         programs = (weights, _after_weights(alpha))
@@ -135,30 +140,37 @@ def _look_ahead(direction: Direction) -> Batches:
     return Batches(draw, (None, None) if direction.split == "candidates" else (1, 0))
 
 
-def _weight_step(problem: Bilevel, smoothing: Smoothing | None) -> Callable:
+def _smooth(problem: Bilevel, smoothing: Smoothing | None) -> Callable:
+    """(mix, loss_of_mix, key, at) -> mix, clean or perturbed, for a step of weights."""
+    if smoothing is None:
+        return lambda mix, loss_of_mix, key, at: mix
+    perturbation = smoothing.perturbation(problem.relaxation.project)
+
+    def smooth(mix: Mix, loss_of_mix: Callable, key: Array, at: At) -> Mix:
+        def around(ops):
+            return {kind: mix[kind]._replace(ops=own) for kind, own in ops.items()}
+
+        ops = {kind: own.ops for kind, own in mix.items()}
+        loss = lambda ops: loss_of_mix(around(ops))
+        return around(perturbation(loss, ops, key, smoothing.eps(at.progress)))
+
+    return smooth
+
+
+def _weight_step(problem: Bilevel, smooth: Callable) -> Callable:
     """w <- SGD(w, grad_w L_train(w, mix)), at clean or perturbed mixing weights."""
     relaxation, training = problem.relaxation, problem.training
     optimizer = training.optimizer(training.rate)
-    if smoothing:
-        perturbation = smoothing.perturbation(relaxation.simplex)
 
     def step(state: SearchState, batch):
         key = derive(state.key, "weight mix", state.step)
         batch = problem.placed(batch, state, key)
-        mix = relaxation.mix(state.arch, batch["at"])
-        if smoothing:
-
-            def around(ops):
-                return {kind: mix[kind]._replace(ops=own) for kind, own in ops.items()}
-
-            mix = around(
-                perturbation(
-                    lambda ops: problem.eval_loss(state.w, around(ops), batch),
-                    {kind: own.ops for kind, own in mix.items()},
-                    derive(state.key, "perturbation", state.step),
-                    smoothing.eps(batch["at"].progress),
-                )
-            )
+        mix = smooth(
+            relaxation.mix(state.arch, batch["at"]),
+            lambda mix: problem.eval_loss(state.w, mix, batch),
+            derive(state.key, "perturbation", state.step),
+            batch["at"],
+        )
         network = Network(state.w, state.batch_stats, state.weight_opt)
         network, metrics = trained(problem.with_aux, optimizer, network, mix, batch)
         state = state._replace(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jax import Array
 
 from nasjax.nets import Mixed
@@ -36,7 +37,8 @@ class SearchState(NamedTuple):
       arch: architecture parameters, a pytree made by the relaxation.
       weight_opt: state of the weight optimiser.
       arch_opt: state of the architecture direction.
-      levels: name of a further program -> its state, a pytree.
+      levels: (`Bilevel`, smooth) -> further programs, which train other networks at the
+        weights that smooth(mix, loss_of_mix, key, `At`) returns.
     """
 
     step: Array
@@ -132,7 +134,7 @@ class Smoothing(NamedTuple):
 
     Attributes:
       name: name of the perturbation, appended to the name of the estimator.
-      perturbation: project: bool -> (loss_of_ops, ops, key, eps) -> ops.
+      perturbation: projection -> (loss_of_ops, ops, key, eps) -> ops.
       eps: progress -> eps, the size of the perturbation.
       cost: added cost of a weight step, in evaluations of one batch's gradient.
     """
@@ -175,7 +177,8 @@ class Algorithm(NamedTuple):
       edge: (primitives, channels, stride, style) -> module: what an edge computes.
       penalties: each (space, relaxation, `Domain.final`) -> `Penalty`.
       smoothing: of the weight step. Alpha and its look-ahead use clean mixing weights.
-      levels: (`Bilevel`, warm-up) -> further programs.
+      levels: (`Bilevel`, smooth) -> further programs. They train other networks at the
+        mixing weights smooth(mix, loss_of_mix, key, `At`).
       stages: at least one.
       weights_first: True: in every round the weights move before alpha (GDAS).
     """
@@ -186,7 +189,7 @@ class Algorithm(NamedTuple):
     edge: Callable = Mixed
     penalties: tuple[Callable, ...] = ()
     smoothing: Smoothing | None = None
-    levels: Callable[[Bilevel], tuple[Program, ...]] = lambda problem: ()
+    levels: Callable[..., tuple[Program, ...]] = lambda problem, smooth: ()
     stages: tuple[Stage, ...] = (Stage(),)
     weights_first: bool = False
 
@@ -215,10 +218,13 @@ class Search(NamedTuple):
         """The program of this name."""
         return next(own for own in self.programs if own.name == name)
 
+    def at(self, state: SearchState) -> At:
+        """The place of the last weight step, without randomness; for evaluation."""
+        return self.problem.training.at(jnp.maximum(state.step - 1, 0), None)
+
     def mix(self, state: SearchState) -> Mix:
-        """The mixing weights without randomness, for evaluation and discretisation."""
-        at = At(None, self.problem.training.progress(state.step))
-        return self.problem.relaxation.mix(state.arch, at)
+        """Mixing weights without randomness; used for evaluation and discretisation."""
+        return self.problem.relaxation.mix(state.arch, self.at(state))
 
     def genotype(self, mix: Mix, most_skips: int | None = None) -> Genotype:
         """The architecture derived from mixing weights, see `rules.discretise`."""

@@ -53,9 +53,9 @@ class Training(NamedTuple):
     steps_per_epoch: int
     warmup_epochs: int
 
-    def progress(self, step: Array) -> Array:
-        """epoch / epochs at weight step `step`."""
-        return step // self.steps_per_epoch / self.epochs
+    def at(self, step: Array, key: Array | None) -> At:
+        """The place of a weight step. key: of the randomness of the relaxation."""
+        return At(key, step // self.steps_per_epoch / self.epochs, self.epochs)
 
 
 class Bilevel(NamedTuple):
@@ -73,6 +73,7 @@ class Bilevel(NamedTuple):
       devices: the devices that a step is split over.
       train: the training loss.
       val: the validation loss, with the penalties.
+      clean: the validation loss without them.
       with_aux: (w, mix, batch) -> (training loss, (batch_stats, scores)).
       eval_loss: (w, mix, batch) -> the criterion in evaluation mode, in which batch
         norm uses running moments.
@@ -91,6 +92,7 @@ class Bilevel(NamedTuple):
     devices: Devices
     train: Callable
     val: Callable
+    clean: Callable
     with_aux: Callable
     eval_loss: Callable
     outputs: Callable
@@ -114,7 +116,7 @@ class Bilevel(NamedTuple):
 
         key: typed key for the randomness of the relaxation.
         """
-        at = At(key, self.training.progress(state.step))
+        at = self.training.at(state.step, key)
         return {**batch, "batch_stats": state.batch_stats, "at": at}
 
 
@@ -173,6 +175,7 @@ def bilevel(
         devices=devices,
         train=devices.averaged(of_alpha),
         val=val if penalties else clean,
+        clean=clean,
         with_aux=devices.averaged(with_aux),
         eval_loss=devices.averaged(eval_loss),
         outputs=devices.shared(outputs),

@@ -15,13 +15,11 @@ compute it with w held fixed, before the gradient in w is taken.
     ADV  delta <- P(delta + lr grad L_train(w, A + delta)), repeated             (eq. 4)
 
 P is the projection onto the ball |delta| <= eps. As in the released code, P is followed
-by `project_simplex`. The paper does not mention `project_simplex`, and after it an
-entry may lie slightly outside the ball.
+by `project_simplex`, or by `project_box` where weights need not sum to 1. The paper does
+not mention this step, after which an entry may lie slightly outside the ball.
 
 Deviations:
-  * With `project` the rows of mix keep their sums. Where the weight of an operator is
-    multiplied by the weight of its edge, A is the row divided by its sum. The row of an
-    edge with weight 0 stays 0.
+  * Only weights of operators are perturbed, not the weight of an edge.
   * The attack is discarded if its loss is below the clean loss, as in the released
     code, or is not a number.
 """
@@ -39,106 +37,7 @@ from nasjax.core import arguments
 from nasjax.core.trees import ravel
 
 Perturbation = Callable[[Callable, Any, Array, Any], Any]
-
-
-def uniform(project: bool = True) -> Perturbation:
-    """SDARTS-RS: delta ~ U[-eps, eps], an independent draw for every entry (eq. 3).
-
-    Without `project` the mean loss of a quadratic is L(A) + eps^2 / 6 times the trace
-    of its Hessian (eq. 6). The loss is not evaluated.
-
-    Args:
-      project: True projects every row onto the simplex.
-
-    >>> mix = {"normal": jnp.full((14, 8), 1 / 8)}
-    >>> noisy = uniform()(None, mix, jax.random.key(0), 0.03)["normal"]
-    >>> bool(abs(noisy.sum(-1) - 1).max() < 1e-6), bool((noisy >= 0).all())
-    (True, True)
-    """
-    return _noise(_box_draw, project)
-
-
-def gaussian(project: bool = True) -> Perturbation:
-    """Like `uniform`, with delta ~ N(0, eps^2 / 3): the same variance, but no bound.
-
-    Footnote 1 of the paper allows normal noise and gives no variance. With this
-    variance eq. 6 holds unchanged.
-    """
-    return _noise(lambda *at: jax.random.normal(*at) / 3**0.5, project)
-
-
-def pgd(
-    steps: int = 7,
-    step_size: float | None = None,
-    norm: str = "linf",
-    steepest: bool = True,
-    random_start: bool = True,
-    project: bool = True,
-    revert: bool = True,
-) -> Perturbation:
-    """SDARTS-ADV: projected gradient ascent on the loss (eq. 4).
-
-    It evaluates `steps` gradients of loss_of_mix and, with `revert`, two values.
-    loss_of_mix should be the training loss in evaluation mode, on the batch of the
-    weight step.
-
-    Args:
-      steps: number of ascent steps. The paper finds that 1 costs little performance.
-      step_size: size of a step in units of eps. None: 2 / steps, as in the released
-        code; from every point of the l_inf ball every corner can then be reached.
-      norm: norm of the ball. "linf" bounds every entry. "l2" bounds mix as one vector,
-        as in eq. 8, where H is the Hessian over all of A.
-      steepest: True takes steps of length step_size eps in the direction of steepest
-        ascent: sign(g) for "linf", as in the released code, and g / |g| for "l2".
-        False takes steps step_size eps g, as eq. 4 is printed.
-      random_start: True starts from a draw of `uniform`, projected into the ball; False
-        starts from mix.
-      project: True projects the start and the result of every step onto the simplex,
-        row by row.
-      revert: True returns mix if mix has the larger loss.
-
-    Raises:
-      ValueError: a setting is out of its range.
-
-    >>> mix, g = jnp.array([0.5, 0.3, 0.2]), jnp.array([1.0, -2.0, 0.5])
-    >>> attack = pgd(project=False)
-    >>> found = attack(lambda x: g @ x, mix, jax.random.key(0), 0.1)
-    >>> [f"{weight:.2f}" for weight in found]
-    ['0.60', '0.20', '0.30']
-    """
-    arguments.count(steps, "steps")
-    step_size = 2 / steps if step_size is None else step_size
-    arguments.positive(step_size, "step_size")
-    arguments.choice(norm, "norm", "linf", "l2")
-    into_ball = {"linf": _into_box, "l2": _into_sphere}[norm]
-    ascent = {"linf": jnp.sign, "l2": lambda g: g / _norm(g)}[norm]
-
-    def perturbation(loss_of_mix: Callable, mix, key: Array, eps):
-        mix = lax.stop_gradient(mix)
-        clean, onto_simplex, restore = _vector(mix, project)
-        radius = jnp.asarray(eps, clean.dtype)
-        gradient = jax.grad(lambda x: loss_of_mix(restore(x)))
-
-        def moved(x, delta):
-            return onto_simplex(clean + into_ball(x - clean + delta, radius))
-
-        def step(x, _):
-            g = gradient(x)
-            return moved(x, step_size * radius * (ascent(g) if steepest else g)), None
-
-        start = clean
-        if random_start:
-            draw = _box_draw(key, clean.shape, clean.dtype)
-            start = moved(clean, radius * draw)
-        found = restore(lax.scan(step, start, length=steps)[0])
-        accept = radius > 0
-        if revert:
-            both = jax.tree.map(lambda *each: jnp.stack(each), found, mix)
-            after, before = lax.map(loss_of_mix, both)
-            accept &= after >= before
-        return _either(accept, found, mix)
-
-    return perturbation
+Projection = Callable[[Any], Any]
 
 
 def project_simplex(mix: Any) -> Any:
@@ -162,6 +61,110 @@ def project_simplex(mix: Any) -> Any:
     return jax.tree.map(rows, mix)
 
 
+def project_box(mix: Any) -> Any:
+    """Clamps every entry to [0, 1], for operators whose weights need not sum to 1."""
+    return jax.tree.map(lambda m: jnp.clip(m, 0, 1), mix)
+
+
+def uniform(project: Projection | None = project_simplex) -> Perturbation:
+    """SDARTS-RS: delta ~ U[-eps, eps], an independent draw for every entry (eq. 3).
+
+    Without `project` the mean loss of a quadratic is L(A) + eps^2 / 6 times the trace
+    of its Hessian (eq. 6). The loss is not evaluated.
+
+    Args:
+      project: projection of the result; None for none.
+
+    >>> mix = {"normal": jnp.full((14, 8), 1 / 8)}
+    >>> noisy = uniform()(None, mix, jax.random.key(0), 0.03)["normal"]
+    >>> bool(abs(noisy.sum(-1) - 1).max() < 1e-6), bool((noisy >= 0).all())
+    (True, True)
+    """
+    return _noise(_box_draw, project)
+
+
+def gaussian(project: Projection | None = project_simplex) -> Perturbation:
+    """Like `uniform`, with delta ~ N(0, eps^2 / 3): the same variance, but no bound.
+
+    Footnote 1 of the paper allows normal noise and gives no variance. With this
+    variance eq. 6 holds unchanged.
+    """
+    return _noise(lambda *at: jax.random.normal(*at) / 3**0.5, project)
+
+
+def pgd(
+    steps: int = 7,
+    step_size: float | None = None,
+    norm: str = "linf",
+    steepest: bool = True,
+    random_start: bool = True,
+    project: Projection | None = project_simplex,
+    revert: bool = True,
+) -> Perturbation:
+    """SDARTS-ADV: projected gradient ascent on the loss (eq. 4).
+
+    It evaluates `steps` gradients of loss_of_mix and, with `revert`, two values.
+    loss_of_mix should be the training loss in evaluation mode, on the batch of the
+    weight step.
+
+    Args:
+      steps: number of ascent steps. The paper finds that 1 costs little performance.
+      step_size: size of a step in units of eps. None: 2 / steps, as in the released
+        code; from every point of the l_inf ball every corner can then be reached.
+      norm: norm of the ball. "linf" bounds every entry. "l2" bounds mix as one vector,
+        as in eq. 8, where H is the Hessian over all of A.
+      steepest: True takes steps of length step_size eps in the direction of steepest
+        ascent: sign(g) for "linf", as in the released code, and g / |g| for "l2".
+        False takes steps step_size eps g, as eq. 4 is printed.
+      random_start: True starts from a draw of `uniform`, projected into the ball; False
+        starts from mix.
+      project: projection of the start and of the result of every step; None for none.
+      revert: True returns mix if mix has the larger loss.
+
+    Raises:
+      ValueError: a setting is out of its range.
+
+    >>> mix, g = jnp.array([0.5, 0.3, 0.2]), jnp.array([1.0, -2.0, 0.5])
+    >>> attack = pgd(project=False)
+    >>> found = attack(lambda x: g @ x, mix, jax.random.key(0), 0.1)
+    >>> [f"{weight:.2f}" for weight in found]
+    ['0.60', '0.20', '0.30']
+    """
+    arguments.count(steps, "steps")
+    step_size = 2 / steps if step_size is None else step_size
+    arguments.positive(step_size, "step_size")
+    arguments.choice(norm, "norm", "linf", "l2")
+    into_ball = {"linf": _into_box, "l2": _into_sphere}[norm]
+    ascent = {"linf": jnp.sign, "l2": lambda g: g / _norm(g)}[norm]
+
+    def perturbation(loss_of_mix: Callable, mix, key: Array, eps):
+        mix = lax.stop_gradient(mix)
+        clean, projected, restore = _vector(mix, project)
+        radius = jnp.asarray(eps, clean.dtype)
+        gradient = jax.grad(lambda x: loss_of_mix(restore(x)))
+
+        def moved(x, delta):
+            return projected(clean + into_ball(x - clean + delta, radius))
+
+        def step(x, _):
+            g = gradient(x)
+            return moved(x, step_size * radius * (ascent(g) if steepest else g)), None
+
+        start = clean
+        if random_start:
+            draw = _box_draw(key, clean.shape, clean.dtype)
+            start = moved(clean, radius * draw)
+        found = restore(lax.scan(step, start, length=steps)[0])
+        accept = radius > 0
+        if revert:
+            both = jax.tree.map(lambda *each: jnp.stack(each), found, mix)
+            after, before = lax.map(loss_of_mix, both)
+            accept &= after >= before
+        return _either(accept, found, mix)
+
+    return perturbation
+
+
 def ramp(start: float, end: float) -> Callable:
     """progress -> eps = start + (end - start) progress, as in the released code.
 
@@ -180,39 +183,32 @@ def ramp(start: float, end: float) -> Callable:
     return lambda progress: start + (end - start) * progress
 
 
-def _noise(draw: Callable, project: bool) -> Perturbation:
+def _noise(draw: Callable, project: Projection | None) -> Perturbation:
     """The perturbation that adds eps * draw(key, shape, dtype)."""
 
     def perturbation(loss_of_mix, mix, key: Array, eps):
         del loss_of_mix
         mix = lax.stop_gradient(mix)
-        clean, onto_simplex, restore = _vector(mix, project)
+        clean, projected, restore = _vector(mix, project)
         radius = jnp.asarray(eps, clean.dtype)
-        moved = onto_simplex(clean + radius * draw(key, clean.shape, clean.dtype))
+        moved = projected(clean + radius * draw(key, clean.shape, clean.dtype))
         return _either(radius > 0, restore(moved), mix)
 
     return perturbation
 
 
-def _vector(mix: Any, project: bool) -> tuple[Array, Callable, Callable]:
+def _vector(mix: Any, project: Projection | None) -> tuple[Array, Callable, Callable]:
     """The perturbed entries of mix as one vector [d], and two maps of such vectors.
 
     Returns:
-      the vector: with `project` the rows divided by their sums;
-      vector -> vector on the simplex, or the same vector without `project`;
-      vector -> a pytree like mix, whose rows have the sums of mix.
+      the vector;
+      vector -> projected vector;
+      vector -> a pytree like mix.
     """
-    if not project:
-        vector, restore = ravel(mix, "mix")
+    vector, restore = ravel(mix, "mix")
+    if project is None:
         return vector, lambda x: x, restore
-    total = jax.tree.map(lambda m: m.sum(-1, keepdims=True), mix)
-    shares = jax.tree.map(lambda m, t: m / jnp.where(t == 0, 1, t), mix, total)
-    vector, unravel = ravel(shares, "mix")
-    return (
-        vector,
-        lambda x: ravel(project_simplex(unravel(x)))[0],
-        lambda x: jax.tree.map(jnp.multiply, unravel(x), total),
-    )
+    return vector, lambda x: ravel(project(restore(x)))[0], restore
 
 
 def _either(condition: Array, found: Any, mix: Any) -> Any:

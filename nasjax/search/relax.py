@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nasjax.search.perturb import project_simplex
 from nasjax.spaces import CellSpace, Edge
 from nasjax.spaces.mix import Mix
 from nasjax.spaces.rules import choose, draw
@@ -27,14 +28,16 @@ class Relaxation(NamedTuple):
       mix: (arch, `At`) -> `Mix`.
       choose: (`Mix`, space, most_skips) -> one-hot `Mix` of the derived architecture,
         see `rules.choose`.
-      simplex: True if the operator weights of an edge sum to 1. Perturbations are then
-        projected onto the simplex.
+      project: operator weights [E, O] -> the nearest that this relaxation can have, see
+        `perturb`.
+      continuous: False if alpha is a one-hot `Mix`, in which losses have no slope.
     """
 
     init: Callable[[Array], Any]
     mix: Callable[[Any, At], Mix]
     choose: Callable[[Mix, CellSpace, int | None], Mix] = choose
-    simplex: bool = True
+    project: Callable = project_simplex
+    continuous: bool = True
 
 
 def softmax(space: CellSpace, spread: float = 1e-3) -> Relaxation:
@@ -153,4 +156,4 @@ def uniform(space: CellSpace, spread: float = 0.0) -> Relaxation:
     def mix(arch: Mix, at: At) -> Mix:
         return arch if at.key is None else draw(at.key, space)
 
-    return Relaxation(lambda key: draw(key, space), mix)
+    return Relaxation(lambda key: draw(key, space), mix, continuous=False)

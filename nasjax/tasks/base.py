@@ -23,10 +23,12 @@ class At(NamedTuple):
       key: typed key for all randomness of a relaxation; None: no randomness, as in
         evaluation.
       progress: epoch / epochs, in [0, 1).
+      epochs: number of epochs of the search.
     """
 
     key: Array | None = None
     progress: Array | float = 0.0
+    epochs: Array | int = 1
 
 
 class Metric(NamedTuple):

@@ -23,7 +23,7 @@ from nasjax.engine import programs
 from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import NOTHING, Programs, Store
-from nasjax.experiment import build, run
+from nasjax.experiment import build, phases, run
 from nasjax.experiment.defaults import TRACED
 from nasjax.experiment.phases import retrain_phase
 from nasjax.search.penalties.budget import multiply_adds, price
@@ -294,7 +294,21 @@ def made():
 
 def key(made):
     """The name of the file of a program."""
-    return run._store(made, ROOT).file("alpha")
+    caught = []
+
+    def catching(store, *arguments, **programs):
+        caught.append(store.file("alpha"))
+        raise StopIteration
+
+    begin = functools.partial(made.begin, made.algorithm.stages[-1], None)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopIteration):
+        patch.setattr(phases, "Programs", catching)
+        phases.search_phase(
+            "search", lambda hyper: begin(), Hyper(1, 0.1, 0.0, 0.0),
+            made.domain.halves, jax.random.key(0), made.devices, None,
+            lambda search: [], run._store(made, ROOT),
+        )  # fmt: skip
+    return caught[0]
 
 
 def test_programs_of_other_fields_are_others_unless_they_are_arguments(

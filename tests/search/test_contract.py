@@ -35,6 +35,7 @@ from nasjax.engine.optim import Hyper
 from nasjax.engine.progress import Progress
 from nasjax.engine.workdir import RunFolder
 from nasjax.search import SearchState, parse
+from nasjax.search.perturb import project_simplex
 
 # Algorithms whose steps of alpha train on, or differentiate, the weights' half of the data.
 LOOK_AHEAD = (
@@ -77,7 +78,7 @@ def test_structure_shapes_and_dtypes_are_kept(sentence):
     }
     for own in mix.values():
         assert (own.ops >= 0).all()
-        if case(sentence, "one").search.problem.relaxation.simplex:
+        if case(sentence, "one").search.problem.relaxation.project is project_simplex:
             assert (own.ops.sum(1) <= 1 + 1e-6).all()
         assert own.edges is None or own.edges.shape == (14,)
 

@@ -10,6 +10,7 @@ from configs.fair_darts import get_config
 from nasjax.search.algorithms import default_settings
 from nasjax.search.algorithms.fair_darts import build, independent
 from nasjax.search.base import Algorithm
+from nasjax.search.perturb import project_box
 from nasjax.spaces import SPACES
 from nasjax.tasks.base import At
 
@@ -37,7 +38,7 @@ def test_it_starts_where_every_operator_has_weight_one_half():
     arch = relaxation.init(jax.random.key(0))
     for own in relaxation.mix(arch, At()).values():
         np.testing.assert_array_equal(own.ops, 0.5)
-    assert not relaxation.simplex
+    assert relaxation.project is project_box
 
 
 @pytest.mark.parametrize("form", ["square", "absolute"])

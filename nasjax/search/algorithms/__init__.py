@@ -94,6 +94,7 @@ WORDS = {  # field of `Algorithm` -> its name in messages
     "smoothing": "the perturbation of the weight step",
     "levels": "the further levels",
     "stages": "the stages",
+    "weights_first": "the order of a round",
 }
 _BLANK = Algorithm(direction=None)  # type: ignore[arg-type]
 

@@ -7,8 +7,8 @@ weight, and alpha's loss has a term that drives the weights to 0 or 1:
     sigmoid(alpha) instead of softmax(alpha), initially alpha = 0
     L_val(w, alpha) - weight * mean over all entries of (sigmoid(alpha) - 0.5)^2
 
-Alpha moves by first-order DARTS, or by another part of the sentence. The space does not
-contain the operator `none`.
+Alpha moves by first-order DARTS, or by another part of the sentence. The space of the
+paper has no operator `none`.
 
 Deviations:
   * An architecture is derived by DARTS' rule, which is an option of the released code.
@@ -16,7 +16,8 @@ Deviations:
     node can then have one input or none, which genotypes here cannot represent.
   * The term is part of alpha's loss only. In the released code it is also part of the
     training loss, whose derivative in alpha is not used.
-  * Perturbations (`fair_darts+sdarts_rs`) are not projected: rows have no fixed sum.
+  * Perturbed weights (`fair_darts+sdarts_rs`) are clamped to [0, 1]; rows have no fixed
+    sum.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import jax.numpy as jnp
 from nasjax.core.limits import Limit, at_least, one_of
 from nasjax.search.base import Algorithm
 from nasjax.search.bilevel import Penalty
+from nasjax.search.perturb import project_box
 from nasjax.search.relax import Relaxation
 from nasjax.spaces import CellSpace
 
@@ -78,4 +80,4 @@ def independent(space: CellSpace, spread: float = 0.0) -> Relaxation:
         del at
         return space.mix({name: jax.nn.sigmoid(arch[name]) for name in space.shapes()})
 
-    return Relaxation(init, mix, simplex=False)
+    return Relaxation(init, mix, project=project_box)

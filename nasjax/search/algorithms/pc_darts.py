@@ -58,7 +58,7 @@ LIMITS: dict[str, Limit] = {
 def build(settings, base: Algorithm) -> Algorithm:
     """Partial channels and edge weights."""
     edge = functools.partial(Partial, parts=settings.parts)
-    relaxation = weighted if settings.edge_weights else softmax
+    relaxation = weighted if settings.edge_weights else base.relaxation
     return base._replace(edge=edge, relaxation=relaxation)
 
 

@@ -95,7 +95,7 @@ def build(settings, base: Algorithm) -> Algorithm:
 
         def loss(solutions, arch, batch):
             second = problem.val(solutions["w2"], arch, batch)
-            return second + settings.gamma * problem.val(solutions["w1"], arch, batch)
+            return second + settings.gamma * problem.clean(solutions["w1"], arch, batch)
 
         return loss
 
@@ -116,11 +116,11 @@ def build(settings, base: Algorithm) -> Algorithm:
         w = {"w1": state.w, "saliency": delta, "w2": second.w}
         return w, {"w1": state.weight_opt, "w2": second.opt}
 
-    def levels(problem: Bilevel) -> tuple[Program, ...]:
+    def levels(problem: Bilevel, smooth: Callable) -> tuple[Program, ...]:
         cost = 1 + attack_cost(attack(problem, settings), settings.saliency.ascent)
         second = Program(
             "w2",
-            _w2_step(problem, settings, solution),
+            _w2_step(problem, settings, solution, smooth),
             in_order(),
             Cadence(0, settings.w2_every),
             cost,
@@ -163,9 +163,10 @@ def _levels(problem: Bilevel, settings, differences: bool) -> list[Level]:
     ]
 
 
-def _w2_step(problem: Bilevel, settings, solution: Callable):
+def _w2_step(problem: Bilevel, settings, solution: Callable, smooth: Callable):
     """The step of W2 itself, with saliency found by the current W1."""
     found = _attacked(problem, settings, detach=True)
+    reweighted = _reweighted(settings)
     loss = _w2_loss(problem, settings)
     optimizer = problem.training.optimizer(_w2_rate(problem, settings))
 
@@ -176,11 +177,18 @@ def _w2_step(problem: Bilevel, settings, solution: Callable):
         delta = found.update(solutions, state.arch, batch, None)
         second = state.levels["w2"]
         batch = {**batch, "batch_stats": second.batch_stats}
+        seen = {**batch, "image": reweighted(batch["image"], delta)}
+        mix = smooth(
+            problem.relaxation.mix(state.arch, batch["at"]),
+            lambda mix: problem.eval_loss(second.w, mix, seen),
+            derive(state.key, "second perturbation", state.step),
+            batch["at"],
+        )
         second, metrics = trained(
             lambda w, mix, batch: loss(w, mix, batch, delta),
             optimizer,
             second,
-            problem.relaxation.mix(state.arch, batch["at"]),
+            mix,
             batch,
         )
         report = {f"w2_{name}": value for name, value in metrics.items()}
@@ -191,16 +199,22 @@ def _w2_step(problem: Bilevel, settings, solution: Callable):
 
 def _w2_loss(problem: Bilevel, settings) -> Callable:
     """(w, mix, batch, delta) -> W2's loss on reweighted images, and aux (eq. 3)."""
-    mode, eps = settings.saliency.mode, settings.saliency.eps
+    reweighted = _reweighted(settings)
 
     def loss(w, mix, batch, delta):
-        image = saliency.reweighted(batch["image"], delta, mode, eps)
+        image = reweighted(batch["image"], delta)
         value, aux = problem.with_aux(w, mix, {**batch, "image": image})
         if settings.sum:
             value *= problem.devices.global_size(len(image))
         return value, aux
 
     return loss
+
+
+def _reweighted(settings) -> Callable:
+    """(images, delta) -> the images that W2 learns."""
+    mode, eps = settings.saliency.mode, settings.saliency.eps
+    return lambda images, delta: saliency.reweighted(images, delta, mode, eps)
 
 
 def _w2_rate(problem: Bilevel, settings) -> Callable:

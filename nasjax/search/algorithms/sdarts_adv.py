@@ -13,6 +13,7 @@ follows the code; `steepest = False` follows the equation. For other deviations 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from nasjax.core.limits import at_least, one_of
@@ -42,7 +43,7 @@ def build(settings, base: Algorithm) -> Algorithm:
     """Smoothing by adversarial perturbations."""
     steps = settings.attack_steps
 
-    def attack(project: bool):
+    def attack(project: Callable):
         norm, steepest = settings.norm, settings.steepest
         return perturb.pgd(steps, norm=norm, steepest=steepest, project=project)
 
