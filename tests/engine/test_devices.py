@@ -181,6 +181,19 @@ def test_the_batch_is_really_split():
     np.testing.assert_allclose(metrics["norm"], alone["norm"], rtol=1e-12)
 
 
+def test_integers_and_keys_are_not_averaged():
+    def look(state, train_batches, val_batch, *, on):
+        del train_batches, val_batch
+        held = {"key": jax.random.key(3), "seed": jnp.uint32(2**32 - 1), "real": 1.5}
+        kept = on.mean(held)
+        bits = jax.random.key_data(kept["key"])[1]
+        return state, {"bits": bits, "seed": kept["seed"], "real": kept["real"]}
+
+    _, metrics = after(4, "pmap", 1, look)
+    assert (int(metrics["bits"]), int(metrics["seed"])) == (3, 2**32 - 1)
+    assert float(metrics["real"]) == 1.5
+
+
 @pytest.mark.parametrize(("mode", "split"), [("jit", "batch"), ("pmap", "candidates")])
 def test_without_an_axis_a_loss_stays_as_it_is(mode, split):
     on = Devices.of(2, mode).splitting(split)

@@ -6,8 +6,11 @@ import importlib
 import json
 import os
 import runpy
+import shutil
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +20,7 @@ from conftest import ROOT
 from ml_collections import ConfigDict
 from support.tiny import shrink
 
+import nasjax
 from nasjax.data.augment import Augment
 from nasjax.data.splits import Part
 from nasjax.engine import programs
@@ -405,11 +409,24 @@ def test_what_belongs_to_another_user_is_run_as_it_is(store, monkeypatch):
     assert again.traced == []
 
 
-def test_a_checkout_of_the_same_sources_is_the_same_code():
-    before, file = programs.code(), programs.__file__
-    stat = os.stat(file)
+@pytest.mark.parametrize("module", ["engine.programs", "search.relax", "nets.edges"])
+def test_a_checkout_of_the_same_sources_is_the_same_code(module, tmp_path):
+    """Another time of a source changes nothing; other text of the same size and time
+    changes the code."""
+    root = Path(nasjax.__file__).parent
+    shutil.copytree(root, tmp_path / "nasjax")
+    file = tmp_path / "nasjax" / f"{module.replace('.', '/')}.py"
+
+    def code():
+        command = "from nasjax.engine.programs import code; print(code())"
+        environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        return subprocess.check_output(
+            [sys.executable, "-c", command], env=environ, cwd=tmp_path
+        )
+
+    before = code()
     os.utime(file, (1, 1))
-    try:
-        assert programs.code() == before
-    finally:
-        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert code() == before
+    file.write_text(file.read_text().replace("a", "b", 1))
+    os.utime(file, (1, 1))
+    assert code() != before

@@ -256,6 +256,48 @@ def test_stages_of_ones_own_are_not_staged_again():
             with_edges(algorithm, edges)
 
 
+def staged(monkeypatch, algorithm="darts_first", channels=8, **supernet):
+    """An experiment whose one stage changes the supernet's numbers."""
+    config = shrink(
+        runpy.run_path(str(ROOT / "configs/darts_first.py"))["get_config"]()
+    )
+    config.algorithm, config.search.channels = algorithm, channels
+    plain = build._algorithm(build.validate.config(config))
+    stage = Stage(supernet=supernet)
+    monkeypatch.setattr(
+        build, "_algorithm", lambda config: plain._replace(stages=(stage,))
+    )
+    return build.build(config), stage
+
+
+def test_a_stage_changes_the_numbers_of_its_supernet(monkeypatch):
+    made, stage = staged(monkeypatch, cells=2, channels=6, epochs=5, warmup_epochs=2)
+    search = made.begin(stage, None)
+    assert made.hyper(stage).epochs == search.problem.training.epochs == 5
+    assert search.problem.training.warmup_epochs == 2
+    w = jax.eval_shape(search.init, KEY).w
+    own = made.domain.staged(stage.supernet).macro(made.space)
+    assert (own.cells, own.channels) == (2, 6)
+    plain = jax.eval_shape(made.begin(Stage(), None).init, KEY).w
+    assert jax.tree.map(jnp.shape, w) != jax.tree.map(jnp.shape, plain)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"chanels": 4}, "did you mean 'channels'"),
+        ({"batch": 100_000}, "A batch of 100000 is larger than"),
+        ({"warmup_epochs": 99}, "Alpha would never move"),
+        ({"algorithm": "pc_darts", "channels": 6}, "set --config.search.channels to a"),
+    ],
+)
+def test_what_a_stage_cannot_be_is_refused_before_anything_is_written(
+    monkeypatch, fields, words
+):
+    with pytest.raises(UserError, match=words):
+        staged(monkeypatch, **fields)
+
+
 def test_collapse_indicators():
     """`none` has weight 1/2, skips the rest; the normal cell has one convolution."""
     space = darts()

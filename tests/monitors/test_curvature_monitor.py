@@ -109,7 +109,7 @@ def test_the_penalty_is_the_length_of_the_hessian_along_a_random_direction(searc
         matrix = whole_hessian(lambda arch: plain(w, arch, batch), arch)
         v = jax.random.normal(derive(batch["at"].key, "penalty"), (84,), jnp.float64)
         expected = 3 * np.linalg.norm(matrix @ (v / jnp.linalg.norm(v)))
-        algorithm = ALGORITHM._replace(penalties=(lambda *_: hessian(3.0),))
+        algorithm = ALGORITHM._replace(penalties=(hessian(3.0),))
         penalised = built(algorithm, SPACE, TRAINING)
         assert penalised.name == "first_order_hessian"
         descend = jax.jit(jax.value_and_grad(penalised.problem.val, argnums=1))

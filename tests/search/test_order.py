@@ -5,10 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support.harness import built, parts
+from support.harness import built, halves, parts
 
+from nasjax.engine.devices import Devices
+from nasjax.engine.optim import Hyper
+from nasjax.engine.programs import Programs
+from nasjax.experiment import phases
+from nasjax.monitors.supernet import supernet
 from nasjax.search.base import Algorithm, Direction
 from nasjax.search.bilevel import Training
+from nasjax.search.relax import softmax
 from nasjax.spaces import darts
 
 STEPS, EPOCHS = 3, 2
@@ -63,6 +69,53 @@ def test_alpha_sees_the_number_of_its_round(weights_first):
         assert metrics["step"] == index
         assert metrics["progress"] == np.float32(index // STEPS / EPOCHS)
         np.testing.assert_allclose(metrics["moved"], norms[index + weights_first], 1e-6)
+
+
+def test_a_search_is_read_at_its_last_weight_step():
+    """Progress of the evaluation after an epoch is the progress of that epoch."""
+    training = Training(
+        lambda rate, clip=True: optax.sgd(rate), lambda step: 0.1, EPOCHS, STEPS, 0
+    )
+    search = built(Algorithm(seeing), darts(("skip_connect", "dil_conv_3x3")), training)
+    state = jax.eval_shape(search.init, jax.random.key(0))
+    for step, epoch in ((0, 0), (1, 0), (STEPS, 0), (STEPS + 1, 1), (2 * STEPS, 1)):
+        at = search.at(state._replace(step=jnp.int32(step)))
+        assert at.key is None and at.epochs == EPOCHS
+        assert at.progress == epoch / EPOCHS
+
+
+def test_monitors_take_the_numbers_of_a_search_as_arguments(monkeypatch):
+    """A program that is kept must fit a search of other epochs."""
+    space, caught, texts = darts(("skip_connect", "dil_conv_3x3")), [], []
+
+    def cooled(space, spread):
+        plain = softmax(space, spread)
+        mix = lambda arch, at: plain.mix(
+            jax.tree.map(lambda leaf: leaf * at.progress / at.epochs, arch), at
+        )
+        return plain._replace(mix=mix)
+
+    def catching(*arguments, **programs):
+        caught.append(Programs(*arguments, **programs))
+        return caught[-1]
+
+    def begin(hyper):
+        training = Training(
+            lambda rate, clip=True: optax.sgd(rate), lambda step: hyper.rate,
+            hyper.epochs, STEPS, 0,
+        )  # fmt: skip
+        return built(Algorithm(seeing, relaxation=cooled), space, training)
+
+    monkeypatch.setattr(phases, "Programs", catching)
+    for epochs in (2, 5):
+        hyper = Hyper(epochs, 0.1, 0.0, 0.0)
+        search_phase = phases.search_phase(
+            "search", begin, hyper, halves(), jax.random.key(0), Devices.of(1), None,
+            lambda search: [supernet(search)],
+        )  # fmt: skip
+        given = search_phase.init(), halves()["arch"], hyper.arrays()
+        texts.append(caught[-1]["evaluate"].lower(*given).as_text())
+    assert texts[0] == texts[1]
 
 
 def test_both_orders_draw_the_same():
