@@ -45,7 +45,13 @@ class Hyper(NamedTuple):
         return Hyper(jnp.int32(self.epochs), *map(jnp.float32, self[1:]))
 
 
-def sgd(rate, momentum: float, weight_decay: float, clip: float = 0.0):
+def sgd(
+    rate,
+    momentum: float,
+    weight_decay: float,
+    clip: float = 0.0,
+    nesterov: bool = False,
+):
     """SGD as `torch.optim.SGD` after `clip_grad_norm_`.
 
     Args:
@@ -53,11 +59,12 @@ def sgd(rate, momentum: float, weight_decay: float, clip: float = 0.0):
       momentum: factor of the buffer; the first step's buffer is the gradient.
       weight_decay: L2 coefficient; the term is added to the clipped gradient.
       clip: largest global norm of the raw gradient; 0 does not clip.
+      nesterov: True: the step is gradient + momentum * buffer.
     """
     return optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
         optax.add_decayed_weights(weight_decay),
-        optax.trace(momentum),
+        optax.trace(momentum, nesterov),
         optax.scale_by_learning_rate(rate),
     )
 

@@ -31,7 +31,7 @@ VARIANTS = (
 
 # Fields that do not change the results of a run: it may resume with other values.
 FREE_ON_RESUME = (
-    *(f"arch.zarts_{name}.chunk" for name in ("gld", "mgs", "rs")),
+    *(f"arch.{name}.{field}" for name, part in PARTS.items() for field in part.free),
     "checkpoint_every",
     "compile_cache",
     "log_every",
@@ -118,6 +118,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     search.rate = 0.05  # learning rate of the weights, cosine per epoch ...
     search.rate_min = 0.005  # ... down to this
     search.momentum = 0.9  # SGD
+    search.nesterov = False  # True: Nesterov's momentum
     search.weight_decay = 3e-4  # L2, added to the clipped gradient
     search.clip = 5.0  # largest global norm of the gradient; 0 does not clip
     search.alpha_spread = 1e-3  # deviation of alpha's normal initial values; 0: equal

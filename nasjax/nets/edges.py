@@ -3,6 +3,8 @@
 An edge is built by a factory (primitives, channels, stride, style) and called with
 (x [H, C, W, B], weights, train, draws). `weights` are the weights of this edge: ops
 [O], and edges, a scalar or None. `draws` are as in `nasjax.nets.operations.output`.
+An edge that draws has a class attribute `random = True`; then draws.seeds are uint32
+[B], different for every example, edge and cell, and None in evaluation without keys.
 With stride 2 a map of side n becomes a map of side ceil(n / 2). Edges with equal
 modules share one trace.
 """

@@ -117,7 +117,9 @@ def supernet(
     mix = {k: Weights(jnp.zeros(space.alpha_shape(k))) for k in space.types}
     network = Network(macro, classes, tuple(cells), cell, style, auxiliary)
     most = max(len(each.edges or ()) for each in cells)
-    return _model(network, most, "noise" in space.primitives, mix)
+    factory = getattr(edge, "func", edge)  # of a functools.partial
+    random = "noise" in space.primitives or getattr(factory, "random", False)
+    return _model(network, most, random, mix)
 
 
 def genotype_network(

@@ -136,9 +136,9 @@ class Classification(NamedTuple):
 
     def optimizer(self, hyper: Hyper) -> Callable:
         """SGD with momentum, of clipped gradients."""
-        momentum, most = self.search.momentum, self.search.clip
+        own, decay = self.search, hyper.weight_decay
         return lambda rate, clip=True: optim.sgd(
-            rate, momentum, hyper.weight_decay, most * clip
+            rate, own.momentum, decay, own.clip * clip, own.nesterov
         )
 
     def rate(self, hyper: Hyper) -> Callable:

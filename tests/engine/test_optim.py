@@ -44,6 +44,12 @@ def test_sgd_without_clipping():
     assert [float(w) for w in path] == [-3, -6]
 
 
+def test_nesterov():
+    """Buffers 8 and 6; w <- w - .5 (8 + .5 * 8), then w - .5 (2 + .5 * 6)."""
+    path = steps(optim.sgd(0.5, 0.5, 0.0, nesterov=True), 1.0, [8.0, 2.0])
+    assert [float(w) for w in path] == [-5, -7.5]
+
+
 def test_the_rate_of_sgd_may_be_traced():
     w, grad = jnp.ones(2), jnp.asarray([1.0, -1.0])
 

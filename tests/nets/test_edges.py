@@ -150,6 +150,40 @@ def test_no_weights_of_edges_are_weights_of_1(float64):
         same(slopes.ops, other[kind].ops)
 
 
+class Seeds(nn.Module):
+    """An edge whose output is the last 16 bits of its seeds."""
+
+    primitives: tuple[str, ...]
+    channels: int
+    stride: int
+    style: Style
+    random = True
+
+    @nn.compact
+    def __call__(self, x, weights, train, draws=NO_DRAWS):
+        x = x[:: self.stride, :, :: self.stride]
+        seeds = jnp.zeros(x.shape[-1]) if draws.seeds is None else draws.seeds % 2**16
+        return jnp.broadcast_to(seeds.astype(x.dtype), x.shape)
+
+
+def test_an_edge_may_draw():
+    """Its draws follow the key of each example."""
+    for factory in (Seeds, functools.partial(Seeds)):
+        model = supernet(SPACE, Macro(4, 1), 3, edge=factory)
+        images, keys = jnp.zeros((3, 8, 8, 1)), jax.random.split(KEY, 3)
+        variables = model.init(KEY, images)
+        mix = {kind: Weights(jnp.ones(SPACE.alpha_shape(kind))) for kind in SPACE.types}
+        run = jax.jit(
+            lambda keys, model=model, variables=variables: (
+                model.apply(variables, mix, images, train=False, key=keys)[0].logits
+            )
+        )
+        one, again, other = run(keys), run(keys), run(keys[::-1])
+        np.testing.assert_array_equal(one, again)
+        np.testing.assert_array_equal(one[::-1], other)
+        assert abs(one[0] - one[1]).max() > 1e-3
+
+
 def test_equal_edges_are_traced_once():
     """A reduction cell and the normal cells after it share their stride-1 edges."""
     edge = functools.partial(Partial, parts=2)

@@ -42,11 +42,12 @@ class Part(NamedTuple):
       build: (settings, Algorithm) -> the Algorithm with the choices of this part.
       settings: scale -> default settings by name; see `experiment.defaults`.
       limits: of settings by name, see `nasjax.core.limits`.
-      moves: whether it says how alpha moves.
-      on: the part that says so where the sentence does not.
-      wraps: choices of the other parts that it changes, and does not make anew.
-      shares: groups of the config that it reads beside its own settings.
-      smooth: whether what it adds has a derivative in alpha.
+      moves: True if it moves alpha.
+      on: the part that moves alpha if no part of the sentence does.
+      wraps: fields of `Algorithm` in which it extends the choice of another part.
+      shares: groups of the config that it reads in addition to its settings.
+      smooth: True if its terms of alpha's loss have a derivative in alpha.
+      free: settings that do not change results; a run may resume with other values.
     """
 
     build: Callable[[Any, Algorithm], Algorithm]
@@ -57,6 +58,7 @@ class Part(NamedTuple):
     wraps: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
     smooth: bool = True
+    free: tuple[str, ...] = ()
 
     @property
     def about(self) -> str:
@@ -82,9 +84,9 @@ PARTS = {
     ),
     "sdarts_adv": _part(sdarts_adv),
     "sdarts_rs": _part(sdarts_rs),
-    "zarts_gld": _part(zarts_gld, moves=True),
-    "zarts_mgs": _part(zarts_mgs, moves=True),
-    "zarts_rs": _part(zarts_rs, moves=True),
+    "zarts_gld": _part(zarts_gld, moves=True, free=("chunk",)),
+    "zarts_mgs": _part(zarts_mgs, moves=True, free=("chunk",)),
+    "zarts_rs": _part(zarts_rs, moves=True, free=("chunk",)),
 }
 WORDS = {  # field of `Algorithm` -> its name in messages
     "direction": "how alpha moves",
