@@ -64,12 +64,14 @@ def search(
         in_order(),
         cost=1 + extra,
     )
+    cadence, stream = Cadence(warmup, algorithm.every), problem.task.stream
     alpha = Program(
         "alpha",
         _alpha_step(problem, direction),
-        _look_ahead(direction),
-        Cadence(warmup, algorithm.every),
+        _look_ahead(direction, cadence, stream is not None),
+        cadence,
         direction.cost,
+        (lambda key: problem.task.init(key)[1][stream]) if stream else None,
     )
     levels = [
         own._replace(cost=own.cost + extra) for own in algorithm.levels(problem, smooth)
@@ -90,7 +92,7 @@ def search(
             arch=arch,
             weight_opt=network.opt,
             arch_opt=direction.init(arch, derive(key, "direction")),
-            levels={own.name: own.init(key) for own in levels if own.init},
+            levels={own.name: own.init(key) for own in programs if own.init},
         )
 
     return Search(problem, direction, init, programs)
@@ -124,8 +126,8 @@ def _after_weights(program: Program) -> Program:
     return program._replace(step=step, batches=batches)
 
 
-def _look_ahead(direction: Direction) -> Batches:
-    """M training batches and one validation batch."""
+def _look_ahead(direction: Direction, cadence: Cadence, stream: bool) -> Batches:
+    """M training batches and one validation batch; of a stream the next in order."""
 
     def draw(task: Task, data, state: SearchState):
         def one(half: str, key: Array):
@@ -135,6 +137,10 @@ def _look_ahead(direction: Direction) -> Batches:
         keys = jax.random.split(key, direction.inner_steps)
         train = jax.vmap(lambda key: one(direction.inner_part, key))(keys)
         key = derive(state.key, "validation batch", state.step)
+        if stream:
+            order = derive(state.key, "validation order")
+            index = cadence.before(state.step)
+            return train, task.draw(data["arch"], key, index, order)
         return train, one("arch", key)
 
     return Batches(draw, (None, None) if direction.split == "candidates" else (1, 0))
@@ -186,6 +192,7 @@ def _weight_step(problem: Bilevel, smooth: Callable) -> Callable:
 
 def _alpha_step(problem: Bilevel, direction: Direction) -> Callable:
     """The step that moves alpha by a direction."""
+    task, relaxation = problem.task, problem.relaxation
 
     def step(state: SearchState, train_batches, val_batch):
         key = derive(state.key, "train mix", state.step)
@@ -194,6 +201,13 @@ def _alpha_step(problem: Bilevel, direction: Direction) -> Callable:
         train_batches = jax.vmap(place)(train_batches, keys)
         val_batch = place(val_batch, derive(state.key, "val mix", state.step))
         key = derive(state.key, "arch", state.step)
+        if task.stream:
+            own = {**state.batch_stats, task.stream: state.levels["alpha"]}
+            val_batch["batch_stats"] = own
+            mix = relaxation.mix(state.arch, val_batch["at"])
+            _, after = task.outputs(state.w, mix, val_batch, True)
+            levels = {**state.levels, "alpha": after[task.stream]}
+            state = state._replace(levels=levels)
         arch, opt, metrics = direction.step(state, train_batches, val_batch, key)
         return state._replace(arch=arch, arch_opt=opt), metrics
 

@@ -56,6 +56,8 @@ class Cadence(NamedTuple):
 
     >>> [s for s in range(10) if Cadence(warmup=4, every=2).due(s)]
     [4, 6, 8]
+    >>> [int(Cadence(warmup=4, every=2).before(s)) for s in (4, 5, 6, 8)]
+    [0, 1, 1, 2]
     """
 
     warmup: int = 0
@@ -64,6 +66,11 @@ class Cadence(NamedTuple):
     def due(self, step: int) -> bool:
         """True if the program is due at weight step `step`."""
         return step >= self.warmup and step % self.every == 0
+
+    def before(self, step: Array) -> Array:
+        """Number of times that the program was due before weight step `step`."""
+        first = -(-self.warmup // self.every)
+        return jnp.maximum(-(-step // self.every) - first, 0)
 
     def times(self, steps: int) -> int:
         """Number of times the program is due in the first `steps` weight steps."""

@@ -85,6 +85,9 @@ class Task(NamedTuple):
       clean: (part, key, count) -> batch of `count` random examples as in evaluation.
       measure: (w, batch_stats, mix, part) -> scalars by name, of a whole part.
       pixels: (mean, std) by which images were normalised; None for other tasks.
+      stream: entry of batch_stats that flows from each batch to the next of its half,
+        such as the hidden state of a language model; None: batches are independent.
+        Batches of a stream are drawn in order, by one device.
     """
 
     init: Callable
@@ -96,6 +99,7 @@ class Task(NamedTuple):
     clean: Callable
     measure: Callable
     pixels: tuple | None = None
+    stream: str | None = None
 
 
 class Retraining(NamedTuple):
