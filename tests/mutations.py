@@ -1,4 +1,4 @@
-"""Judges the tests by 35 small planted faults: counts the faults that they notice.
+"""Judges the tests by 41 small planted faults: counts the faults that they notice.
 
     python tests/mutations.py [--only NAME ...] [--tree PATH] [-o results.json]
 
@@ -131,6 +131,26 @@ FAULTS = (
         "begin(traced).program(own.name).step(state, *batches)",
         "own.step(state, *batches)",
         (CONTRACT, *of("sanas"))),
+    Fault("penalty_in_both_networks", "nasjax/search/algorithms/sanas.py",
+        'problem.clean(solutions["w1"]', 'problem.val(solutions["w1"]',
+        ("tests/search/test_levels.py",)),
+    Fault("second_network_unsmoothed", "nasjax/search/algorithms/sanas.py",
+        "            mix,\n            batch,",
+        '            problem.relaxation.mix(state.arch, batch["at"]),\n            batch,',
+        ("tests/search/test_levels.py",)),
+    Fault("read_an_epoch_late", "nasjax/search/base.py",
+        "jnp.maximum(state.step - 1, 0)", "state.step",
+        ("tests/search/test_order.py",)),
+    Fault("monitors_of_baked_numbers", "nasjax/experiment/phases.py",
+        "monitors(begin(traced))", "monitors(search)",
+        ("tests/search/test_order.py",)),
+    Fault("hidden_state_not_carried", "nasjax/search/assemble.py",
+        'levels = {**state.levels, "alpha": after[task.stream]}',
+        "levels = state.levels",
+        ("tests/search/test_stream.py",)),
+    Fault("code_of_one_folder", "nasjax/engine/programs.py",
+        "Path(__file__).parents[1]", "Path(__file__).parent",
+        ("tests/engine/test_programs.py",)),
     Fault("augmentation_repeats", "nasjax/search/assemble.py",
         'derive(state.key, "weight batch", state.step)',
         'derive(state.key, "weight batch")',
