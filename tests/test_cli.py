@@ -128,7 +128,7 @@ def test_show_an_unfinished_run(workdir, capsys):
     for name in ("result.json", "genotype.json", "metrics.jsonl", "manifest.json"):
         (workdir / name).unlink()
         code, out, _ = run(capsys, "show", workdir)
-        assert code == 0 and f"{workdir}: not finished, last written 0 s ago" in out
+        assert code == 0 and f"{workdir}: not finished, last written " in out
 
 
 def test_show_changes_nothing(workdir, capsys):

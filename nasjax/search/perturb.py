@@ -125,7 +125,7 @@ def pgd(
       ValueError: a setting is out of its range.
 
     >>> mix, g = jnp.array([0.5, 0.3, 0.2]), jnp.array([1.0, -2.0, 0.5])
-    >>> attack = pgd(project=False)
+    >>> attack = pgd(project=None)
     >>> found = attack(lambda x: g @ x, mix, jax.random.key(0), 0.1)
     >>> [f"{weight:.2f}" for weight in found]
     ['0.60', '0.20', '0.30']

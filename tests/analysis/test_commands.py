@@ -121,14 +121,16 @@ def test_landscapes_with_nothing_to_see():
 
 def test_architectures_of_a_log():
     from nasjax.spaces import darts
+    from nasjax.spaces.genotype import Genotype
 
     space = darts(("skip_connect", "none"))._replace(nodes=1, types=("normal",))
-    line = lambda step, mix: {"phase": "search", "step": step, "mix": {"normal": mix}}
-    even = [[0.5, 0.5], [0.4, 0.6]]
+    pairs = (("skip_connect", 0), ("skip_connect", 1))
+    cell = Genotype(space.name, {"normal": pairs}, (2,)).to_json()
+    line = {"phase": "search", "mix": {}, "genotype": cell}
     lines = [
         {"phase": "search", "step": 10, "loss": 1.0},
-        *(line(step, even) for step in (10, 20, 30, 40, 50)),
-        {"phase": "edges", "step": 60, "mix": {"normal": even}},
+        *(line | {"step": step} for step in (10, 20, 30, 40, 50)),
+        line | {"phase": "edges", "step": 60},
     ]
     found = convergence.architectures(lines, space, 10, 2)
     assert list(found) == [2, 4, 5]

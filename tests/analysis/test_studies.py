@@ -66,7 +66,9 @@ def searched(tmp_path_factory):
 def finished(tmp_path_factory):
     """The folder of a finished run."""
     path = tmp_path_factory.mktemp("runs") / "finished"
-    nasjax.run(tiny(), path, Progress(quiet=True))
+    config = tiny()
+    config.retrain.baseline = False
+    nasjax.run(config, path, Progress(quiet=True))
     return path
 
 

@@ -193,7 +193,7 @@ def test_signals_write_a_checkpoint_and_say_how_to_go_on(place, finished):
         process.send_signal(signum)
         _, err = process.communicate(timeout=120)
         assert process.returncode == 128 + signum
-        assert "checkpoint is written" in err and "Traceback" not in err
+        assert "checkpoint was written" in err and "Traceback" not in err
         assert f"python -m nasjax.main --config={ROOT}/configs/zarts_mgs.py" in err
     finish(start(place, "stopped"))
     assert states(folder) == states(whole)
