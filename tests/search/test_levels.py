@@ -67,6 +67,22 @@ def test_smoothing_reaches_the_steps_of_all_networks(program):
     assert abs(float(plain - smooth)) > 1e-3
 
 
+def test_its_size_follows_the_epoch():
+    """Epochs of two steps: the third step is in the second epoch of three."""
+    seen = []
+    growing = Smoothing(
+        "growing", lambda project: lambda loss, ops, key, eps: ops, seen.append, 0.0
+    )
+    algorithm = harness.composed("darts_first", harness.config())
+    search = harness.built(algorithm._replace(smoothing=growing), SPACE, TRAINING)
+    data = jax.tree.map(jnp.asarray, harness.halves())
+    state, own = search.init(jax.random.key(0)), search.program("weights")
+    for step in (0, 1, 2, 5):
+        at = state._replace(step=jnp.int32(step))
+        own.step(at, *own.batches.draw(search.problem.task, data, at))
+    np.testing.assert_allclose(seen, [0, 0, 1 / 3, 2 / 3], rtol=1e-6)
+
+
 def test_its_cost_is_counted_for_all_networks():
     algorithm = harness.composed("darts_first+sanas", harness.config())
     off = Smoothing("off", lambda project: None, lambda progress: 1.0, 2.0)
