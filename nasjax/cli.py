@@ -106,9 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     about = "set of runs to test the others against (default: the first run's set)"
     compare.add_argument("--baseline", default="", metavar="NAME", help=about)
     about = (
-        "fractions of result.json, or true_NAME, an accuracy of the table (default: "
-        "the first of test_accuracy, true_cifar10 and supernet_valid_accuracy that all "
-        "runs have)"
+        "measures of result.json, such as test_accuracy, or true_NAME, an accuracy of "
+        "the table (default: the first of the test's, true_cifar10 and the supernet's "
+        "that all runs have)"
     )
     compare.add_argument(
         "--metric", nargs="+", action="extend", default=[], metavar="NAME", help=about

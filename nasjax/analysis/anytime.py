@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nasjax.analysis.scores import Run, judge, signal
+from nasjax.analysis.scores import Run, signal
 from nasjax.plots.style import clean, new_figure, pretty, save
+from nasjax.tasks.base import Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +86,7 @@ def panels(
       curves that have no points.
     """
     every = [run for own in found.values() for run in own.values()]
-    own_metric = f"valid_{judge(every[0].result).name}"
+    own_metric = f"valid_{Metric.of(every[0].result).name}"
     names = [m if m.startswith("true_") else own_metric for m in metrics]
     logged = all(any(COST in line for line in run.lines) for run in every)
     x = COST if logged else "epoch"

@@ -11,7 +11,6 @@ from nasjax.analysis.scores import (
     Run,
     by_seed,
     cost,
-    judge,
     mean_ranks,
     signals,
     spread,
@@ -175,7 +174,7 @@ def measure(
 
 def _default(found: Sets) -> str:
     every = [run.result for own in found.values() for run in own.values()]
-    names = [metric.format(judge(every[0]).name) for metric in METRICS]
+    names = [metric.format(Metric.of(every[0]).name) for metric in METRICS]
     for metric in names:
         if all(value_of(result, metric) is not None for result in every):
             return metric
@@ -189,7 +188,7 @@ def _judge(metric: str, found: Sets) -> Metric:
     """How a metric is read, and which of its values are better."""
     if metric.startswith("true_"):
         return PERCENT
-    return judge(next(iter(next(iter(found.values())).values())).result)
+    return Metric.of(next(iter(next(iter(found.values())).values())).result)
 
 
 def _values(name: str, own: Mapping[int, Run], metric: str) -> dict[int, float]:

@@ -70,6 +70,7 @@ def architectures(
 
 def _study(arguments: argparse.Namespace) -> str:
     run = runs.load(arguments.run)
+    images = runs.images_of(run)
     made, config = run.experiment, run.experiment.config
     if not config.retrain.epochs:
         raise UserError(
@@ -118,7 +119,7 @@ def _study(arguments: argparse.Namespace) -> str:
                 "dataset": made.domain.name,
             },
             "random_test_accuracy": random,
-            "test_images": len(runs.images_of(run).data.test.label),
+            "test_images": len(images.data.test.label),
             "epochs": rows,
             "architectures": identity["architectures"],
         }

@@ -211,15 +211,16 @@ def batches(run: Run, key: Array, steps: int, images: int) -> tuple[Any, Any]:
     """
     halves, problem = run.experiment.domain.halves, run.search.problem
     halves = jax.tree.map(jnp.asarray, dict(halves))
+    last = run.state._replace(step=jnp.maximum(run.state.step - 1, 0))  # as it was read
 
     def train(own: Array):
         batch = problem.task.draw(halves["weights"], own, run.state.step, None)
-        return problem.placed(batch, run.state, derive(own, "mix"))
+        return problem.placed(batch, last, derive(own, "mix"))
 
     size = min(images, examples(run))
     val = problem.task.clean(halves["arch"], derive(key, "validation"), size)
     keys = jax.random.split(derive(key, "look-ahead batches"), steps)
-    val = problem.placed(val, run.state, derive(key, "val mix"))
+    val = problem.placed(val, last, derive(key, "val mix"))
     return jax.vmap(train)(keys), val
 
 

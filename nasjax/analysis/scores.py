@@ -27,11 +27,6 @@ class Run(NamedTuple):
     lines: verdict.Lines
 
 
-def judge(result: Mapping[str, Any]) -> Metric:
-    """The metric that a result is judged by."""
-    return Metric(**result["metric"])
-
-
 def value_of(result: Mapping[str, Any], metric: str) -> float | None:
     """A measure of a result, None if it has none of that name.
 
@@ -41,7 +36,7 @@ def value_of(result: Mapping[str, Any], metric: str) -> float | None:
     if metric.startswith("true_"):
         result = result.get("true_accuracy") or {}
         metric = metric.removeprefix("true_")
-    elif not metric.endswith(judge(result).name):
+    elif not metric.endswith(Metric.of(result).name):
         return None
     value = result.get(metric)
     return value if isinstance(value, float) else None

@@ -75,6 +75,7 @@ def _study(arguments: argparse.Namespace) -> str:
 def _measured(arguments: argparse.Namespace) -> dict[str, float]:
     """Exact numbers, at the newest checkpoint."""
     run = runs.load(arguments.run, finished=False)
+    runs.images_of(run)
     key = derive(jax.random.key(0), "stability")
     _, val = runs.batches(run, key, 0, arguments.images)
     problem = run.search.problem

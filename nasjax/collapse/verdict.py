@@ -85,7 +85,9 @@ def kinds(lines: Lines) -> list[str]:
 def scores(lines: Lines) -> list[str]:
     """The scores that were measured before and after discretising."""
     names = dict.fromkeys(name for line in lines for name in line)
-    return [n.removeprefix("mixed_") for n in names if n.startswith("mixed_")]
+    found = [n.removeprefix("mixed_") for n in names if n.startswith("mixed_")]
+    both = lambda n: [series(lines, f"{k}_{n}")[1] for k in ("mixed", "discretised")]
+    return [name for name in found if all(map(len, both(name)))]
 
 
 def verdict(lines: Lines, epochs: int) -> Verdict:

@@ -28,7 +28,7 @@ from nasjax.spaces import CellSpace
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.table import DATASETS, Table
 from nasjax.tasks import DOMAINS
-from nasjax.tasks.base import Domain, Retraining
+from nasjax.tasks.base import Domain, Retraining, Task
 
 
 class Experiment(NamedTuple):
@@ -81,7 +81,12 @@ class Experiment(NamedTuple):
         weight = self.config.collapse.penalty
         extra = [hessian(weight)] if weight else []
         made = algorithm._replace(penalties=(*algorithm.penalties, *extra))
-        task = functools.partial(domain.supernet, space, algorithm.edge, hyper)
+
+        @functools.cache
+        def task(axis: str | None) -> Task:
+            return domain.supernet(space, algorithm.edge, hyper, axis)
+
+        task(self.devices.axis)  # its errors are not errors of a setting of a part
         try:
             return search(
                 made, space, task, training, self.devices, settings["alpha_spread"],
@@ -187,7 +192,9 @@ def _checked(made: Experiment, stage: Stage) -> Search:
     search = made.begin(stage, None)
     made.domain.staged(stage.supernet).check(search.problem.space, made.devices)
     _check_cadence(search)
-    if made.algorithm.edge is not Mixed:  # it may refuse the supernet's channels
+    if (
+        stage.change(made.algorithm).edge is not Mixed
+    ):  # it may refuse the supernet's channels
         jax.eval_shape(search.init, jax.random.key(0))
     return search
 

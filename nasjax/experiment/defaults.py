@@ -170,6 +170,8 @@ def settings(arg: str | None = None) -> ConfigDict:
 
     for name, kind in DOMAINS.items():
         if fields := kind.settings(scale(arg)):
+            if name in config:
+                raise ValueError(f"A kind of data cannot be called {name!r}.")
             config[name] = ConfigDict(fields)
 
     if arg in ("nasbench201", SMALL):
@@ -204,10 +206,12 @@ def named(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def pruned(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as nested dictionaries, with only the settings of the named parts."""
+    """A config as nested dictionaries, with the settings of the named parts and of its
+    kind of data only."""
     names, fields = named(config), dict(config)
     fields["arch"] = {name: fields["arch"].get(name, {}) for name in names}
-    return fields
+    others = {k for k, kind in DOMAINS.items() if kind.settings(scale(None))}
+    return {k: v for k, v in fields.items() if k not in others - {fields["task"]}}
 
 
 def _nasbench201(config: ConfigDict, small: bool) -> None:

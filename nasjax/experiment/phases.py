@@ -191,10 +191,10 @@ def retrain_phase(
     """
     place = devices.abstract if abstract else devices.replicate
     key = devices.replicate(key)
-    data = place({**retraining.data, "hyper": hyper.arrays()})
+    data = place({"own": retraining.data, "hyper": hyper.arrays()})
 
     def batches(data, state):
-        return *retraining.batches(data, state), data["hyper"]
+        return *retraining.batches(data["own"], state), data["hyper"]
 
     programs = Programs(
         store.of("retrain", shapes(data)),

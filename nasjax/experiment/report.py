@@ -66,7 +66,7 @@ def closing(result: dict[str, Any], path: Path) -> str:
     """The message at the end of a run."""
     genotype = _found(result["genotype"])
     seconds = result["seconds"]
-    metric = Metric(**result["metric"])
+    metric = Metric.of(result)
     name, text = metric.name, metric.text
     random = result[f"random_test_{name}"]
     supernet = result[f"supernet_valid_{name}"]

@@ -6,6 +6,7 @@ A random architecture is retrained as well, as the baseline.
 from __future__ import annotations
 
 import functools
+import math
 import platform
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -54,7 +55,8 @@ def run(
 
     Returns:
       The content of `result.json`: "algorithm", "estimator", "seed", "dataset",
-      "genotype", "test_accuracy", "random_test_accuracy", "params", "macs",
+      "genotype", "metric" (its name, such as accuracy, stands in the names that follow),
+      "test_accuracy", "random_test_accuracy", "params", "macs",
       "reweighted_test_accuracy" (null without config.retrain.reweighted),
       "true_accuracy" (null without config.space.table), "supernet_valid_accuracy",
       "stops" (see `nasjax.collapse.rollback`), "gradient_evaluations" (number of
@@ -137,7 +139,7 @@ def _run(
             retraining, outcome = trained[name]
             own = store.of(cell.to_json())
             found = tested(retraining, outcome.state, experiment.devices, own)
-            measured[name] = found[metric.name]
+            measured[name] = _finite(found[metric.name])
 
         for name, cell in candidates.items():
             test(name, cell)
@@ -162,9 +164,9 @@ def _run(
             f"reweighted_test_{metric.name}": measured.get("reweighted"),
             "true_accuracy": experiment.truth(genotype) or None,
             **experiment.domain.size(genotype, experiment.space),
-            f"supernet_valid_{metric.name}": searched[-1].evaluation[
-                f"valid_{metric.name}"
-            ],
+            f"supernet_valid_{metric.name}": _finite(
+                searched[-1].evaluation[f"valid_{metric.name}"]
+            ),
             "stops": [stop._asdict() for stage in searched for stop in stage.stops],
             "gradient_evaluations": round(sum(each.gradients for each in searched), 3),
             "seconds": {
@@ -178,6 +180,11 @@ def _run(
         folder.write_outcome("result", result)
         progress.line(report.closing(result, folder.path))
         return result
+
+
+def _finite(value: float) -> float | None:
+    """The value as JSON can hold it: None if it is infinite or not a number."""
+    return value if math.isfinite(value) else None
 
 
 def manifest(experiment: Experiment, command: str | None) -> dict[str, Any]:

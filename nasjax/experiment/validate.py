@@ -112,7 +112,9 @@ def config(given: ConfigDict) -> ConfigDict:
     head(given)
     given = ConfigDict(defaults.pruned(given.to_dict()))
     known = ConfigDict(
-        defaults.pruned({**defaults.settings(), "algorithm": given.algorithm})
+        defaults.pruned(
+            {**defaults.settings(), "algorithm": given.algorithm, "task": given.task}
+        )
     )
     _same_fields(given, known, "config")
     _values(given)
@@ -230,7 +232,8 @@ def _alike(value: object, example: object) -> bool:
 def _values(given: ConfigDict) -> None:
     """Numbers are in their ranges, and choices among those there are."""
     groups = [*LIMITS.items()]
-    groups += [(name, kind.limits) for name, kind in DOMAINS.items() if kind.limits]
+    if limits := DOMAINS[given.task].limits:
+        groups.append((given.task, limits))
     groups += [(f"arch.{name}", PARTS[name].limits) for name in given.arch]
     for group, limits in groups:
         fields = functools.reduce(getattr, filter(None, group.split(".")), given)

@@ -140,6 +140,8 @@ def plot_curves(
     for line in lines:
         for key, value in line.items():
             kind = next((k for k in ("loss", metric) if k in key), None)
+            if key.startswith("eigenvalue"):  # its error is no error of a network
+                continue
             if kind is not None and isinstance(value, int | float):
                 panel = curves.setdefault((line["phase"], kind), {})
                 panel.setdefault(key, []).append((line["step"], value))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
 from nasjax.engine.devices import Devices
 from nasjax.search.base import (
@@ -50,6 +51,11 @@ def search(
     relaxation = algorithm.relaxation(space, spread)
     penalties = [made(space, relaxation, final) for made in algorithm.penalties]
     problem = bilevel(task, space, relaxation, training, devices, penalties)
+    if problem.task.stream and len(devices.where) > 1:
+        raise UserError(
+            f"{len(devices.where)} devices cannot share a stream, whose batches depend on "
+            "one another; set --config.devices=1."
+        )
     direction, smoothing = algorithm.direction(problem), algorithm.smoothing
     named = [direction.name, *(penalty.name for penalty in penalties)]
     if smoothing:

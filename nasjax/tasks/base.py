@@ -44,6 +44,12 @@ class Metric(NamedTuple):
     higher_is_better: bool
     form: str = "{:.4g}"
 
+    @classmethod
+    def of(cls, result: Mapping[str, Any]) -> Metric:
+        """The metric of a result.json; accuracy if an older version wrote it."""
+        old = {"name": "accuracy", "higher_is_better": True, "form": "{:.2%}"}
+        return cls(**result.get("metric", old))
+
     def text(self, value: float) -> str:
         """A value as a person reads it.
 
@@ -83,11 +89,13 @@ class Task(NamedTuple):
       draw: (part, key, step, order) -> batch: in the order of epochs by the key `order`,
         or drawn afresh where that is None.
       clean: (part, key, count) -> batch of `count` random examples as in evaluation.
-      measure: (w, batch_stats, mix, part) -> scalars by name, of a whole part.
+      measure: (w, batch_stats, mix, part) -> "loss" and the domain's metric, of a full
+        part.
       pixels: (mean, std) by which images were normalised; None for other tasks.
       stream: entry of batch_stats that flows from each batch to the next of its half,
         such as the hidden state of a language model; None: batches are independent.
-        Batches of a stream are drawn in order, by one device.
+        Batches of a stream are drawn in order, on one device; `step` of `draw` counts
+        the batches of the half before.
     """
 
     init: Callable
@@ -113,7 +121,7 @@ class Retraining(NamedTuple):
       data: pytree of arrays that batches are drawn from.
       steps_per_epoch: batches in an epoch.
       variables: state -> what `test` takes.
-      test: (variables, part) -> scalars by name.
+      test: (variables, part) -> scalars by name, with the domain's metric.
       held: the test part, pytree of arrays.
     """
 
@@ -164,10 +172,12 @@ class Domain(Protocol):
 
     @property
     def depends(self) -> Any:
-        """What programs depend on beyond config and shapes, comparable by repr."""
+        """What programs depend on beyond config and shapes: numbers and words, which
+        are compared by repr (not arrays, which repr cuts short)."""
 
     def check(self, space: CellSpace, devices: Devices) -> None:
-        """Refuses networks and batches that the data or the devices cannot have.
+        """Refuses settings, networks and batches that cannot be, such as
+        `retrain.reweighted` without images.
 
         Raises:
           UserError: they cannot.

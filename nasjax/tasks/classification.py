@@ -191,9 +191,9 @@ class Classification(NamedTuple):
             "image": np.concatenate([data.weights.image, data.arch.image]),
             "label": np.concatenate([data.weights.label, data.arch.label]),
         }
-        model, steps = self.model(genotype, space, devices.axis), len(part["label"])
+        model, count = self.model(genotype, space, devices.axis), len(part["label"])
         plain = retrain.training(
-            model, self.image_shape, retrain.Recipe.of(self.retrain), steps // batch,
+            model, self.image_shape, retrain.Recipe.of(self.retrain), count // batch,
             devices,
         )  # fmt: skip
         images_of, both = retrain.reweighting(model, self.attack, self.saliency.mode)

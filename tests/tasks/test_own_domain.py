@@ -18,7 +18,7 @@ from nasjax import cli
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
 from nasjax.core.limits import at_least
-from nasjax.experiment import defaults
+from nasjax.experiment import defaults, validate
 from nasjax.experiment.run import run
 from nasjax.spaces.mix import Weights
 from nasjax.spaces.rules import one_hot
@@ -203,3 +203,40 @@ def test_its_settings_are_checked(config, tmp_path):
     with pytest.raises(UserError, match="Unknown config.task 'pixels'"):
         run(config, tmp_path)
     assert isinstance(config.points, ConfigDict) and not list(tmp_path.iterdir())
+
+
+def test_runs_on_images_do_not_know_it(config):
+    """A kind of data that somebody registers changes no config of another kind."""
+    config.task = "images"
+    plain = defaults.pruned(config.to_dict())
+    assert "points" not in plain and validate.config(config).task == "images"
+    config.task = "points"
+    assert defaults.pruned(config.to_dict())["points"] == {"count": 64}
+
+
+@pytest.mark.parametrize("sentence", ["darts_second+sanas", "zarts_gld+budget"])
+def test_what_needs_images_says_so(config, tmp_path, sentence):
+    config.algorithm = sentence
+    with pytest.raises(UserError, match="data of another kind"):
+        run(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_of_a_domain_are_its_own(config, tmp_path, monkeypatch):
+    def broken(self, space, edge, hyper, axis):
+        raise ValueError("points cannot do that")
+
+    monkeypatch.setattr(Points, "supernet", broken)
+    with pytest.raises(ValueError, match="points cannot do that$"):
+        run(config, tmp_path)
+
+
+def test_an_infinite_error_is_no_number_of_a_result(config, tmp_path, monkeypatch):
+    infinite = lambda *given: {"error": jnp.inf, "loss": jnp.inf}
+    made = Points.retraining
+    monkeypatch.setattr(
+        Points, "retraining", lambda *given: made(*given)._replace(test=infinite)
+    )
+    config.algorithm, config.collapse.interval = "darts_first", 0
+    config.retrain.update(epochs=1, baseline=False)
+    assert run(config, tmp_path)["test_error"] is None

@@ -127,7 +127,8 @@ def test_other_numbers_compile_nothing(monkeypatch, schedule):
             "retrain", own, hyper, jax.random.key(0), DEVICES, abstract=True,
         )  # fmt: skip
         images = {"image": part.image, "label": part.label}
-        data = {**images, "first": None, "hyper": hyper.arrays()}
+        own = {**images, "first": None}
+        data = {"own": own, "hyper": hyper.arrays()}
         arguments = phase.init(), DEVICES.abstract(data)
         texts.append(caught[-1]["step"].lower(*arguments).as_text())
     assert texts[0] == texts[1]

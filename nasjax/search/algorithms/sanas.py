@@ -92,6 +92,11 @@ def build(settings, base: Algorithm) -> Algorithm:
 
     def objective(problem: Bilevel) -> Callable:
         """The objective of eq. 4."""
+        if problem.task.pixels is None:
+            raise UserError(
+                "sanas reweights images, and this search is on data of another kind; "
+                "leave it out of --config.algorithm."
+            )
 
         def loss(solutions, arch, batch):
             second = problem.val(solutions["w2"], arch, batch)

@@ -50,6 +50,11 @@ def build(settings, base: Algorithm) -> Algorithm:
     """Adds the price as a penalty."""
 
     def penalty(space: CellSpace, relaxation: Relaxation, final: Any) -> Penalty:
+        if not hasattr(final, "macro"):
+            raise UserError(
+                "budget counts the multiply-adds of networks on images, and this search "
+                "is on data of another kind; leave it out of --config.algorithm."
+            )
         if settings.price == "macs":
             costs = multiply_adds(space, final.macro, final.classes, final.image_shape)
         else:
