@@ -409,13 +409,12 @@ def test_what_belongs_to_another_user_is_run_as_it_is(store, monkeypatch):
     assert again.traced == []
 
 
-@pytest.mark.parametrize("module", ["engine.programs", "search.relax", "nets.edges"])
-def test_a_checkout_of_the_same_sources_is_the_same_code(module, tmp_path):
+def test_a_checkout_of_the_same_sources_is_the_same_code(tmp_path):
     """Another time of a source changes nothing; other text of the same size and time
     changes the code."""
     root = Path(nasjax.__file__).parent
     shutil.copytree(root, tmp_path / "nasjax")
-    file = tmp_path / "nasjax" / f"{module.replace('.', '/')}.py"
+    file = tmp_path / "nasjax" / "search" / "relax.py"
 
     def code():
         command = "from nasjax.engine.programs import code; print(code())"
@@ -425,7 +424,8 @@ def test_a_checkout_of_the_same_sources_is_the_same_code(module, tmp_path):
         )
 
     before = code()
-    os.utime(file, (1, 1))
+    for each in (tmp_path / "nasjax").rglob("*.py"):
+        os.utime(each, (1, 1))
     assert code() == before
     file.write_text(file.read_text().replace("a", "b", 1))
     os.utime(file, (1, 1))

@@ -168,20 +168,20 @@ class Seeds(nn.Module):
 
 def test_an_edge_may_draw():
     """Its draws follow the key of each example."""
-    for factory in (Seeds, functools.partial(Seeds)):
-        model = supernet(SPACE, Macro(4, 1), 3, edge=factory)
-        images, keys = jnp.zeros((3, 8, 8, 1)), jax.random.split(KEY, 3)
-        variables = model.init(KEY, images)
-        mix = {kind: Weights(jnp.ones(SPACE.alpha_shape(kind))) for kind in SPACE.types}
-        run = jax.jit(
-            lambda keys, model=model, variables=variables: (
-                model.apply(variables, mix, images, train=False, key=keys)[0].logits
-            )
+    factory = functools.partial(Seeds)
+    model = supernet(SPACE, Macro(4, 1), 3, edge=factory)
+    images, keys = jnp.zeros((3, 8, 8, 1)), jax.random.split(KEY, 3)
+    variables = model.init(KEY, images)
+    mix = {kind: Weights(jnp.ones(SPACE.alpha_shape(kind))) for kind in SPACE.types}
+    run = jax.jit(
+        lambda keys, model=model, variables=variables: (
+            model.apply(variables, mix, images, train=False, key=keys)[0].logits
         )
-        one, again, other = run(keys), run(keys), run(keys[::-1])
-        np.testing.assert_array_equal(one, again)
-        np.testing.assert_array_equal(one[::-1], other)
-        assert abs(one[0] - one[1]).max() > 1e-3
+    )
+    one, again, other = run(keys), run(keys), run(keys[::-1])
+    np.testing.assert_array_equal(one, again)
+    np.testing.assert_array_equal(one[::-1], other)
+    assert abs(one[0] - one[1]).max() > 1e-3
 
 
 def test_equal_edges_are_traced_once():
