@@ -15,8 +15,8 @@ from nasjax.engine.optim import Hyper
 from nasjax.experiment import validate
 from nasjax.monitors.alpha import alpha
 from nasjax.monitors.base import Monitor
-from nasjax.monitors.budget import penalties
 from nasjax.monitors.curvature import curvature
+from nasjax.monitors.penalties import penalties
 from nasjax.monitors.supernet import gradients, supernet
 from nasjax.monitors.truth import truth
 from nasjax.nets import Mixed
@@ -50,10 +50,13 @@ class Experiment(NamedTuple):
     devices: Devices
     table: Table | None
 
+    def settings(self, stage: Stage) -> SimpleNamespace:
+        """The fields of `config.search` in a stage."""
+        return SimpleNamespace(**{**self.config.search, **stage.supernet})
+
     def hyper(self, stage: Stage) -> Hyper:
         """The numbers of a stage's training of the weights."""
-        fields = {**self.config.search, **stage.supernet}
-        return Hyper.of(SimpleNamespace(**fields))
+        return Hyper.of(self.settings(stage))
 
     def begin(self, stage: Stage, previous: Any, hyper: Hyper | None = None) -> Search:
         """The search of a stage.
@@ -66,7 +69,7 @@ class Experiment(NamedTuple):
         Raises:
           UserError: the method refuses a setting.
         """
-        settings = {**self.config.search, **stage.supernet}
+        settings = self.settings(stage)
         hyper = hyper or self.hyper(stage)
         domain = self.domain.staged(stage.supernet)
         algorithm = stage.change(self.algorithm)
@@ -76,7 +79,7 @@ class Experiment(NamedTuple):
             domain.rate(hyper),
             hyper.epochs,
             domain.steps_per_epoch,
-            settings["warmup_epochs"],
+            settings.warmup_epochs,
         )
         weight = self.config.collapse.penalty
         extra = [hessian(weight)] if weight else []
@@ -89,7 +92,7 @@ class Experiment(NamedTuple):
         task(self.devices.axis)  # its errors are not errors of a setting of a part
         try:
             return search(
-                made, space, task, training, self.devices, settings["alpha_spread"],
+                made, space, task, training, self.devices, settings.alpha_spread,
                 domain.final(self.space),
             )  # fmt: skip
         except ValueError as error:  # a setting that the method itself refuses
