@@ -182,9 +182,9 @@ def _run(
         return result
 
 
-def _finite(value: float) -> float | None:
+def _finite(value: float | None) -> float | None:
     """The value as JSON can hold it: None if it is infinite or not a number."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None
 
 
 def manifest(experiment: Experiment, command: str | None) -> dict[str, Any]:
