@@ -31,6 +31,7 @@ from pathlib import Path
 from launch.plan import Run, plan
 from launch.workers import PROGRAM, cores, sweep
 from nasjax.core.errors import UserError
+from nasjax.engine.program import execute
 
 
 def main(argv: Sequence[str] | None = None, program: Sequence[str] = PROGRAM) -> int:
@@ -42,11 +43,8 @@ def main(argv: Sequence[str] | None = None, program: Sequence[str] = PROGRAM) ->
     """
     given = list(sys.argv[1:] if argv is None else argv)
     split = given.index("--") if "--" in given else len(given)
-    try:
-        return _run(_parser().parse_args(given[:split]), given[split + 1 :], program)
-    except UserError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    run = lambda own: _run(_parser().parse_args(own), given[split + 1 :], program)
+    return execute("nasjax sweep", run, given[:split])
 
 
 def _run(a: argparse.Namespace, flags: Sequence[str], program: Sequence[str]) -> int:
@@ -82,7 +80,7 @@ def _numbered(runs: Sequence[Run], number: int) -> Run:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m launch.sweep",
+        prog="nasjax sweep",
         usage="%(prog)s --configs FILE... --into FOLDER [--seeds N...] "
         "[--grid FIELD=VALUE,VALUE]... [--jobs N] [--list] [--only N...] "
         "[-- --config.FIELD=VALUE ...]",

@@ -1,98 +1,176 @@
-"""The command line of a run.
-
-python -m nasjax.main --config=configs/zarts_mgs.py [--workdir=FOLDER]
-    [--config.FIELD=VALUE ...]
-"""
+"""The command line of a run: `nasjax run`, or `python -m nasjax.main`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import shlex
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from nasjax.core.errors import UserError, unknown
 from nasjax.engine.beside import leave
-from nasjax.experiment.defaults import FREE_ON_RESUME, pruned
+from nasjax.engine.program import execute
+from nasjax.experiment import defaults
+from nasjax.search import algorithms
 from nasjax.search.algorithms import PARTS, parse
 
-FLAGS = flags.FLAGS
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, with an optional :variant.", lock_config=True
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run; runs/CONFIG-VARIANT-HASH by default."
-)
-
 EXAMPLE = "--config=configs/zarts_mgs.py"
+HELP = f"""usage: nasjax run --config=CONFIG[:VARIANT] [--workdir=FOLDER]
+           [--config.FIELD=VALUE ...]
+
+Searches an architecture, retrains it and tests it. The same command resumes a run that
+was stopped.
+
+  --config=CONFIG[:VARIANT]
+      a Python file with a function get_config(variant), which returns the settings, such
+      as {EXAMPLE}. Variants of the configs that ship with nasjax:
+      none: 1,797 handwritten digits, minutes on two cores;
+      :cifar10, :cifar100, :svhn, :imagenet: the setting of the papers;
+      :cifar10-s1 ... :svhn-s4: the same in the spaces S1 to S4;
+      :nasbench201, :nasbench201-small: the setting of NAS-Bench-201.
+  --workdir=FOLDER
+      the folder of the run; default: runs/CONFIG-VARIANT-HASH.
+  --config.FIELD=VALUE
+      any field of the config. A tuple is quoted. Of a field that is given twice the last
+      value counts. For example
+      --config.search.epochs=4 --config.seed=1
+      --config.data.path=FILE.npz
+      --config.algorithm=pc_darts+zarts_mgs --config.arch.zarts_mgs.samples=2
+      --config.space.primitives="('skip_connect', 'sep_conv_3x3')"
+
+The file {{defaults}}
+explains each field; the files in {{algorithms}}
+explain the fields of config.arch. `nasjax list` lists the algorithms, spaces and data
+sets."""
 
 
-def main() -> None:
-    """The console entry point; the exit code is 2 for errors a user can fix."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code, see `nasjax.engine.program`.
+
+    Args:
+      argv: arguments after the program's name; None for `sys.argv[1:]`.
+    """
+    return execute("nasjax run", _main, argv)
+
+
+def _main(argv: Sequence[str]) -> int:
     logging.set_verbosity(logging.ERROR)
-    code = 0
-    try:
-        app.run(_run, flags_parser=_parse)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        code = 2
-    except SystemExit as end:
-        code = int(end.code or 0)
-    leave(code)
-
-
-def _parse(argv: list[str]) -> list[str]:
-    asked = [arg.lstrip("-").partition("=")[0] for arg in argv[1:]]
-    if "config" not in asked and not any(name.startswith("help") for name in asked):
-        raise UserError(
-            f"No config was given; type for example python -m nasjax.main {EXAMPLE}"
+    if any(arg in ("-h", "--help", "--helpfull", "--helpshort") for arg in argv):
+        print(
+            HELP.format(defaults=defaults.__file__, algorithms=algorithms.__path__[0])
         )
+        return 0
+    return _run(*parse_flags(argv), argv)
+
+
+class Flags(NamedTuple):
+    """The values of the flags.
+
+    Attributes:
+      config: the settings.
+      file: file of the config, with its :variant.
+      workdir: folder of the run.
+    """
+
+    config: ConfigDict
+    file: str
+    workdir: Path
+
+
+def parse_flags(argv: Sequence[str]) -> Flags:
+    """The values of the flags.
+
+    Raises:
+      UserError: a flag or its value is refused.
+    """
+    given = canonical(argv)
+    if "config" not in names(given):
+        raise UserError(f"No config was given; type for example nasjax run {EXAMPLE}")
+    arguments = ["nasjax", *given]
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file(
+        "config", flag_values=values, sys_argv=arguments
+    )
+    workdir = flags.DEFINE_string("workdir", None, "", flag_values=values)
     try:
-        rest = FLAGS(argv)
+        rest = values(arguments)
     except UserError:
         raise
     except Exception as error:  # absl and ml_collections raise almost anything
-        raise _mended(error, argv) from None
-    if not isinstance(_CONFIG.value, ConfigDict):
-        raise _mended(ValueError("it is not a ConfigDict"), argv)
+        raise _mended(error, given) from None
+    if not isinstance(config.value, ConfigDict):
+        raise _mended(ValueError("it is not a ConfigDict"), given)
     if len(rest) > 1:
         raise UserError(
             f"Unexpected argument {rest[1]!r}; flags start with two dashes."
         )
-    _check_parts(argv)
-    return rest
+    _check_parts(config.value, names(given))
+    file = config_flags.get_config_filename(values["config"])
+    return Flags(
+        config.value, file, Path(workdir.value or default_workdir(file, config.value))
+    )
 
 
-def _check_parts(argv: list[str]) -> None:
+def canonical(argv: Sequence[str]) -> list[str]:
+    """The flags as --NAME=VALUE, each once: of a flag that is repeated the last counts.
+
+    The config is first. A flag without a value, other than --config and --workdir, is
+    left as it is: it sets a field to True, and --noconfig.FIELD sets it to False.
+
+    >>> canonical(["-config.seed", "1", "--config=a.py", "--config.seed=2"])
+    ['--config=a.py', '--config.seed=2']
+    """
+    last: dict[str, str] = {}
+    rest = list(argv)
+    while rest:
+        flag = rest.pop(0)
+        found = re.fullmatch(r"--?([A-Za-z][^=]*)(=.*)?", flag, re.S)
+        if found is None:  # refused later
+            last[flag] = flag
+            continue
+        name, value = found[1], found[2]
+        if value is None and rest and not re.match(r"--?[A-Za-z]", rest[0]):
+            value = f"={rest.pop(0)}"
+        key = name.removeprefix("no") if name.startswith("noconfig.") else name
+        last.pop(key, None)
+        last[key] = f"--{name}{value or ''}"
+    return [*filter(None, [last.pop("config", None)]), *last.values()]
+
+
+def names(given: Iterable[str]) -> list[str]:
+    """The names of flags such as --NAME=VALUE."""
+    return [arg.lstrip("-").partition("=")[0] for arg in given]
+
+
+def _check_parts(config: ConfigDict, given: Sequence[str]) -> None:
     """Refuses a setting of a part that the algorithm does not name."""
     from nasjax.experiment import validate
 
-    validate.head(_CONFIG.value)
-    algorithm = _CONFIG.value.algorithm
-    names = parse(algorithm)
-    for flag in (arg.lstrip("-").partition("=")[0] for arg in argv[1:]):
+    validate.head(config)
+    algorithm = config.algorithm
+    named = parse(algorithm)
+    for flag in given:
         part = (*flag.split("."), "", "")[2]
-        if flag.startswith("config.arch.") and part in PARTS and part not in names:
+        if flag.startswith("config.arch.") and part in PARTS and part not in named:
             raise UserError(
                 f"--{flag} was given, but {part} is no part of the algorithm "
-                f"{algorithm!r}, which is {'+'.join(names)}; leave it out, or name "
+                f"{algorithm!r}, which is {'+'.join(named)}; leave it out, or name "
                 f"{part} in --config.algorithm."
             )
 
 
-def _mended(error: Exception, argv: list[str]) -> UserError:
-    """The message for a command line that absl or ml_collections refuse."""
-    given = [arg.lstrip("-").partition("=")[::2] for arg in argv[1:]]
+def _mended(error: Exception, argv: Sequence[str]) -> UserError:
+    """The message for flags that absl or ml_collections refuse."""
+    given = [arg.lstrip("-").partition("=")[::2] for arg in argv]
     file = dict(given)["config"]
-    if not file:  # --config FILE
-        after = [i + 1 for i, arg in enumerate(argv) if arg.lstrip("-") == "config"]
-        file = "".join(argv[after[0] : after[0] + 1]) if after else ""
     if not file:
         return UserError(f"--config has no value; type for example {EXAMPLE}")
     try:
@@ -143,47 +221,46 @@ def _fields(config: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
     return flat
 
 
-def _run(argv: list[str]) -> None:
-    del argv
+def _run(config: ConfigDict, file: str, workdir: Path, argv: Sequence[str]) -> int:
     from nasjax.engine.programs import code
     from nasjax.engine.progress import Progress
     from nasjax.engine.signals import Interrupted
     from nasjax.experiment.run import run
 
-    config = _CONFIG.value
-    file = config_flags.get_config_filename(FLAGS["config"])
-    workdir = Path(_WORKDIR.value or default_workdir(file))
-    command = shlex.join(["python", "-m", "nasjax.main", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "nasjax.main", *argv])
     try:
         with Progress(tensorboard=workdir / "tensorboard") as progress:
             run(config, workdir, progress, command, code(file.partition(":")[0]))
-    except UserError as error:
-        _stop(str(error), 2)
     except Interrupted as stop:
-        _stop(f"{stop}\n  {command}", 128 + stop.signum)
+        return _stop(f"{stop}\n  {command}", 128 + stop.signum)
     except KeyboardInterrupt:
-        _stop(
+        return _stop(
             f"Stopped; the same command resumes from the last checkpoint:\n  {command}",
             130,
         )
+    return 0
 
 
-def default_workdir(config_file: str) -> str:
-    """runs/<config>-<variant>-<8 hex digits of a hash of the config>."""
-    name, _, variant = os.path.basename(config_file).partition(":")
-    fields = _fields(pruned(_CONFIG.value.to_dict()), "")
-    identity = {
-        name: value for name, value in fields.items() if name not in FREE_ON_RESUME
-    }
+def default_workdir(file: str, config: ConfigDict) -> str:
+    """runs/<config>-<variant>-<8 hex digits of a hash of the config>.
+
+    Args:
+      file: file of the config, with its :variant.
+      config: the settings.
+    """
+    name, _, variant = os.path.basename(file).partition(":")
+    free = defaults.FREE_ON_RESUME
+    fields = _fields(defaults.pruned(config.to_dict()), "")
+    identity = {name: value for name, value in fields.items() if name not in free}
     resolved = json.dumps(identity, sort_keys=True)
     digest = hashlib.sha256(resolved.encode()).hexdigest()[:8]
     return f"runs/{name.removesuffix('.py')}-{variant or 'default'}-{digest}"
 
 
-def _stop(message: str, code: int) -> None:
+def _stop(message: str, code: int) -> int:
     print(message, file=sys.stderr)
-    sys.exit(code)
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    leave(main())

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import subprocess
@@ -5,7 +6,8 @@ import sys
 
 import pytest
 
-from nasjax.cli import main
+import nasjax
+from nasjax.cli import COMMANDS, main
 from nasjax.search import PARTS
 from nasjax.search.algorithms import partners
 from nasjax.spaces import SPACES
@@ -157,7 +159,11 @@ def test_bad_input_is_one_sentence(arguments, sentence, tmp_path, capsys):
     places = {"missing": tmp_path / "missing", "empty": tmp_path / "empty"}
     code, out, err = run(capsys, *arguments.format(**places).split())
     assert code == 2 and out == "" and sentence in err
-    assert err.startswith("nasjax: ") and err.count("\n") == 1 and err.endswith(".\n")
+    assert (
+        err.startswith(f"nasjax {arguments.split()[0]}: ")
+        and err.count("\n") == 1
+        and err.endswith(".\n")
+    )
 
 
 def test_show_broken_files(workdir, capsys):
@@ -170,8 +176,6 @@ def test_show_broken_files(workdir, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
-        "",
-        "cout",
         "count",
         "count darts_v2 --channels 0",
         "count darts_v2 --cells x",
@@ -184,6 +188,45 @@ def test_arguments_that_do_not_parse(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments.split())
     assert stopped.value.code == 2 and "usage: nasjax" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help(name, capsys):
+    pytest.importorskip(COMMANDS[name].module)
+    with contextlib.suppress(SystemExit):
+        assert main([name, "--help"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith(f"usage: nasjax {name} ") and shown.err == ""
+
+
+def test_unknown_commands_and_none(capsys):
+    code, out, err = run(capsys, "cuont")
+    assert code == 2 and out == ""
+    assert err.startswith("nasjax: Unknown command 'cuont'; did you mean 'count'?")
+    assert run(capsys, "--help")[1] == run(capsys)[2]
+    assert run(capsys)[:2] == (2, "")
+    assert run(capsys, "--version")[1] == f"nasjax {nasjax.__version__}\n"
+
+
+def test_the_help_of_a_run_lists_what_a_user_needs(capsys):
+    _, out, _ = run(capsys, "run", "--help")
+    for words in (
+        "--config=",
+        ":cifar10",
+        "--workdir",
+        "--config.FIELD",
+        "defaults.py",
+    ):
+        assert words in out
+
+
+def test_a_reader_that_closes_the_pipe():
+    """As `nasjax list | head -1` does."""
+    program = (
+        f"{sys.executable} -m nasjax.cli list | head -c 1; exit ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
 
 
 def test_as_a_module_and_without_heavy_imports():

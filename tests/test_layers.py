@@ -16,6 +16,7 @@ LAYERS = (  # lowest first
     {"monitors", "collapse"},
     {"experiment"},
     {"analysis"},
+    {"commands"},
     {"main", "cli", "__init__"},
 )
 FILES = sorted(PACKAGE.rglob("*.py"))

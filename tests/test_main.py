@@ -8,9 +8,8 @@ import warnings
 
 import numpy as np
 import pytest
-from absl import flags
 from conftest import ROOT
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 from PIL import Image
 from support.tiny import shrink
 
@@ -396,15 +395,8 @@ def parsed():
 
     def parse(*arguments):
         warnings.simplefilter("ignore", DeprecationWarning)  # from ml_collections
-        values = flags.FlagValues()
-        holder = config_flags.DEFINE_config_file("config", flag_values=values)
-        flags.DEFINE_string("workdir", None, "", flag_values=values)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(main, "FLAGS", values)
-            patch.setattr(main, "_CONFIG", holder)
-            patch.setattr(sys, "argv", ["main", *arguments])  # read by config_flags
-            main._parse(sys.argv)
-            return holder.value, main.default_workdir("configs/zarts_mgs.py")
+        found = main.parse_flags(arguments)
+        return found.config, str(found.workdir)
 
     with warnings.catch_warnings():
         yield parse
@@ -443,7 +435,7 @@ def test_the_folder_is_named_by_what_the_named_parts_compute(parsed, monkeypatch
 def test_without_a_config_it_says_what_to_type(tmp_path):
     done = program(cwd=tmp_path)
     assert done.returncode == 2
-    assert "python -m nasjax.main --config=configs/zarts_mgs.py" in done.stderr
+    assert "nasjax run --config=configs/zarts_mgs.py" in done.stderr
     assert_sentence(done.stderr.removesuffix("\n"))
 
 

@@ -3,11 +3,11 @@
 Functions for any objective over any pytree are here. `nasjax.analysis.runs` loads the
 folder of a run. Each study is a command:
 
-    python -m nasjax.analysis.landscape RUN     the loss on a plane, and paths on it
-    python -m nasjax.analysis.condition RUN     condition numbers
-    python -m nasjax.analysis.importance RUN    the weights of MGS
-    python -m nasjax.analysis.convergence RUN   architectures of every k-th epoch
-    python -m nasjax.analysis.stability RUN     signs of collapse
+    nasjax landscape RUN     the loss on a plane, and paths on it
+    nasjax condition RUN     condition numbers
+    nasjax importance RUN    the weights of MGS
+    nasjax convergence RUN   architectures of every k-th epoch
+    nasjax stability RUN     signs of collapse
 """
 
 from nasjax.analysis.measures import (

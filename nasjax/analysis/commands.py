@@ -18,8 +18,8 @@ import optax
 from nasjax.analysis import runs
 from nasjax.core.errors import UserError
 from nasjax.core.files import read_json, write_text
+from nasjax.engine import program
 from nasjax.engine.compiling import compiled_programs
-from nasjax.engine.signals import Interrupted
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -32,7 +32,7 @@ def parser(name: str, about: str) -> argparse.ArgumentParser:
       about: docstring of the module.
     """
     made = argparse.ArgumentParser(
-        prog=f"python -m nasjax.analysis.{name}",
+        prog=f"nasjax {name}",
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -99,17 +99,10 @@ def execute(
     name: str,
     argv: Sequence[str] | None,
 ) -> int:
-    """Runs a study; returns the exit code.
+    """Runs a study; returns the exit code, see `nasjax.engine.program`."""
 
-    Returns:
-      0; 2 after printing the message of a `UserError` to stderr; 128 + the number of a
-      signal.
-
-    Raises:
-      SystemExit: 2 for arguments that do not parse, 0 for --help.
-    """
-    arguments = made.parse_args(argv)
-    try:
+    def run(argv: Sequence[str]) -> int:
+        arguments = made.parse_args(argv)
         for field, ending in (("json", ".json"), ("plot", ".png")):
             default = Path(arguments.run) / f"{name}{ending}"
             path = getattr(arguments, field) or default
@@ -121,14 +114,10 @@ def execute(
         config = read_json(folder.path / "config.json") or {}
         with compiled_programs(config.get("compile_cache", "auto")):
             text = study(arguments)
-    except UserError as error:
-        sys.stderr.write(f"{made.prog}: {error}\n")
-        return 2
-    except Interrupted as stop:
-        sys.stderr.write(f"{made.prog}: {stop}\n")
-        return 128 + stop.signum
-    sys.stdout.write(text + "\n")
-    return 0
+        print(text)
+        return 0
+
+    return program.execute(made.prog, run, argv)
 
 
 def finite(losses: np.ndarray) -> np.ndarray:

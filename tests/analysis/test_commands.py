@@ -33,7 +33,7 @@ def refused(capsys, study, *arguments):
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and err.endswith(".\n")
     name = study.__name__.rpartition(".")[2]
-    assert err.startswith(f"python -m nasjax.analysis.{name}: ")
+    assert err.startswith(f"nasjax {name}: ")
     return err
 
 
