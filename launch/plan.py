@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import itertools
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 from nasjax.core.errors import UserError
 from nasjax.engine.workdir import RunFolder
+from nasjax.experiment.configs import find
 
 
 class Run(NamedTuple):
@@ -45,7 +45,7 @@ def plan(
     """The runs of a sweep in order: by seed, then config, then setting.
 
     Args:
-      configs: config files, each with an optional :variant.
+      configs: config files or names, each with an optional :variant.
       seeds: values of config.seed.
       grid: "config.FIELD=VALUE,VALUE", all combinations of which are run.
       into: folder that contains the folders of the runs.
@@ -56,11 +56,7 @@ def plan(
         be the same.
     """
     for config in configs:
-        if not os.path.isfile(config.partition(":")[0]):
-            raise UserError(
-                f"The config file {config!r} does not exist; give one such as "
-                "--configs configs/darts_first.py"
-            )
+        find(config)
     settings = [_values(each) for each in grid]
     given = [name for own in settings for name, _ in own[:1]]
     for flag in flags:

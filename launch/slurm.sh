@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A sweep as a Slurm array, one run in each job. From the repository's root:
+# A sweep as a Slurm array, one run in each job:
 #
-#   launch/slurm.sh --configs configs/darts_first.py --seeds 0 1 2 --into runs/study
+#   launch/slurm.sh --configs darts_first --seeds 0 1 2 --into runs/study
 #
-# The arguments are the same as for launch/sweep.py. Set options of sbatch by its
+# The arguments are the same as for `nasjax sweep`. Set options of sbatch by its
 # variables, which override the lines below: SBATCH_PARTITION, SBATCH_TIMELIMIT, ...
 # Two minutes before its time limit a job gets a signal and writes its checkpoint. Slurm
 # restarts a job that was preempted or whose node failed. After the time limit submit
@@ -17,9 +17,9 @@
 #SBATCH --requeue
 set -euo pipefail
 if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
-    count=$(python -m launch.sweep --list "$@" | wc -l)
+    count=$(python -m nasjax.cli sweep --list "$@" | wc -l)
     mkdir -p runs
     exec sbatch --array="0-$((count - 1))" "$0" "$@"
 fi
 # exec: only the batch shell gets the signal (B:), so the sweep replaces the shell.
-exec python -m launch.sweep --only "$SLURM_ARRAY_TASK_ID" "$@"
+exec python -m nasjax.cli sweep --only "$SLURM_ARRAY_TASK_ID" "$@"

@@ -1,13 +1,13 @@
 """Algorithms x settings x seeds: one process and one folder for every run.
 
-    python -m launch.sweep --configs configs/darts_first.py configs/zarts_mgs.py \\
+    nasjax sweep --configs darts_first zarts_mgs \\
         --seeds 0 1 2 --into runs/study -- --config.search.epochs=4
     nasjax compare runs/study
 
 R-DARTS in its form with weight decay (Zela et al., ICLR 2020, arXiv 1909.09656) is the
 best of a grid:
 
-    python -m launch.sweep --configs configs/darts_first.py:cifar10 --seeds 0 1 2 \\
+    nasjax sweep --configs darts_first:cifar10 --seeds 0 1 2 \\
         --grid config.search.weight_decay=3e-4,9e-4,27e-4,81e-4,243e-4 --into runs/rdarts \\
         -- --config.data.path=F.npz
 
@@ -16,8 +16,9 @@ stopped early has about the same number of runs of every setting. The same comma
 resumes a sweep: it skips finished runs and resumes the others. A run that fails does
 not stop the others. After Ctrl-C or SIGTERM every run writes its checkpoint.
 
-Run it from the repository's root. `--list` prints the commands and runs nothing,
-`--only N` runs command N, from 0; launch/slurm.sh and launch/tpu_vm.sh use both.
+`--list` prints the commands and runs nothing, `--only N` runs command N, from 0; the
+scripts slurm.sh and tpu_vm.sh in this folder use both. `python -m launch.sweep` in a
+clone is the same command.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.plan import Run, plan
-from launch.workers import PROGRAM, cores, sweep
 from nasjax.core.errors import UserError
 from nasjax.engine.program import execute
+
+from .plan import Run, plan
+from .workers import PROGRAM, cores, sweep
 
 
 def main(argv: Sequence[str] | None = None, program: Sequence[str] = PROGRAM) -> int:
@@ -86,9 +88,11 @@ def _parser() -> argparse.ArgumentParser:
         "[-- --config.FIELD=VALUE ...]",
         description="Algorithms x settings x seeds: one process and one folder for "
         "every run. Flags after -- are passed to every run.",
+        epilog="Scripts for Slurm and Cloud TPUs, slurm.sh and tpu_vm.sh, are in "
+        f"{Path(__file__).parent}",
     )
     add = parser.add_argument
-    about = "config files, each with an optional :variant"
+    about = "config files or names of `configs/`, each with an optional :variant"
     add("--configs", nargs="+", required=True, metavar="FILE", help=about)
     about = "the folder for a folder and a log of every run"
     add("--into", type=Path, required=True, metavar="FOLDER", help=about)

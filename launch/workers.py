@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from launch.plan import Run
+from .plan import Run
 
 PROGRAM = (sys.executable, "-m", "nasjax.main")
 POLL_SECONDS = 0.1
@@ -154,7 +154,7 @@ def _close(runs: Sequence[Run], failed: dict[Run, int], stop: int | None) -> int
     done = sum(run.finished for run in runs)
     _say(f"{done} of {len(runs)} runs are finished")
     if done < len(runs):
-        command = shlex.join(["python", "-m", "launch.sweep", *sys.argv[1:]])
+        command = shlex.join(["nasjax", "sweep", *sys.argv[1:]])
         _say(f"The same command resumes the others:\n  {command}")
     return 128 + stop if stop is not None else int(bool(failed))
 

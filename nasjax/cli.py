@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from nasjax import __version__
@@ -32,7 +33,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("nasjax.main", "search, retrain and test; or resume"),
     "retrain": Command("nasjax.commands.retrain", "train a given architecture"),
-    "sweep": Command("launch.sweep", "run algorithms x settings x seeds"),
+    "sweep": Command("nasjax.launch.sweep", "run algorithms x settings x seeds"),
     "list": Command(
         "nasjax.commands.list", "list algorithms, spaces, published cells, data sets"
     ),
@@ -94,7 +95,10 @@ def _main(argv: Sequence[str]) -> int:
     name, *rest = argv
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    return importlib.import_module(COMMANDS[name].module).main(rest)
+    module = COMMANDS[name].module
+    if module.startswith("nasjax.launch") and find_spec("nasjax.launch") is None:
+        module = module.removeprefix("nasjax.")  # a clone that is not installed
+    return importlib.import_module(module).main(rest)
 
 
 def _help() -> str:

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,20 +19,21 @@ from ml_collections import ConfigDict, config_flags
 from nasjax.core.errors import UserError, unknown
 from nasjax.engine.beside import leave
 from nasjax.engine.program import execute
-from nasjax.experiment import defaults
+from nasjax.experiment import configs, defaults
 from nasjax.search import algorithms
 from nasjax.search.algorithms import PARTS, parse
 
-EXAMPLE = "--config=configs/zarts_mgs.py"
-HELP = f"""usage: nasjax run --config=CONFIG[:VARIANT] [--workdir=FOLDER]
+EXAMPLE = "--config=zarts_mgs"
+HELP = """usage: nasjax run --config=CONFIG[:VARIANT] [--workdir=FOLDER]
            [--config.FIELD=VALUE ...]
 
 Searches an architecture, retrains it and tests it. The same command resumes a run that
 was stopped.
 
   --config=CONFIG[:VARIANT]
-      a Python file with a function get_config(variant), which returns the settings, such
-      as {EXAMPLE}. Variants of the configs that ship with nasjax:
+      a Python file with a function get_config(variant), which returns the settings; or
+      the name of a config that ships with nasjax: {configs}.
+      Their variants:
       none: 1,797 handwritten digits, minutes on two cores;
       :cifar10, :cifar100, :svhn, :imagenet: the setting of the papers;
       :cifar10-s1 ... :svhn-s4: the same in the spaces S1 to S4;
@@ -46,8 +48,8 @@ was stopped.
       --config.algorithm=pc_darts+zarts_mgs --config.arch.zarts_mgs.samples=2
       --config.space.primitives="('skip_connect', 'sep_conv_3x3')"
 
-The file {{defaults}}
-explains each field; the files in {{algorithms}}
+The file {defaults}
+explains each field; the files in {algorithms}
 explain the fields of config.arch. `nasjax list` lists the algorithms, spaces and data
 sets."""
 
@@ -64,8 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str]) -> int:
     logging.set_verbosity(logging.ERROR)
     if any(arg in ("-h", "--help", "--helpfull", "--helpshort") for arg in argv):
+        known = textwrap.fill(", ".join(configs.shipped()), 80)
         print(
-            HELP.format(defaults=defaults.__file__, algorithms=algorithms.__path__[0])
+            HELP.format(
+                configs=textwrap.indent(known, " " * 8),
+                defaults=defaults.__file__,
+                algorithms=algorithms.__path__[0],
+            )
         )
         return 0
     return _run(*parse_flags(argv), argv)
@@ -94,6 +101,10 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     given = canonical(argv)
     if "config" not in names(given):
         raise UserError(f"No config was given; type for example nasjax run {EXAMPLE}")
+    config_file = given[0].partition("=")[2]
+    if not config_file:
+        raise UserError(f"--config has no value; type for example {EXAMPLE}")
+    given[0] = f"--config={configs.find(config_file)}"
     arguments = ["nasjax", *given]
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file(
@@ -171,8 +182,6 @@ def _mended(error: Exception, argv: Sequence[str]) -> UserError:
     """The message for flags that absl or ml_collections refuse."""
     given = [arg.lstrip("-").partition("=")[::2] for arg in argv]
     file = dict(given)["config"]
-    if not file:
-        return UserError(f"--config has no value; type for example {EXAMPLE}")
     try:
         fields = _fields(_read(file).to_dict())
     except UserError as reason:
@@ -199,10 +208,6 @@ def _mended(error: Exception, argv: Sequence[str]) -> UserError:
 def _read(file: str) -> ConfigDict:
     """The config of `PATH:variant`, as ml_collections reads it; errors are raised."""
     path, _, variant = file.partition(":")
-    if not os.path.isfile(path):
-        raise UserError(
-            f"The config file {path!r} does not exist; give one such as {EXAMPLE}"
-        )
     space: dict[str, Any] = {"__name__": "config"}
     exec(compile(Path(path).read_text(), path, "exec"), space)
     return space["get_config"](*[variant] if variant else [])

@@ -340,7 +340,13 @@ COMMANDS = {
         "as in --config.search.epochs=",
     ),
     "missing file": ([CONFIG, "--config.data.path=no.npz"], "'no.npz' does not exist"),
-    "missing config": (["--config=configs/zarts.py"], "configs/zarts_mgs.py"),
+    "missing config": (["--config=configs/zarts.py"], "did you mean 'zarts_rs'"),
+    "no such file": (
+        ["--config=/no/zarts_mgs.py"],
+        "no config file '/no/zarts_mgs.py'",
+    ),
+    "a folder": (["--config=."], "is a folder"),
+    "no value": (["--config"], "--config has no value"),
     "unknown variant": ([CONFIG + ":cifar"], "did you mean 'cifar10'"),
     "unknown flag": ([CONFIG, "--wordir=x"], "wordir"),
     "settings of a part that is not named": (
@@ -412,6 +418,66 @@ def test_settings_of_a_part_that_flags_name_are_taken(parsed, arguments):
     assert checked.arch.sdarts_adv.attack_steps == 2
 
 
+@pytest.mark.parametrize(
+    "spelling", ["zarts_mgs", "zarts_mgs.py", "configs/zarts_mgs.py"]
+)
+def test_a_shipped_config_is_found_by_its_name(parsed, spelling, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    found, folder = parsed(f"--config={spelling}:cifar10")
+    assert found.algorithm == "zarts_mgs" and found.data.name == "cifar10"
+    assert folder.startswith("runs/zarts_mgs-cifar10-")
+    (tmp_path / "zarts_mgs.py").write_text(
+        "from nasjax.experiment import defaults\nget_config = defaults.settings\n"
+    )
+    own = spelling == "zarts_mgs.py"  # a file that exists is taken
+    config, _ = parsed(f"--config={spelling}")
+    assert config.algorithm == ("darts_first" if own else "zarts_mgs")
+
+
+TWICE = {
+    "integer": ("search.epochs", "4", "6", 6),
+    "number": ("search.rate", "0.5", "0.25", 0.25),
+    "text": ("data.path", "a.npz", "b.npz", "b.npz"),
+    "truth value": ("data.flip", "true", "false", False),
+    "tuple": (
+        "space.primitives",
+        "('skip_connect', 'sep_conv_3x3')",
+        "('max_pool_3x3',)",
+        ("max_pool_3x3",),
+    ),
+    "negative": ("seed", "1", "-1", -1),
+}
+
+
+@pytest.mark.parametrize("case", TWICE)
+@pytest.mark.parametrize("spelling", ["--{}={}", "-{}={}", "--{} {}", "-{} {}"])
+def test_the_last_of_a_repeated_field_counts(parsed, case, spelling):
+    name, first, second, value = TWICE[case]
+    join = " " if " " in spelling else "="
+    pair = lambda text: (
+        spelling.split(join)[0].format(f"config.{name}") + f"{join}{text}"
+    )
+    given = [flag for text in (first, second) for flag in pair(text).split(join, 1)]
+    if join == "=":
+        given = [pair(first), pair(second)]
+    found, _ = parsed(*given, CONFIG)
+    *groups, field = name.split(".")
+    for group in groups:
+        found = found[group]
+    assert found[field] == value
+
+
+def test_the_last_config_and_folder_count(parsed):
+    found, folder = parsed(
+        "--config=zarts_mgs", "--workdir=a", "--config", "amended", "--workdir", "b"
+    )
+    assert found.algorithm == "amended" and folder == "b"
+    found, _ = parsed(CONFIG, "--config.data.flip", "--noconfig.data.flip")
+    assert not found.data.flip
+    found, _ = parsed(CONFIG, "--noconfig.data.flip", "--config.data.flip")
+    assert found.data.flip
+
+
 def test_a_base_that_is_not_spelt_out_may_be_set(parsed):
     found, _ = parsed(CONFIG, *MINE, "--config.arch.darts_first.rate=0.5")
     assert found.arch.darts_first.rate == 0.5
@@ -435,7 +501,7 @@ def test_the_folder_is_named_by_what_the_named_parts_compute(parsed, monkeypatch
 def test_without_a_config_it_says_what_to_type(tmp_path):
     done = program(cwd=tmp_path)
     assert done.returncode == 2
-    assert "nasjax run --config=configs/zarts_mgs.py" in done.stderr
+    assert "nasjax run --config=zarts_mgs" in done.stderr
     assert_sentence(done.stderr.removesuffix("\n"))
 
 

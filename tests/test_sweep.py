@@ -71,6 +71,12 @@ def starts(tmp_path):
     return [json.loads(line) for line in lines]
 
 
+def test_shipped_configs_are_named(tmp_path, program, capsys):
+    given = ["--configs", "amended:cifar10", "--into", str(tmp_path), "--list"]
+    assert sweep.main(given, program) == 0
+    assert "--config=amended:cifar10" in capsys.readouterr().out
+
+
 def test_seeds_are_outermost_and_the_grid_innermost(tmp_path, program, arguments):
     grid = ["--grid", "config.rate=0.1,0.2", "--grid", "config.x.n=3"]
     assert sweep.main([*arguments, *grid], program) == 0
@@ -178,14 +184,14 @@ def test_signals_are_passed_on_once_and_the_runs_waited_for(
     assert len(starts(tmp_path)) == 2
     assert "stopped a-seed0" in said and "stopped b-seed0" in said
     assert "failed" not in said and "0 of 4 runs are finished" in said
-    assert "python -m launch.sweep --configs" in said
+    assert "nasjax sweep --configs" in said
 
     assert sweep.main([*arguments, "--", "--config.seconds=0"], program) == 0
     assert len(list(study.glob("*/result.json"))) == 4
 
 
 BAD = {
-    "missing config": (["--configs", "no.py"], [], "'no.py' does not exist"),
+    "missing config": (["--configs", "no.py"], [], "no config file 'no.py'"),
     "grid without values": (["--grid", "config.x"], [], "was given 'config.x'"),
     "grid with a hole": (["--grid", "config.x=1,,2"], [], "given .config.x=1,,2"),
     "grid of something": (["--grid", "x=1"], [], "expected a field of the config"),
@@ -270,7 +276,7 @@ def test_tpu_vms_share_the_runs(program, arguments, shell):
         for line in done.stdout.splitlines()
         if line.startswith("--command")
     ]
-    start = ["python", "-m", "launch.sweep", "--jobs", "1", "--only"]
+    start = ["python", "-m", "nasjax.cli", "sweep", "--jobs", "1", "--only"]
     assert [shlex.split(line) for line in given] == [
         [*start, *numbers, *spec] for numbers in (["0", "3"], ["1"], ["2"])
     ]
