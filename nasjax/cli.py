@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 from nasjax import __version__
@@ -97,7 +98,8 @@ def _main(argv: Sequence[str]) -> int:
         raise unknown("command", name, COMMANDS)
     module = COMMANDS[name].module
     if module.startswith("nasjax.launch") and find_spec("nasjax.launch") is None:
-        module = module.removeprefix("nasjax.")  # a clone that is not installed
+        module = module.removeprefix("nasjax.")  # in a clone
+        sys.path.append(str(Path(__file__).parents[1]))
     return importlib.import_module(module).main(rest)
 
 
