@@ -144,7 +144,7 @@ def writable(path: Path, endings: Sequence[str]) -> None:
         raise UserError(
             f"Cannot write {path}: the name must end in {' or '.join(endings)}."
         )
-    if not path.absolute().parent.is_dir():
+    if not os.path.isdir(path.absolute().parent):
         raise UserError(
             f"Cannot write {path}: there is no folder {path.absolute().parent}; make "
             "it, or give another file."

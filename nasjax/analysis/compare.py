@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,11 @@ def find(folders: Sequence[str]) -> tuple[list[str], list[str]]:
     left: list[str] = []
     for folder in folders:
         path = Path(folder).expanduser()
-        if path.suffix == ".log" and path.is_file():
+        if path.suffix == ".log" and os.path.isfile(path):
             continue  # log of a sweep's run; a pattern such as runs/a-* matches it
-        inner = sorted(config.parent for config in path.glob("*/config.json"))
-        if (path / "config.json").exists() or not inner:
+        known = os.path.isdir(path)  # also False for names that the system refuses
+        inner = sorted(p.parent for p in path.glob("*/config.json")) if known else []
+        if not inner or (path / "config.json").exists():
             chosen.append(folder)
             continue
         for each in inner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -137,7 +138,7 @@ def open_folder(workdir: str | Path) -> RunFolder:
       UserError: there is no such folder, or it is not the folder of a run.
     """
     path = Path(workdir).expanduser().absolute()
-    if not path.is_dir():
+    if not os.path.isdir(path):  # also of names that the system refuses
         raise UserError(f"There is no folder {path}; give the folder of a run.")
     if not (path / "config.json").exists():
         raise UserError(

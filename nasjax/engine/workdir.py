@@ -83,7 +83,7 @@ class RunFolder:
             raise UserError(f"The config cannot be written as JSON: {error}.") from None
         new_manifest = json.loads(json.dumps(manifest, allow_nan=False))
         path = Path(workdir).expanduser().absolute()
-        if path.is_file():
+        if os.path.isfile(path):
             raise UserError(f"{path} is a file; give a folder with --workdir.")
         made: list[Path] = []
         lock = None

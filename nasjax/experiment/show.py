@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 import time
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ def show(workdir: str) -> str:
       UserError: there is no run in that folder.
     """
     path = Path(workdir)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # also of names that the system refuses
         raise UserError(f"There is no folder {path}; give the folder of a run.")
     config = read_json(path / "config.json")
     if config is None:

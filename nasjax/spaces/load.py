@@ -1,4 +1,4 @@
-"""Loads genotypes by name, file, run folder or string; finds a genotype's space."""
+"""Loads genotypes by name, file, run folder or text; finds a genotype's space."""
 
 from __future__ import annotations
 
@@ -8,32 +8,46 @@ from pathlib import Path
 
 from nasjax.core.errors import UserError, unknown
 from nasjax.core.files import read_json
+from nasjax.spaces import texts
 from nasjax.spaces.cells import CellSpace
 from nasjax.spaces.genotype import EXAMPLE, Genotype, check
 from nasjax.spaces.known import darts, known_space
-from nasjax.spaces.nasbench201 import from_string
 from nasjax.spaces.published import PUBLISHED
 
 
 def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genotype:
-    """A genotype by published name, JSON file, run folder, or NAS-Bench-201's string.
+    """A genotype by published name, file, run folder, or as a text.
 
     Args:
-      name: a key of `nasjax.spaces.published.PUBLISHED` (case does not matter), a file, a
-        folder that holds `genotype.json`, or "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|".
+      name: a key of `nasjax.spaces.published.PUBLISHED` (case does not matter); a file,
+        which holds JSON or a text; a folder that holds `genotype.json`; or a text that
+        `nasjax.spaces.texts` reads, such as "Genotype(normal=[...], ...)" and
+        "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|".
       space: the required space; None: the known space that the genotype names.
 
     Raises:
       UserError: there is no such genotype, or it is malformed or of another space.
     """
-    known = PUBLISHED.get(str(name).lower())
-    if str(name).startswith("|"):
-        known = from_string(str(name))
-    if known is not None:
-        if space is not None:
-            check(known, space)
-        return known
-    path = Path(name)
+    text = os.fspath(name)
+    if text.lower() in PUBLISHED:
+        found: Genotype | None = PUBLISHED[text.lower()]
+    elif os.path.exists(text):  # False for what no file system has as a name
+        return _file(Path(text), space)
+    else:
+        found = texts.read(text)
+    if found is None:
+        hint = str(unknown("genotype", texts.short(text), PUBLISHED))
+        raise UserError(
+            f"{hint.rstrip('.')}; or give a JSON file, a run folder, or a text such as "
+            '"Genotype(normal=[...], ...)".'
+        )
+    if space is not None:
+        check(found, space)
+    return found
+
+
+def _file(path: Path, space: CellSpace | None) -> Genotype:
+    """The genotype of a file, or of the folder of a run."""
     if path.is_dir():
         path = path / "genotype.json"
         if not path.exists():
@@ -41,19 +55,26 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
                 f"There is no {path}: the run has not found an architecture yet; "
                 "repeat its command to resume it."
             )
-    if not path.exists():
-        hint = str(unknown("genotype", str(name), PUBLISHED))
-        raise UserError(f"{hint.rstrip('.')}; or give a JSON file or a run folder.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"Cannot read the genotype {path}: {error.strerror}; give a JSON file."
         ) from None
-    except (ValueError, RecursionError) as error:  # also covers undecodable bytes
-        raise UserError(
-            f"{path} is not a JSON file ({error}); a genotype looks like {EXAMPLE}."
-        ) from None
+    except ValueError as error:  # undecodable bytes
+        raise _not_json(path, error) from None
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        try:
+            printed = None if text.lstrip().startswith("{") else texts.read(text)
+            if printed and space:
+                check(printed, space)
+        except UserError as reason:
+            raise UserError(f"{path}: {reason}") from None
+        if printed is None:
+            raise _not_json(path, error) from None
+        return printed
     config = read_json(path.with_name("config.json")) if space is None else None
     own = (config or {}).get("space", {})
     if own.get("primitives") and not own.get("name"):
@@ -62,6 +83,12 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
         return Genotype.from_json(data, space)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _not_json(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path} is not a JSON file ({error}); a genotype looks like {EXAMPLE}."
+    )
 
 
 def space_of(genotype: Genotype) -> CellSpace:

@@ -62,6 +62,23 @@ def from_string(text: str) -> Genotype:
     return Genotype(SPACE.name, {"cell": tuple(pairs)}, SPACE.concat)
 
 
+def from_operations(ops: Sequence[object]) -> Genotype:
+    """The genotype of six operations, in the order in which its string has them.
+
+    Raises:
+      UserError: there are not six, or one is an operation of another space.
+    """
+    if len(ops) != len(SPACE.edges):
+        raise UserError(
+            f"An architecture of NAS-Bench-201 has {len(SPACE.edges)} operations, not "
+            f"{len(ops)}; write them in the order of {_FORM}."
+        )
+    for op in ops:
+        if op not in NASBENCH_201:
+            raise unknown("primitive", op, NASBENCH_201)
+    return from_string(_text([str(op) for op in ops]))
+
+
 def _node(node: int, part: str) -> Iterator[tuple[str, int]]:
     """The (operation, source) pairs of a node, from its part of the string."""
     form = "|" + "".join(f"op~{source}|" for source in range(node))
