@@ -6,6 +6,7 @@ they are traced.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -21,29 +22,84 @@ def floating(tree: Any, name: str) -> None:
       TypeError: a leaf is not real floating point.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        where = f"{name}{jax.tree_util.keystr(path)}"
+        dtype = _dtype(leaf, where)
+        if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(
-                f"{name}{jax.tree_util.keystr(path)} is {jnp.result_type(leaf)}; "
+                f"{where} is {dtype}; "
                 "expected floating point: convert it, or put it in the batch."
             )
+
+
+def arrays(tree: Any, name: str) -> None:
+    """Refuses leaves that are neither arrays nor numbers. None has no leaves.
+
+    Raises:
+      TypeError: a leaf is a function, a text or another object.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        _dtype(leaf, f"{name}{jax.tree_util.keystr(path)}")
+
+
+def _dtype(leaf: Any, where: str) -> Any:
+    if isinstance(leaf, bool | int | float | complex) or hasattr(leaf, "dtype"):
+        try:
+            return jnp.result_type(leaf)
+        except TypeError:  # NumPy's texts, objects and dates
+            pass
+    elif hasattr(leaf, "__jax_array__"):
+        return jnp.result_type(leaf)
+    raise TypeError(
+        f"{where} is {described(leaf)}; expected an array or a number: leave it out, "
+        "and let the loss close over it."
+    )
+
+
+def described(value: Any) -> str:
+    """A few words for a value that is not what was expected.
+
+    >>> described("adam"), described(len), described({}), described(None)
+    ("the text 'adam'", 'the function len', 'a dict', 'None')
+    """
+    if value is None:
+        return "None"
+    if isinstance(value, str):
+        return f"the text {value!r:.60}"
+    if inspect.isclass(value):
+        return f"the class {value.__name__}"
+    if inspect.isroutine(value):
+        return f"the function {value.__name__}"
+    kind = type(value).__name__
+    dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}{dtype}"
+
+
+def function(value: Any, name: str, form: str) -> None:
+    """Refuses anything that cannot be called.
+
+    Raises:
+      TypeError: value is not a function.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} is {described(value)}; expected a function {form}.")
 
 
 def scalar(loss: Callable, name: str) -> Callable:
     """The loss, wrapped to raise unless it returns a real scalar.
 
     Raises:
-      TypeError: when called, the loss returned something else.
+      TypeError: loss is not a function, or, when called, returned something else.
     """
+    function(loss, name, "that returns a scalar")
 
     def checked(*arguments):
         value = loss(*arguments)
         if not jax.tree_util.all_leaves([value]):
-            what = "None" if value is None else f"a {type(value).__name__}"
             raise TypeError(
-                f"{name} returned {what}; expected the scalar alone: "
+                f"{name} returned {described(value)}; expected the scalar alone: "
                 "do not return auxiliary results."
             )
-        shape, dtype = jnp.shape(value), jnp.result_type(value)
+        shape, dtype = jnp.shape(value), _dtype(value, f"The value of {name}")
         if shape or not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(
                 f"{name} returned {dtype}{list(shape)}; expected a floating-point "

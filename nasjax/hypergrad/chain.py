@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from nasjax.core import arguments
-from nasjax.hypergrad import products
-from nasjax.hypergrad.estimators import Estimator, Hypergradient, live, moved
+from nasjax.hypergrad import optimizers, products
+from nasjax.hypergrad.diagnosis import Step, Walk
+from nasjax.hypergrad.estimators import Estimator, Hypergradient
 
 
 class Level(NamedTuple):
@@ -21,10 +22,12 @@ class Level(NamedTuple):
       update: (solutions, arch, train_batch, opt_state) -> the level's new value.
         solutions: name -> value; earlier levels have stepped, the others have not.
         opt_state: the optimiser state of this level, or None.
+      step: as `update`, -> (optimizer, gradient, state, value) of the step, for `check`.
     """
 
     name: str
     update: Callable
+    step: Callable | None = None
 
 
 def descend(
@@ -38,7 +41,11 @@ def descend(
       optimizer: anything with optax's init and update.
       along: how second derivatives are taken: exactly by default, or as in the papers
         by `finite_difference.along()`.
+
+    Raises:
+      TypeError: the optimiser lacks init or update.
     """
+    optimizers.pair(optimizer, f"the optimizer of level {name!r}")
     loss = arguments.scalar(loss, f"the loss of level {name!r}")
 
     def own(value, others, batch):
@@ -47,15 +54,17 @@ def descend(
 
     own_gradient = products.gradient(own, along)
 
-    def update(solutions, arch, train_batch, opt_state):
+    def step(solutions, arch, train_batch, opt_state):
         value = jax.tree.map(jnp.asarray, solutions[name])
         others = {k: v for k, v in solutions.items() if k != name}
-        state = live(optimizer, value, opt_state, f"[{name!r}]")
+        state = optimizers.live(optimizer, value, opt_state, f"[{name!r}]")
         slope = own_gradient(value, (others, arch), train_batch)
-        updates, _ = optimizer.update(slope, state, value)
-        return jax.tree.map(moved, value, updates)
+        return optimizer, slope, state, value
 
-    return Level(name, update)
+    def update(solutions, arch, train_batch, opt_state):
+        return optimizers.step(*step(solutions, arch, train_batch, opt_state))[0]
+
+    return Level(name, update, step)
 
 
 def chain(levels: Sequence[Level], objective: Callable) -> Estimator:
@@ -130,4 +139,16 @@ def chain(levels: Sequence[Level], objective: Callable) -> Estimator:
         total = jax.value_and_grad(composed, 1)
         return Hypergradient(*total(w, arch, train_batch, val_batch, opt_state))
 
-    return Estimator("chain", composed, estimate, 1 + 3 * len(names))
+    def walk(w, arch, train_batch, val_batch, opt_state):
+        solutions = dict(w)
+        for level in levels:
+            at = dict(solutions), arch, train_batch, (opt_state or {}).get(level.name)
+            if level.step:
+                where = f"level {level.name!r}"
+                yield Step(where, f"the loss of {where}", *level.step(*at))
+            solutions[level.name] = level.update(*at)
+        slopes = jax.grad(last, (0, 1))(solutions, arch, val_batch)
+        yield Step("", "the objective", None, slopes, None, None)
+
+    cost = 1 + 3 * len(names)
+    return Estimator("chain", composed, estimate, cost, diagnosis=Walk(walk))

@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from nasjax.core import arguments
-from nasjax.hypergrad.estimators import Estimator
+from nasjax.hypergrad.diagnosis import Diagnosis, finite, size
+from nasjax.hypergrad.estimators import Estimator, accepted
 
 STEPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 FLAT = 1e-2  # largest relative distance of two neighbouring differences on a plateau
+LOSS = "a loss is not differentiable, once or twice"
 AT_OPTIMUM = 1e-3  # an inner problem is solved if solving it again moves w by less
 
 
@@ -87,7 +89,8 @@ def check(
     Raises:
       ValueError: the estimator claims a derivative at w*(arch) and solve is None; there
         are fewer than two steps.
-      TypeError: the estimator has no `.objective`.
+      TypeError: the estimator has no `.objective`; a leaf of w, arch or a batch is not
+        an array.
 
     >>> from nasjax.hypergrad import first_order
     >>> report = check(first_order(lambda w, a, x: w * a**2), 2.0, 3.0, None, None)
@@ -106,9 +109,11 @@ def check(
         )
     if len(steps) < 2:
         raise ValueError(f"steps is {steps}; expected at least two, to compare them.")
+    accepted(w, arch, train_batch, val_batch)
     # A Python number would take the type of the direction that is added to it.
     arch = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(a)), arch)
-    found = jax.jit(estimator)(w, arch, train_batch, val_batch, opt_state)
+    given = w, arch, train_batch, val_batch, opt_state
+    found = jax.jit(estimator)(*given)
     try:
         arguments.like(found.grad, arch, "The hypergradient", "arch")
     except ValueError as misshaped:
@@ -119,10 +124,11 @@ def check(
         at = w if solve is None else solve(w, arch, train_batch)
         return float(evaluate(at, arch, train_batch, val_batch, opt_state))
 
-    remarks = _broken(found, estimator, (w, arch, train_batch, val_batch, opt_state))
+    diagnosis = estimator.diagnosis or Diagnosis()
+    remarks = _broken(found, estimator, diagnosis, given)
     if solve is not None:
         remarks += _unsolved(w, solve(w, arch, train_batch))
-    if not all(map(_finite, (found.value, found.grad))):
+    if not finite((found.value, found.grad)):
         return _refused(estimator, remarks)
 
     measured: list[list[float]] = [[] for _ in steps]
@@ -142,13 +148,15 @@ def check(
     best = min(range(len(spreads)), key=spreads.__getitem__)
     spread, rounding = spreads[best], math.sqrt(eps)
     if not spread <= FLAT:
-        remarks.append(_no_plateau(spread, rounding))
+        remarks += [*diagnosis.biased(given, math.nan), _no_plateau(spread, rounding)]
         return Report(
             estimator.name, False, math.nan, None, spread, tuple(steps), errors,
             tuple(remarks),
         )  # fmt: skip
     error = errors[best]
     agrees = error <= max(rounding, 10 * spread)
+    if not agrees:
+        remarks += diagnosis.biased(given, error)
     if not agrees and not remarks:
         remarks.append(
             "The estimator is biased here, or it does not differentiate its "
@@ -180,27 +188,25 @@ def _no_plateau(spread: float, rounding: float) -> str:
     return text + " Kinks may be too dense, or the loss draws new numbers each time."
 
 
-def _broken(found, estimator: Estimator, at: tuple) -> list[str]:
+def _broken(
+    found, estimator: Estimator, diagnosis: Diagnosis, given: tuple
+) -> list[str]:
     """Sentences about a hypergradient that is zero or not finite."""
-    slopes = jax.jit(jax.grad(estimator.objective, (0, 1)))(*at)
-    of_w, of_arch = (_size(slope) for slope in slopes)
-    if not _finite(found.value):
-        return [f"The validation loss is {float(found.value)}: check the loss first."]
-    if not _finite(found.grad):
+    if not finite(found.value):
+        text = f"The validation loss is {float(found.value)}"
+        causes = diagnosis.not_finite(given)
+        return [f"{text}.", *causes] if causes else [f"{text}: check the loss first."]
+    if not finite(found.grad):
         where = next(
             jax.tree_util.keystr(path) or "arch"
             for path, leaf in jax.tree_util.tree_leaves_with_path(found.grad)
-            if not _finite(leaf)
+            if not finite(leaf)
         )
-        if not math.isfinite(of_w + of_arch):
-            cause = "nor is the gradient of its objective: a loss is not differentiable"
-        else:
-            cause = (
-                "the losses' gradients are finite, so a second derivative or the "
-                "inverse is not: a norm or a root at 0, or a series that diverges"
-            )
-        return [f"The hypergradient is not finite at {where}; {cause}."]
-    zero = _size(found.grad) == 0
+        text = f"The hypergradient is not finite at {where}"
+        causes = diagnosis.not_finite(given)
+        return [f"{text}.", *causes] if causes else [f"{text}: {LOSS}."]
+    of_w = size(jax.jit(jax.grad(estimator.objective))(*given))
+    zero = size(found.grad) == 0
     if of_w == 0:
         direct = "is zero" if zero else "is the direct gradient alone"
         return [
@@ -208,7 +214,7 @@ def _broken(found, estimator: Estimator, at: tuple) -> list[str]:
             "do its weights come from w, and not from a constant or a stop_gradient?"
         ]
     if zero:
-        return [
+        return diagnosis.zero(given) or [
             "The hypergradient is zero: neither loss seems to depend on arch here; is "
             "there a stop_gradient, a rounding or an argmax between arch and the loss?"
         ]
@@ -216,8 +222,9 @@ def _broken(found, estimator: Estimator, at: tuple) -> list[str]:
 
 
 def _unsolved(w, solution) -> list[str]:
-    moved = _size(jax.tree.map(jnp.subtract, solution, w))
-    relative = moved / max(_size(w), 1e-30)
+    arguments.like(solution, w, "The value returned by solve", "w")
+    moved = size(jax.tree.map(jnp.subtract, solution, w))
+    relative = moved / max(size(w), 1e-30)
     if relative <= AT_OPTIMUM:
         return []
     return [
@@ -234,25 +241,13 @@ def _direction(key: jax.Array, arch) -> Any:
         jax.random.normal(k, jnp.shape(a), jnp.result_type(a, jnp.float32))
         for k, a in zip(keys, leaves, strict=True)
     ]
-    norm = math.sqrt(sum(_square(draw) for draw in draws))
+    norm = size(draws)
     return jax.tree.unflatten(structure, [draw / norm for draw in draws])
 
 
 def _dot(x, y) -> float:
     pairs = zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
     return sum(float(jnp.sum(a * b)) for a, b in pairs)
-
-
-def _square(x) -> float:
-    return float(jnp.sum(jnp.square(jnp.asarray(x))))
-
-
-def _size(tree) -> float:
-    return math.sqrt(sum(_square(leaf) for leaf in jax.tree.leaves(tree)))
-
-
-def _finite(tree) -> bool:
-    return all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(tree))
 
 
 def _distance(a: Sequence[float], b: Sequence[float]) -> float:

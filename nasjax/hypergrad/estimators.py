@@ -12,6 +12,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from nasjax.core import arguments
+from nasjax.hypergrad import optimizers
+from nasjax.hypergrad.diagnosis import Diagnosis, Step, Walk
+from nasjax.hypergrad.linear_system import Solution, System
 from nasjax.hypergrad.products import gradient, hvp, mixed_vjp
 
 
@@ -52,6 +55,7 @@ class Estimator:
     estimate: Callable
     cost: float
     solved: bool = False
+    diagnosis: Diagnosis | None = None
 
     def __call__(
         self, w, arch, train_batch, val_batch, opt_state=None
@@ -59,12 +63,31 @@ class Estimator:
         """The hypergradient at (w, arch).
 
         Raises:
-          TypeError: a leaf of w or arch is not floating point; a loss is not a scalar.
-          ValueError: structures or shapes do not match.
+          TypeError: a leaf of w or arch is not floating point; a leaf of a batch is not
+            an array; a loss is not a scalar.
+          ValueError: structures or shapes do not match; the optimiser's init or update
+            fails.
         """
-        arguments.floating(w, "w")
-        arguments.floating(arch, "arch")
+        accepted(w, arch, train_batch, val_batch)
         return self.estimate(w, arch, train_batch, val_batch, opt_state)
+
+
+def accepted(w, arch, train_batch, val_batch) -> None:
+    """Refuses values that no estimator can take.
+
+    Raises:
+      TypeError: w or arch holds no array, or a leaf that is not floating point; a leaf
+        of a batch is not an array.
+    """
+    for name, tree in (("w", w), ("arch", arch)):
+        if not jax.tree.leaves(tree):
+            raise TypeError(
+                f"{name} is {tree!r:.80}, which holds no array; expected a pytree of "
+                "floating-point arrays."
+            )
+        arguments.floating(tree, name)
+    arguments.arrays(train_batch, "train_batch")
+    arguments.arrays(val_batch, "val_batch")
 
 
 def first_order(val_loss: Callable) -> Estimator:
@@ -127,8 +150,10 @@ def unrolled(
       remat: recompute segments of about sqrt(T) steps instead of keeping them.
 
     Raises:
-      ValueError: steps is below 1. When called: train_batch lacks the leading axis, or
-        opt_state is not a state of the optimiser.
+      TypeError: the optimiser lacks init or update.
+      ValueError: steps is below 1. When called: train_batch lacks the leading axis,
+        opt_state is not a state of the optimiser, or update needs more than a gradient,
+        as that of `optax.lbfgs` does.
 
     >>> import optax
     >>> estimator = unrolled(
@@ -140,20 +165,23 @@ def unrolled(
     (0.9, 0.1)
     """
     arguments.count(steps, "steps")
+    optimizers.pair(optimizer)
     val_loss = arguments.scalar(val_loss, "val_loss")
-    train_gradient = gradient(arguments.scalar(train_loss, "train_loss"))
+    train_loss = arguments.scalar(train_loss, "train_loss")
+    train_gradient = gradient(train_loss)
 
     def objective(w, arch, train_batch, val_batch, opt_state=None):
         w = jax.tree.map(jnp.asarray, w)
-        state = live(optimizer, w, opt_state)
+        state = optimizers.live(optimizer, w, opt_state)
 
         def step(carry, batch):
             w, state = carry
-            updates, state = optimizer.update(train_gradient(w, arch, batch), state, w)
-            return (jax.tree.map(moved, w, updates), state), None
+            slope = train_gradient(w, arch, batch)
+            return optimizers.carried(optimizer, slope, state, w), None
 
         if steps == 1:
-            (w, _), _ = step((w, state), train_batch)
+            slope = train_gradient(w, arch, train_batch)
+            w, _ = optimizers.step(optimizer, slope, state, w)
         else:
             arguments.leading(train_batch, steps)
             w, _ = _scan(step, (w, state), train_batch, steps, remat)
@@ -163,8 +191,21 @@ def unrolled(
         total = jax.value_and_grad(objective, 1)
         return Hypergradient(*total(w, arch, train_batch, val_batch, opt_state))
 
+    def walk(w, arch, train_batch, val_batch, opt_state):
+        slope_at = jax.jit(jax.grad(train_loss))
+        w = jax.tree.map(jnp.asarray, w)
+        state = optimizers.live(optimizer, w, opt_state)
+        for t in range(steps):
+            one = jax.tree.map(lambda leaf: leaf[t], train_batch)
+            slope = slope_at(w, arch, one if steps > 1 else train_batch)
+            yield Step(f"step {t + 1}", "train_loss", optimizer, slope, state, w)
+            w, state = optimizers.step(optimizer, slope, state, w)
+        slopes = jax.grad(val_loss, (0, 1))(w, arch, val_batch)
+        yield Step("", "val_loss", None, slopes, state, w)
+
     name = "unrolled" if steps == 1 else f"unrolled_{steps}"
-    return Estimator(name, objective, estimate, 3 * steps + 1 + remat * steps)
+    cost = 3 * steps + 1 + remat * steps
+    return Estimator(name, objective, estimate, cost, diagnosis=Walk(walk))
 
 
 def implicit(
@@ -198,6 +239,8 @@ def implicit(
     """
     train_loss = arguments.scalar(train_loss, "train_loss")
     val_loss = arguments.scalar(val_loss, "val_loss")
+    arguments.function(inverse, "inverse", "(matvec, v) -> H^-1 v, as cg(10) is")
+    arguments.function(curvature, "curvature", "(loss, w, arch, batch, v) -> H v")
 
     def solve(matvec, v):
         if hasattr(inverse, "solve"):
@@ -218,30 +261,27 @@ def implicit(
         grad = jax.tree.map(jnp.subtract, direct, indirect)
         return Hypergradient(value, grad, report)
 
+    def solution(w, arch, train_batch, val_batch, opt_state):
+        del opt_state
+        matvec = lambda v: curvature(train_loss, w, arch, train_batch, v)
+        slope = jax.grad(train_loss)(w, arch, train_batch)
+        v = jax.grad(val_loss)(w, arch, val_batch)
+        x, report = solve(matvec, v)
+        exact = hvp(train_loss, w, arch, train_batch, x)
+        return Solution(slope, v, matvec(v), x, matvec(x), exact, report)
+
     name = f"implicit_{_name(inverse)}"
     if curvature is not hvp:
         name += f"_{_name(curvature)}"
     cost = 3 + 2 * getattr(inverse, "products", 1)
-    return Estimator(name, objective, estimate, cost, solved=True)
+    return Estimator(
+        name, objective, estimate, cost, True, System(solution, inverse, curvature)
+    )
 
 
 def _name(function: Callable) -> str:
     name = getattr(function, "name", getattr(function, "__name__", "own"))
     return "own" if name == "<lambda>" else name
-
-
-def live(optimizer, w, opt_state, key: str = ""):
-    """opt_state, checked to be a state of the optimiser for w; a fresh one for None."""
-    if opt_state is None:
-        return optimizer.init(w)
-    fresh = jax.eval_shape(optimizer.init, w)
-    arguments.like(opt_state, fresh, f"opt_state{key}", f"optimizer.init(w{key})")
-    return opt_state
-
-
-def moved(p, update):
-    """p + update, in p's type."""
-    return jnp.asarray(p + update, p.dtype)
 
 
 def _scan(step: Callable, carry, batches, steps: int, remat: bool):

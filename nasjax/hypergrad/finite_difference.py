@@ -7,6 +7,7 @@ two to four digits are left, in bfloat16 none. They take the memory of one gradi
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from nasjax.core import arguments
-from nasjax.hypergrad import estimators
+from nasjax.hypergrad import estimators, optimizers
 from nasjax.hypergrad.estimators import Estimator, Hypergradient
 
 EPSILON = 0.01  # in both papers: the distance |w+ - w| in parameter space
@@ -86,11 +87,8 @@ def unrolled(
 
     def estimate(w, arch, train_batch, val_batch, opt_state):
         w = jax.tree.map(jnp.asarray, w)
-        state = estimators.live(optimizer, w, opt_state)
-
-        def stepped(slope):
-            updates, _ = optimizer.update(slope, state, w)
-            return jax.tree.map(estimators.moved, w, updates)
+        state = optimizers.live(optimizer, w, opt_state)
+        stepped = lambda slope: optimizers.step(optimizer, slope, state, w)[0]
 
         slope = jax.grad(train_loss)(w, arch, train_batch)
         after, pull = jax.vjp(stepped, slope)
@@ -100,7 +98,9 @@ def unrolled(
         indirect = mixed_vjp(train_loss, w, arch, train_batch, pull(v)[0], epsilon)
         return Hypergradient(value, jax.tree.map(jnp.add, direct, indirect))
 
-    return Estimator("unrolled_finite_difference", exact.objective, estimate, 4)
+    return dataclasses.replace(
+        exact, name="unrolled_finite_difference", estimate=estimate, cost=4
+    )
 
 
 def amended(

@@ -8,6 +8,7 @@ number of products with H.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,11 +27,13 @@ class Inverse:
       name: name in logs and results.
       solve: (matvec, v) -> (x, report); report is a dictionary of scalars.
       products: largest number of products with H.
+      damping: x approximates (H + damping I)^-1 v.
     """
 
     name: str
     solve: Callable
     products: int
+    damping: Any = 0.0
 
     def __call__(self, matvec: Callable, v: Any) -> Any:
         return self.solve(matvec, v)[0]
@@ -67,8 +70,9 @@ def neumann(lr, terms: int) -> Inverse:
     Takes terms - 1 products. Lorraine, Vicol, Duvenaud, "Optimizing Millions of
     Hyperparameters by Implicit Differentiation", AISTATS 2020, eq. 8.
 
-    Report: neumann_last, the norm of the last term over the norm of the first. Above 1
-    the series diverges: lower lr or damp H.
+    Report: neumann_last, the norm of the last term over the norm of the first, inf
+    where the last term overflows and 0 for v = 0. Above 1 the series diverges: lower
+    lr, or use the curvature `ggn` if H has a negative eigenvalue.
 
     Raises:
       ValueError: terms is below 1, or lr is not above 0.
@@ -82,15 +86,18 @@ def neumann(lr, terms: int) -> Inverse:
     def solve(matvec, v):
         _, matvec = jax.linearize(matvec, v)
 
-        def add(_, carry):
-            total, term = carry
-            term = _plus(term, -lr, matvec(term))
-            return _plus(total, 1, term), term
-
-        total, term = lax.fori_loop(0, terms - 1, add, (v, v))
         first = _norm(v)
-        ratio = jnp.where(first > 0, _norm(term) / jnp.where(first > 0, first, 1), 0)
-        return _scale(lr, total), {"neumann_last": ratio}
+
+        def add(_, carry):
+            total, term, last = carry
+            term = _plus(term, -lr, matvec(term))
+            norm = _norm(term)
+            # A term that has grown becomes nan where infinities cancel.
+            norm = jnp.where(jnp.isnan(norm) & (last > first), jnp.inf, norm)
+            return _plus(total, 1, term), term, norm
+
+        total, _, last = lax.fori_loop(0, terms - 1, add, (v, v, first))
+        return _scale(lr, total), {"neumann_last": _ratio(last, first)}
 
     return Inverse("neumann", _on_arrays(solve), terms - 1)
 
@@ -147,21 +154,42 @@ def cg(max_steps: int, damping=0.0, tol=1e-6) -> Inverse:
 
         start = (_scale(0, v), v, v, jnp.int32(0), jnp.bool_(False))
         x, residual, _, steps, negative = lax.while_loop(unfinished, advance, start)
-        norm = _norm(v)
-        relative = jnp.where(
-            norm > 0, _norm(residual) / jnp.where(norm > 0, norm, 1), 0
-        )
         return x, {
             "cg_steps": steps,
-            "cg_residual": relative,
+            "cg_residual": _ratio(_norm(residual), _norm(v)),
             "cg_negative_curvature": negative,
         }
 
-    return Inverse("cg", _on_arrays(solve), max_steps)
+    return Inverse("cg", _on_arrays(solve), max_steps, damping)
 
 
 def _on_arrays(solve: Callable) -> Callable:
-    return lambda matvec, v: solve(matvec, jax.tree.map(jnp.asarray, v))
+    """solve for v divided by a power of two, whose squares can be summed.
+
+    The division is exact. Without it, squares of a small v vanish in single precision.
+    """
+
+    def scaled(matvec, v):
+        v = jax.tree.map(jnp.asarray, v)
+        wide = functools.reduce(
+            jnp.promote_types, [a.dtype for a in jax.tree.leaves(v)], jnp.float32
+        )
+        largest = [jnp.max(jnp.abs(a), initial=0) for a in jax.tree.leaves(v)]
+        most = lax.stop_gradient(jnp.stack([a.astype(wide) for a in largest]).max())
+        exponent = jnp.where(jnp.isfinite(most), jnp.frexp(most)[1], 0)
+        power = jnp.ldexp(jnp.ones((), wide), jnp.clip(exponent, -100, 100))
+        times = lambda c, x: jax.tree.map(
+            lambda a: (a.astype(wide) * c).astype(a.dtype), x
+        )
+        x, report = solve(matvec, times(1 / power, v))
+        return times(power, x), report
+
+    return scaled
+
+
+def _ratio(a, b):
+    """a / b for norms; a where b is 0."""
+    return a / jnp.where(b == 0, 1, b)
 
 
 def _scale(c, x):

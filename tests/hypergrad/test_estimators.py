@@ -261,7 +261,8 @@ def test_an_inverse_of_the_users_own():
     assert estimator.name == "implicit_solve_it"
     found = estimator(q.solve(q.a), q.a, None, None)
     np.testing.assert_allclose(found.grad, q.hypergradient, rtol=1e-10)
-    assert implicit(None, None, lambda matvec, v: v).name == "implicit_own"
+    own = implicit(q.train_loss, q.val_loss, lambda matvec, v: v)
+    assert own.name == "implicit_own"
 
 
 def test_losses_without_batches():
