@@ -19,7 +19,7 @@ from ml_collections import ConfigDict, config_flags
 from nasjax.core.errors import UserError, unknown
 from nasjax.engine.beside import leave
 from nasjax.engine.program import execute
-from nasjax.experiment import configs, defaults
+from nasjax.experiment import architecture, configs, defaults
 from nasjax.search import algorithms
 from nasjax.search.algorithms import PARTS, parse
 
@@ -124,6 +124,9 @@ def parse_flags(argv: Sequence[str]) -> Flags:
             f"Unexpected argument {rest[1]!r}; flags start with two dashes."
         )
     _check_parts(config.value, names(given))
+    architecture.inherit(
+        config.value, [name.removeprefix("config.") for name in names(given)]
+    )
     file = config_flags.get_config_filename(values["config"])
     return Flags(
         config.value, file, Path(workdir.value or default_workdir(file, config.value))

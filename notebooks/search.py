@@ -57,7 +57,7 @@ def settings():
     if os.environ.get("NASJAX_QUICK"):
         config.space.primitives = ("skip_connect", "max_pool_3x3")
         config.search.update(channels=4, cells=3, epochs=2, warmup_epochs=1)
-        config.retrain.update(channels=4, cells=3, epochs=2, baseline=False)
+        config.retrain.update(channels=4, cells=3, epochs=2, random=0)
         config.arch.zarts_mgs.update(samples=2, inner_steps=1)
     return config
 

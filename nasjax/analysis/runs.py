@@ -17,8 +17,8 @@ from nasjax.core.errors import UserError
 from nasjax.core.files import read_json
 from nasjax.core.keys import derive
 from nasjax.engine.checkpoint import Checkpoints
-from nasjax.engine.workdir import RunFolder, check_format
-from nasjax.experiment import defaults
+from nasjax.engine.workdir import RunFolder
+from nasjax.experiment import architecture
 from nasjax.experiment.build import Experiment, build
 from nasjax.nets import Model
 from nasjax.search import Search, SearchState
@@ -59,6 +59,11 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
     """
     folder = open_folder(workdir)
     experiment = _experiment(folder)
+    if experiment.genotype:
+        raise UserError(
+            f"{folder.path} trained a given architecture, without a search; give the "
+            "folder of a search."
+        )
     previous, newest = None, None
     stages = experiment.algorithm.stages
     for stage in stages:
@@ -154,10 +159,7 @@ def config_of(folder: RunFolder) -> ConfigDict:
     Raises:
       UserError: the config has another format.
     """
-    given = read_json(folder.path / "config.json") or {}
-    check_format(folder.path, given, defaults.FORMAT)
-    # A run of an older version lacks the fields that came later.
-    return ConfigDict(_filled(given, defaults.settings().to_dict()))
+    return architecture.of_run(folder.path)
 
 
 def _experiment(folder: RunFolder) -> Experiment:
@@ -169,12 +171,6 @@ def _experiment(folder: RunFolder) -> Experiment:
         return build(config)
     except UserError as error:
         raise UserError(f"{folder.path} cannot be rebuilt: {error}") from error
-
-
-def _filled(given: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """`given`, with the fields of `known` that it lacks."""
-    inner = {k: v for k, v in given.items() if isinstance(v, dict) and k in known}
-    return known | given | {k: _filled(v, known[k]) for k, v in inner.items()}
 
 
 def objective(run: Run, rate: float) -> Callable:

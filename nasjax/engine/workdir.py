@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,9 @@ class RunFolder:
         """The value that `write_outcome` stored under `name`, or None."""
         return read_json(self.path / f"{name}.json")
 
-    def write_outcome(self, name: str, value: Mapping[str, Any]) -> None:
+    def write_outcome(
+        self, name: str, value: Mapping[str, Any] | Sequence[Any]
+    ) -> None:
         """Stores `value` as `NAME.json`, atomically: "genotype", "result", ..."""
         write_json(self.path / f"{name}.json", value)
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from nasjax.core.errors import UserError, unknown
 from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
-from nasjax.experiment import validate
+from nasjax.experiment import architecture, validate
 from nasjax.monitors.alpha import alpha
 from nasjax.monitors.base import Monitor
 from nasjax.monitors.curvature import curvature
@@ -41,6 +41,7 @@ class Experiment(NamedTuple):
       algorithm: with all stages.
       devices: that steps are split over.
       table: of true accuracies, or None.
+      genotype: the architecture that is trained without a search, or None.
     """
 
     config: ConfigDict
@@ -49,6 +50,7 @@ class Experiment(NamedTuple):
     algorithm: Algorithm
     devices: Devices
     table: Table | None
+    genotype: Genotype | None = None
 
     def settings(self, stage: Stage) -> SimpleNamespace:
         """The fields of `config.search` in a stage."""
@@ -143,6 +145,7 @@ def build(given: ConfigDict) -> Experiment:
       UserError: the config or the data cannot be used.
     """
     config = validate.config(given)
+    genotype = architecture.resolve(config)
     space = validate.space(config.space)
     if not config.space.share:
         space = space.separate(config.search.cells)
@@ -159,7 +162,9 @@ def build(given: ConfigDict) -> Experiment:
         last = _checked(made, stage)
     if config.space.edges == "fixed":
         made = made._replace(space=last.problem.space)
-    return made
+    if genotype:
+        architecture.check(genotype, made.space)
+    return made._replace(genotype=genotype)
 
 
 def _namespaces(fields: dict[str, Any]) -> SimpleNamespace:

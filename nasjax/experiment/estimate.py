@@ -118,16 +118,18 @@ def seconds(
     )
     numbers = own.batch * filled(own.macro, own.sides)
     running = stages * passes * PASS * edges * numbers * edge.running
+    if experiment.genotype:
+        searching = running = 0.0
 
     settings, retraining = config.retrain, 0.0
     if settings.epochs:
         steps = attack_cost(Attack(config.saliency.steps))
         attacked = settings.reweighted * (1 + steps)
-        programs = 1 + bool(settings.baseline) + 2 * bool(settings.reweighted)
+        programs = 1 + settings.random + 2 * bool(settings.reweighted)
         retraining = programs * RETRAIN_BODY * bodies(final.macro) * edge.compiling
         kept = len(experiment.space.targets) / len(experiment.space.primitives)
         numbers = final.batch * filled(final.macro, final.sides)
-        times = 1 + bool(settings.baseline) + attacked
+        times = settings.seeds + settings.random + attacked
         each = RETRAIN_PASS * kept * numbers * edge.running
         count = sum(
             len(jax.tree.leaves(half)[0]) for half in experiment.domain.halves.values()

@@ -1,6 +1,7 @@
 """A run: search -> discretise -> retrain -> test.
 
-A random architecture is retrained as well, as the baseline.
+Random architectures are retrained as well, for comparison. A run of `config.genotype`
+has no search.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import functools
 import math
 import platform
 from collections.abc import Callable
-from concurrent.futures import Future
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from ml_collections import ConfigDict
 import nasjax
 from nasjax.collapse import rollback
 from nasjax.core.keys import derive
-from nasjax.engine.beside import beside
 from nasjax.engine.compiling import compiled_programs
 from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import NOTHING, Store, environment
@@ -30,10 +29,9 @@ from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import report
 from nasjax.experiment.build import Experiment, build
 from nasjax.experiment.defaults import FREE_ON_RESUME, TRACED
-from nasjax.experiment.phases import retrain_phase, search_phase, tested
-from nasjax.experiment.retrain import retrain
+from nasjax.experiment.phases import search_phase
+from nasjax.experiment.trained import Trained, Trainings, finite
 from nasjax.spaces.genotype import Genotype
-from nasjax.spaces.rules import random_genotype
 
 
 def run(
@@ -56,12 +54,17 @@ def run(
     Returns:
       The content of `result.json`: "algorithm", "estimator", "seed", "dataset",
       "genotype", "metric" (its name, such as accuracy, stands in the names that follow),
-      "test_accuracy", "random_test_accuracy", "params", "macs",
+      "test_accuracy" (mean over `config.retrain.seeds` trainings), "test_accuracy_each"
+      (of each training), "random_test_accuracy" and "random_test_accuracy_each" (the
+      same over random architectures), "test_examples" (number of examples of the test),
+      "params", "macs" (of the network that is tested), "params_training" (with the
+      auxiliary head),
       "reweighted_test_accuracy" (null without config.retrain.reweighted),
       "true_accuracy" (null without config.space.table), "supernet_valid_accuracy",
       "stops" (see `nasjax.collapse.rollback`), "gradient_evaluations" (number of
       gradients of one batch in the search), "seconds", "interrupted". Accuracies are
-      fractions. The accuracies of retrained networks are null without retraining.
+      fractions. Means of retrained networks are null without retraining. Without a
+      search, "algorithm" is "retrain", and its measures are null, empty or 0.
 
     Raises:
       UserError: bad input; nothing has been written or lost.
@@ -96,95 +99,60 @@ def _run(
             return result
         for line in report.opening(experiment, folder.path, store):
             progress.line(line)
-        key = jax.random.key(config.seed)
-        random = random_genotype(config.seed, experiment.space)
-        retrain_key = derive(key, "retrain")
-        baseline = config.retrain.epochs and config.retrain.baseline
-
-        @functools.cache
-        def meanwhile() -> Future:
-            """Compiles the training of the random architecture during the search."""
-
-            def compile():
-                phase = retrain_phase(
-                    "", experiment.retraining(random), Hyper.of(config.retrain),
-                    retrain_key, experiment.devices, store.of(random.to_json()), True,
-                )  # fmt: skip
-                return phase.compile(phase.place(phase.init()))
-
-            wanted = store.folder and baseline
-            kept = store.of(random.to_json())
-            return beside(lambda: wanted and kept.value("compiled", compile))
-
-        genotype, searched = _search(
-            experiment, key, folder, progress, store, meanwhile
-        )
-        trained = {}
-        if config.retrain.epochs:
-            trained["retrain"] = retrain(
-                experiment, "retrain", genotype, retrain_key, folder, progress, store
+        trainings = Trainings(experiment, folder, progress, store)
+        searched: list[rollback.Searched] = []
+        if experiment.genotype is None:
+            genotype, searched = _search(
+                experiment, folder, progress, store, trainings.prepare
             )
-        candidates = dict.fromkeys(trained, genotype)
-        if baseline:
-            folder.write_outcome("random_genotype", random.to_json())
-            candidates["retrain_random"] = random
-            meanwhile().exception()  # waits; after a failure there, compiles now
-            trained["retrain_random"] = retrain(
-                experiment, "retrain_random", random, retrain_key, folder, progress,
-                store,
-            )  # fmt: skip
-        metric, measured = experiment.domain.metric, {}
-
-        def test(name: str, cell: Genotype) -> None:
-            retraining, outcome = trained[name]
-            own = store.of(cell.to_json())
-            found = tested(retraining, outcome.state, experiment.devices, own)
-            measured[name] = _finite(found[metric.name])
-
-        for name, cell in candidates.items():
-            test(name, cell)
-        if config.retrain.reweighted and candidates:
-            first, outcome = trained["retrain"]
-            trained["reweighted"] = retrain(
-                experiment, "reweighted", genotype, derive(key, "retrain reweighted"),
-                folder, progress, store, first.variables(outcome.state),
-            )  # fmt: skip
-            test("reweighted", genotype)
-        retrained = [outcome for _, outcome in trained.values()]
-        passed = [outcome for stage in searched for outcome in stage.outcomes]
-        result = {
-            "algorithm": config.algorithm,
-            "estimator": searched[-1].search.name,
-            "seed": config.seed,
-            "dataset": experiment.domain.name,
-            "genotype": genotype.to_json(),
-            "metric": metric._asdict(),
-            f"test_{metric.name}": measured.get("retrain"),
-            f"random_test_{metric.name}": measured.get("retrain_random"),
-            f"reweighted_test_{metric.name}": measured.get("reweighted"),
-            "true_accuracy": experiment.truth(genotype) or None,
-            **experiment.domain.size(genotype, experiment.space),
-            f"supernet_valid_{metric.name}": _finite(
-                searched[-1].evaluation[f"valid_{metric.name}"]
-            ),
-            "stops": [stop._asdict() for stage in searched for stop in stage.stops],
-            "gradient_evaluations": round(sum(each.gradients for each in searched), 3),
-            "seconds": {
-                "compile": sum(o.seconds["compile"] for o in passed + retrained),
-                "search": sum(o.seconds["run"] for o in passed),
-                "retrain": sum(o.seconds["run"] for o in retrained),
-            },
-            "interrupted": folder.interrupted,
+        else:
+            genotype = experiment.genotype
+            folder.write_outcome("genotype", genotype.to_json())
+            trainings.prepare()
+        trained = trainings.run(genotype)
+        result = _result(experiment, genotype, searched, trained) | {
+            "interrupted": folder.interrupted
         }
-        report.pictures(folder, genotype, experiment.space, metric.name)
+        report.pictures(
+            folder, genotype, experiment.space, experiment.domain.metric.name
+        )
         folder.write_outcome("result", result)
         progress.line(report.closing(result, folder.path))
         return result
 
 
-def _finite(value: float | None) -> float | None:
-    """The value as JSON can hold it: None if it is infinite or not a number."""
-    return value if value is not None and math.isfinite(value) else None
+def _result(
+    experiment: Experiment,
+    genotype: Genotype,
+    searched: list[rollback.Searched],
+    trained: Trained,
+) -> dict[str, Any]:
+    """The fields of `result.json`. searched: each stage; none without a search."""
+    config, metric = experiment.config, experiment.domain.metric
+    evaluation = searched[-1].evaluation if searched else {}
+    passed = [outcome for stage in searched for outcome in stage.outcomes]
+    both = passed + trained.outcomes
+    return {
+        "algorithm": config.algorithm if searched else "retrain",
+        "estimator": searched[-1].search.name if searched else None,
+        "seed": config.seed,
+        "dataset": experiment.domain.name,
+        "genotype": genotype.to_json(),
+        "metric": metric._asdict(),
+        **trained.results,
+        "true_accuracy": experiment.truth(genotype) or None,
+        **experiment.domain.size(genotype, experiment.space),
+        f"supernet_valid_{metric.name}": finite(
+            evaluation.get(f"valid_{metric.name}", math.nan)
+        ),
+        "stops": [stop._asdict() for stage in searched for stop in stage.stops],
+        "gradient_evaluations": round(sum(each.gradients for each in searched), 3),
+        "seconds": {
+            "compile": sum(outcome.seconds["compile"] for outcome in both),
+            "search": sum(outcome.seconds["run"] for outcome in passed),
+            "retrain": sum(outcome.seconds["run"] for outcome in trained.outcomes),
+        },
+    }
 
 
 def manifest(experiment: Experiment, command: str | None) -> dict[str, Any]:
@@ -205,7 +173,6 @@ def manifest(experiment: Experiment, command: str | None) -> dict[str, Any]:
 
 def _search(
     experiment: Experiment,
-    key,
     folder: RunFolder,
     progress: Progress,
     store: Store,
@@ -216,6 +183,7 @@ def _search(
     `meanwhile` is called after the programs of the last stage are compiled.
     """
     config, previous = experiment.config, None
+    key = jax.random.key(config.seed)
     searched: list[rollback.Searched] = []
     watch = rollback.Watch(
         config.collapse.remedy,

@@ -80,6 +80,8 @@ LIMITS: dict[str, Mapping[str, Limit]] = {
         "epochs": at_least(0),  # 0: search only
         "schedule": one_of("cosine", "linear"),
         "label_smoothing": Range(0.0, 1.0),
+        "seeds": at_least(1),
+        "random": at_least(0),
     },
 }
 
@@ -99,7 +101,7 @@ def head(given: ConfigDict) -> None:
     known = defaults.settings()
     for name in ("algorithm", "arch", "task"):
         _has(given, name, "config")
-        _of_kind(given[name], known[name], f"config.{name}")
+        of_kind(given[name], known[name], f"config.{name}")
     if given.task not in DOMAINS:
         raise unknown("config.task", given.task, DOMAINS)
     for name in given.arch:
@@ -196,7 +198,7 @@ def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:
         if isinstance(example, ConfigDict) and isinstance(value, ConfigDict):
             _same_fields(value, example, f"{path}.{name}")
         else:
-            _of_kind(value, example, f"{path}.{name}")
+            of_kind(value, example, f"{path}.{name}")
 
 
 def _has(given: ConfigDict, name: str, path: str) -> None:
@@ -204,7 +206,8 @@ def _has(given: ConfigDict, name: str, path: str) -> None:
         raise UserError(f"The config lacks {path}.{name}; start from a get_config().")
 
 
-def _of_kind(value: object, example: object, where: str) -> None:
+def of_kind(value: object, example: object, where: str) -> None:
+    """Refuses a value of another kind than the example."""
     if not _alike(value, example):
         raise UserError(f"{where} is {value!r}; expected {_KINDS[type(example)]}.")
 

@@ -30,19 +30,25 @@ def load(name: str | os.PathLike[str], space: CellSpace | None = None) -> Genoty
     """
     text = os.fspath(name)
     if text.lower() in PUBLISHED:
-        found: Genotype | None = PUBLISHED[text.lower()]
+        found = PUBLISHED[text.lower()]
     elif os.path.exists(text):  # False for what no file system has as a name
         return _file(Path(text), space)
     else:
-        found = texts.read(text)
+        return _text(text, space)
+    if space is not None:
+        check(found, space)
+    return found
+
+
+def _text(text: str, space: CellSpace | None) -> Genotype:
+    """The genotype of a text."""
+    found = texts.read(text, space)
     if found is None:
         hint = str(unknown("genotype", texts.short(text), PUBLISHED))
         raise UserError(
             f"{hint.rstrip('.')}; or give a JSON file, a run folder, or a text such as "
             '"Genotype(normal=[...], ...)".'
         )
-    if space is not None:
-        check(found, space)
     return found
 
 
@@ -67,9 +73,8 @@ def _file(path: Path, space: CellSpace | None) -> Genotype:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         try:
-            printed = None if text.lstrip().startswith("{") else texts.read(text)
-            if printed and space:
-                check(printed, space)
+            own = text.lstrip().startswith("{")
+            printed = None if own else texts.read(text, space)
         except UserError as reason:
             raise UserError(f"{path}: {reason}") from None
         if printed is None:

@@ -8,7 +8,7 @@ Architecture Search", ICLR 2019, arXiv 1806.09055, section 2.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,11 +135,12 @@ def one_hot(genotype: Genotype, space: CellSpace) -> Mix:
     return mix
 
 
-def random_genotype(seed: int, space: CellSpace) -> Genotype:
+def random_genotype(seed: int | Sequence[int], space: CellSpace) -> Genotype:
     """A genotype drawn uniformly: distinct sources per node, and allowed operations.
 
-    The same seed gives the same genotype. Li, Talwalkar, "Random Search and
-    Reproducibility for Neural Architecture Search", UAI 2019, arXiv 1902.07638.
+    The same seed, of numpy's `default_rng`, gives the same genotype. Li, Talwalkar,
+    "Random Search and Reproducibility for Neural Architecture Search", UAI 2019, arXiv
+    1902.07638.
     """
     random = np.random.default_rng(seed)
     cells = {}
@@ -153,6 +154,29 @@ def random_genotype(seed: int, space: CellSpace) -> Genotype:
                 pairs.append((space.operations(name, edges[row])[op], edges[row][0]))
         cells[name] = tuple(pairs)
     return Genotype(space.name, cells, space.concat)
+
+
+_ATTEMPTS = 100  # to draw a genotype that has not been drawn
+
+
+def random_genotypes(seed: int, space: CellSpace, count: int) -> list[Genotype]:
+    """Genotypes drawn by `random_genotype`, distinct unless the space has too few.
+
+    The first is `random_genotype(seed, space)`. No other seed draws the same ones.
+
+    >>> from nasjax.spaces import darts
+    >>> len(set(random_genotypes(0, darts(), 3)))
+    3
+    """
+    found: list[Genotype] = []
+    for index in range(count):
+        for attempt in range(_ATTEMPTS):
+            where = [seed, index, attempt] if index or attempt else seed
+            drawn = random_genotype(where, space)
+            if drawn not in found:
+                break
+        found.append(drawn)
+    return found
 
 
 def draw(key: Array, space: CellSpace) -> Mix:

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nasjax.core.errors import UserError
+from nasjax.spaces.cells import CellSpace
 from nasjax.spaces.genotype import EXAMPLE, Genotype, check
 from nasjax.spaces.known import known_space
 from nasjax.spaces.nasbench201 import from_operations, from_string
@@ -41,8 +42,12 @@ _MOST = 100  # numbers in a range
 _SHOWN = 60  # characters of a text in a message
 
 
-def read(text: str) -> Genotype | None:
+def read(text: str, space: CellSpace | None = None) -> Genotype | None:
     """The genotype in a text; the last one in a log. None if the text has none.
+
+    Args:
+      text: any text.
+      space: the required space; None: a known one.
 
     Raises:
       UserError: the text has the form of a genotype, but no such genotype exists.
@@ -52,14 +57,28 @@ def read(text: str) -> Genotype | None:
     >>> read("darts_v2") is None
     True
     """
+    if text.lstrip().startswith("{"):
+        return _mapping(text, space)
+    found = _printed(text, space)
+    if found and space:
+        check(found, space)
+    return found
+
+
+def short(text: str) -> str:
+    """The text as a message shows it."""
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _printed(text: str, space: CellSpace | None) -> Genotype | None:
+    """`read` of anything but a mapping; in any space if the required one has another
+    kind of cells."""
     if "Genotype(" in text:
-        return _darts(_call(text[text.rindex("Genotype(") :]))
+        return _darts(_call(text[text.rindex("Genotype(") :]), space)
     if text.lstrip().startswith("|"):
         return from_string(text.strip())
     if strings := re.findall(r"\|[^\s|]+~0\|\+\S*\|", text):  # within AutoDL's print
         return from_string(strings[-1])
-    if text.lstrip().startswith("{"):
-        return _mapping(text)
     if not re.match(r"\s*[\[(\d]", text) or "," not in text:
         return None
     try:
@@ -69,12 +88,7 @@ def read(text: str) -> Genotype | None:
     return _nasbench(value) if isinstance(value, list) else None
 
 
-def short(text: str) -> str:
-    """The text as a message shows it."""
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
-
-
-def _mapping(text: str) -> Genotype:
+def _mapping(text: str, space: CellSpace | None) -> Genotype:
     """The genotype of a JSON object, or of a printed dictionary of DARTS' fields."""
     try:
         data = json.loads(text)
@@ -87,8 +101,8 @@ def _mapping(text: str) -> Genotype:
                 f"like {EXAMPLE}."
             ) from None
     if isinstance(data, Mapping) and "format" not in data and "normal" in data:
-        return _darts(data)
-    return Genotype.from_json(data)
+        return _darts(data, space)
+    return Genotype.from_json(data, space)
 
 
 def _call(text: str) -> dict[str, Any]:
@@ -151,7 +165,7 @@ def _integer(node: ast.AST) -> int:
     return value
 
 
-def _darts(fields: Mapping[str, Any]) -> Genotype:
+def _darts(fields: Mapping[str, Any], space: CellSpace | None) -> Genotype:
     """The genotype with the fields of DARTS' print."""
     if "recurrent" in fields:
         raise UserError(
@@ -164,7 +178,8 @@ def _darts(fields: Mapping[str, Any]) -> Genotype:
                 f"The genotype has no field {name!r}; it needs normal and reduce, "
                 f"and has {', '.join(fields) or 'none'}."
             )
-    space = known_space("darts")
+    if space is None or space.name != "darts":
+        space = known_space("darts")
     for name in ("normal_concat", "reduce_concat"):
         concat = fields.get(name, list(space.concat))
         if concat != list(space.concat):

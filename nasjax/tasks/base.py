@@ -209,7 +209,8 @@ class Domain(Protocol):
         """
 
     def size(self, genotype: Genotype, space: CellSpace) -> dict[str, int]:
-        """{"params", "macs"} of the network that is retrained."""
+        """{"params", "macs"} of the network that is tested, and "params_training", of
+        the network in training, if its auxiliary head adds to them."""
 
     def describe(self) -> str:
         """The data in words."""

@@ -204,12 +204,18 @@ class Classification(NamedTuple):
         )
 
     def size(self, genotype: Genotype, space: CellSpace) -> dict[str, int]:
-        """Parameters and multiply-adds."""
+        """Parameters and multiply-adds; parameters in training, with auxiliary head."""
         macro, (height, width, colours) = self.retrain_macro(space), self.image_shape
-        return nets.count_genotype(
-            genotype, macro.channels, macro.cells, len(self.data.classes),
-            (height, width), colours, macro.stem,
-        )  # fmt: skip
+
+        def count(auxiliary: bool) -> dict[str, int]:
+            return nets.count_genotype(
+                genotype, macro.channels, macro.cells, len(self.data.classes),
+                (height, width), colours, macro.stem, auxiliary,
+            )  # fmt: skip
+
+        tested, head = count(False), self._has_head(self.retrain.auxiliary, macro)
+        trained = count(True) if head else tested
+        return {**tested, "params_training": trained["params"]}
 
     def describe(self) -> str:
         """Name, size of images, classes and parts."""

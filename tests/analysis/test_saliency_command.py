@@ -95,7 +95,7 @@ def finished(tmp_path_factory):
         config = shrink(runpy.run_path(str(file))["get_config"]())
         config.algorithm, config.seed = SENTENCE, seed
         config.search.cells = config.retrain.cells = 1
-        config.retrain.baseline, config.retrain.reweighted = False, seed == 0
+        config.retrain.random, config.retrain.reweighted = 0, seed == 0
         found.append(tmp_path_factory.mktemp("runs") / f"sanas_{seed}")
         nasjax.run(config, found[-1], Progress(quiet=True))
     return found

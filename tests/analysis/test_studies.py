@@ -67,7 +67,7 @@ def finished(tmp_path_factory):
     """The folder of a finished run."""
     path = tmp_path_factory.mktemp("runs") / "finished"
     config = tiny()
-    config.retrain.baseline = False
+    config.retrain.random = 0
     nasjax.run(config, path, Progress(quiet=True))
     return path
 

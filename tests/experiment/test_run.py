@@ -92,7 +92,7 @@ def kept():
 def states(folder):
     """Phase -> bytes of its last state: weights, statistics, alpha, optimisers."""
     found = {}
-    for phase in ("search", "retrain", "retrain_random"):
+    for phase in ("search", "retrain", "random_0"):
         checkpoints = Checkpoints(folder / "checkpoints" / phase)
         _, found[phase] = checkpoints._read(checkpoints.latest())
     return found
@@ -137,7 +137,7 @@ def test_files_of_a_run(finished):
     evaluated = [line for line in lines if "valid_accuracy" in line]
     assert [line["epoch"] for line in evaluated] == [1, 2]
     assert {"entropy_normal", "skip_normal", "loss", "accuracy"} <= set(evaluated[0])
-    assert {line["phase"] for line in lines} == {"search", "retrain", "retrain_random"}
+    assert {line["phase"] for line in lines} == {"search", "retrain", "random_0"}
 
 
 def test_finished_run_does_nothing(place, finished):

@@ -155,7 +155,7 @@ def config(monkeypatch):
     config.task, config.algorithm = "points", "darts_first+sdarts_rs"
     config.space.primitives = ("skip_connect", "sep_conv_3x3", "max_pool_3x3")
     config.search.update(epochs=3, warmup_epochs=1, batch=16, rate=0.002)
-    config.retrain.update(epochs=4, rate=0.002)
+    config.retrain.update(epochs=4, rate=0.002, random=1)
     config.collapse.update(interval=1, images=8, products=2)
     config.update(compile_cache="off", log_every=2)
     return config
@@ -238,5 +238,5 @@ def test_an_infinite_error_is_no_number_of_a_result(config, tmp_path, monkeypatc
         Points, "retraining", lambda *given: made(*given)._replace(test=infinite)
     )
     config.algorithm, config.collapse.interval = "darts_first", 0
-    config.retrain.update(epochs=1, baseline=False)
+    config.retrain.update(epochs=1, random=0)
     assert run(config, tmp_path)["test_error"] is None
