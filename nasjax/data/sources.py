@@ -6,11 +6,14 @@ import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from nasjax.core.errors import UserError, unknown
-from nasjax.data.files import Arrays, describe, folder, npz
+from nasjax.data import folders
+from nasjax.data.arrays import Arrays, describe, resized, smaller
+from nasjax.data.files import npz
 
 
 def digits() -> Arrays:
@@ -37,18 +40,37 @@ EXTERNAL = ("cifar10", "cifar100", "svhn", "imagenet")
 """The data sets known by name whose file the user brings."""
 
 
+class Resize(NamedTuple):
+    """The change of images to one size.
+
+    Attributes:
+        side: of the square in pixels; 0: unchanged.
+        crop: True keeps the largest square in the middle; False stretches.
+        shrink: factor by which images are made smaller after this: squares of
+            shrink x shrink pixels are averaged.
+    """
+
+    side: int = 0
+    crop: bool = True
+    shrink: int = 1
+
+
+AS_IT_IS = Resize()
+
+
 def load(
-    name: str, path: str = "", test_path: str = "", shrink: int = 1
+    name: str, path: str = "", test_path: str = "", resize: Resize = AS_IT_IS
 ) -> tuple[Arrays, Arrays | None, str]:
     """Loads the data of a run.
 
     Args:
         name: a name in `SOURCES`. With a path the name is only a label; the stem of the
             path replaces it if it is empty or names an embedded data set.
-        path: an `.npz` file or a folder of images, instead of an embedded data set.
+        path: an `.npz` file or a folder of images, instead of an embedded data set. A
+            folder may hold the parts `train`, `val` and `test`, see
+            `nasjax.data.folders.parts`.
         test_path: a second file or folder, for the test only.
-        shrink: factor by which images are made smaller: squares of shrink x shrink
-            pixels are averaged.
+        resize: the change of images to one size.
 
     Returns:
         The data, the separate test data or None, and the name to report.
@@ -70,51 +92,87 @@ def load(
             )
         if name not in SOURCES:
             raise unknown("data set", name, (*SOURCES, *EXTERNAL))
-        return smaller(SOURCES[name](), shrink), None, name
-    train, test = _read(path), None
+        return _sized(SOURCES[name](), resize), None, name
+    path, test_path = os.path.expanduser(path), os.path.expanduser(test_path)
+    inside = folders.parts(path) if os.path.isdir(path) else None
+    paths = [path]
+    if inside and test_path:
+        raise UserError(
+            f"Data folder '{path}' holds parts of a data set, and --config.data.test_path"
+            f" was given as well; give --config.data.path={inside[0][0]}."
+        )
+    if inside:
+        paths, test_path = inside
+    found: list[Arrays] = []
+    for each in paths:
+        found.append(_read(each, resize, found[0] if found else None))
+        _same_size(found[0], paths[0], found[-1], each)
+    train, test = folders.joined(found) if found[1:] else found[0], None
     if test_path:
-        test = _read(test_path, train.classes)
-        if os.path.samefile(os.path.expanduser(path), os.path.expanduser(test_path)):
+        try:
+            test = _read(test_path, resize, train)
+        except UserError as error:
+            alone = f" Or give --config.data.path={paths[0]} alone." if inside else ""
+            raise UserError(f"{error}{alone}") from None
+        if os.path.samefile(paths[0], test_path):
             raise UserError(
                 f"'{path}' was given as training and as test data; give another "
                 "--config.data.test_path, or none to split the test part off."
             )
-        if test.image.shape[1:] != train.image.shape[1:]:
-            raise UserError(
-                f"Test images in '{test_path}' are {describe(test.image[0])} but images"
-                f" in '{path}' are {describe(train.image[0])}; expected one size."
-            )
-    embedded = not name or name in SOURCES
-    train, test = smaller(train, shrink), test and smaller(test, shrink)
-    return train, test, Path(path).stem if embedded else name
-
-
-def smaller(data: Arrays, factor: int) -> Arrays:
-    """Images in which every square of factor x factor pixels is replaced by its mean.
-
-    Raises:
-        UserError: the sides are not multiples of the factor.
-    """
-    if factor == 1:
-        return data
-    count, height, width, channels = data.image.shape
-    if height % factor or width % factor:
-        raise UserError(
-            f"Images of {height}x{width} pixels cannot be made {factor} times smaller; "
-            "set --config.data.shrink to a factor of both sides."
+        _same_size(train, paths[0], test, test_path)
+    if inside:
+        told = (
+            f"read as weights and architecture: {', '.join(map(_stem, paths))}; test: "
         )
-    shape = count, height // factor, factor, width // factor, factor, channels
-    means = data.image.reshape(shape).mean((2, 4))
-    return data._replace(image=np.rint(means).astype(np.uint8))
+        train = train._replace(notes=(told + _stem(test_path), *train.notes))
+    return train, test, _label(name, Path(path).stem)
 
 
-def _read(path: str, classes: tuple[str, ...] | None = None) -> Arrays:
-    path = os.path.expanduser(path)
+def given(
+    train: Arrays, test: Arrays | None, name: str, resize: Resize
+) -> tuple[Arrays, Arrays | None, str]:
+    """Arrays in memory, in the place of files; see `load`."""
+    train, test = _sized(train, resize), test and _sized(test, resize)
+    if test:
+        _same_size(train, "data", test, "data")
+    return train, test, _label(name, "arrays")
+
+
+def _label(name: str, own: str) -> str:
+    return own if not name or name in SOURCES else name
+
+
+def _stem(path: str) -> str:
+    return os.path.basename(path)
+
+
+def _same_size(train: Arrays, path: str, test: Arrays, test_path: str) -> None:
+    if test.image.shape[1:] != train.image.shape[1:]:
+        raise UserError(
+            f"Images in '{test_path}' are {describe(test.image[0])} but images"
+            f" in '{path}' are {describe(train.image[0])}; expected one size: set "
+            "--config.data.resize to a side in pixels, if their channels are the same."
+        )
+
+
+def _sized(data: Arrays, resize: Resize) -> Arrays:
+    """Images of one size as the config asks for them."""
+    if resize.side and data.image.shape[1:3] != (resize.side, resize.side):
+        images = [resized(pixels, resize.side, resize.crop) for pixels in data.image]
+        data = data._replace(image=np.stack(images))
+    return smaller(data, resize.shrink)
+
+
+def _read(path: str, resize: Resize, train: Arrays | None) -> Arrays:
+    """A file or folder; `train`: the data whose classes and channels it has to have."""
+    classes, channels = (train.classes, train.image.shape[-1]) if train else (None, 0)
     if os.path.isdir(path):
-        return folder(path, classes)
-    if not os.path.exists(path):
+        read = folders.folder(path, classes, resize.side, resize.crop, channels)
+    elif os.path.exists(path):
+        read = npz(path, classes)
+    else:
         raise UserError(
             f"Data '{path}' does not exist; give an .npz file with 'image' and "
             "'label', or a folder with one sub-folder of images for each class."
         )
-    return npz(path, classes)
+    return _sized(read, resize)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nasjax.core.errors import UserError
-from nasjax.data.sources import Arrays
+from nasjax.data.arrays import Arrays
 
 
 class Part(NamedTuple):
@@ -37,7 +37,7 @@ def split(
     fractions: Sequence[float] = (0.4, 0.4, 0.2),
     seed: int = 0,
 ) -> Splits:
-    """Splits `train` at random; the same seed gives the same parts.
+    """Splits `train` at random by class; the same seed gives the same parts.
 
     Args:
         train: the data to split.
@@ -46,9 +46,13 @@ def split(
         fractions: fractions of the weight, architecture and test part; they sum to 1.
         seed: seed of the permutation, independent of the seed of the run.
 
+    The sizes of the parts are the fractions of all images, by largest remainders. Each
+    class is divided as the fractions say, to the nearest images that these sizes permit,
+    and every part has at least one image of each class.
+
     Raises:
-        UserError: the fractions or the seed are malformed, a part would be empty, or
-            the weight part would lack a class.
+        UserError: the fractions or the seed are malformed, a part would be empty or
+            would lack a class.
     """
     try:
         given = [float(fraction) for fraction in fractions]
@@ -68,25 +72,95 @@ def split(
     # numpy would accept None (a random seed) and sequences.
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise UserError(f"The split seed is {seed!r}; expected an integer from 0.")
-    order = np.random.default_rng(seed).permutation(len(train.label))
-    bounds = np.rint(np.cumsum(used)[:-1] / sum(used) * len(order)).astype(int)
-    parts = [
-        Part(train.image[chosen], train.label[chosen])
-        for chosen in np.split(order, bounds)
-    ]
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(train.label))
+    sizes = _sizes(len(order), np.array(used) / sum(used))
+    counts = np.bincount(train.label, minlength=len(train.classes))
+    _check(sizes, counts, train.classes, fractions)
+    quotas = _quotas(counts, sizes, random)
+    # Of every class, in the order of the permutation, the first images go to the first
+    # part, and so on.
+    part_of = np.empty(len(order), int)
+    for label, quota in enumerate(quotas):
+        own = order[train.label[order] == label]
+        part_of[own] = np.repeat(np.arange(len(sizes)), quota)
+    parts = []
+    for index in range(len(sizes)):
+        chosen = order[part_of[order] == index]
+        parts.append(Part(train.image[chosen], train.label[chosen]))
     if test is not None:
         parts.append(Part(test.image, test.label))
-    for name, part in zip(("weight", "architecture", "test"), parts, strict=True):
-        if not len(part.label):
+    return Splits(parts[0], parts[1], parts[2], train.classes)
+
+
+def _sizes(count: int, shares: np.ndarray) -> np.ndarray:
+    """Integers that sum to `count`, as near to its `shares` as can be.
+
+    >>> _sizes(1797, np.array([0.4, 0.4, 0.2])).tolist()
+    [719, 719, 359]
+    """
+    exact = np.round(count * shares, 9)
+    sizes = np.floor(exact).astype(int)
+    largest = np.argsort(sizes - exact, kind="stable")
+    sizes[largest[: count - sizes.sum()]] += 1
+    return sizes
+
+
+def _check(
+    sizes: np.ndarray, counts: np.ndarray, classes: tuple[str, ...], fractions: object
+) -> None:
+    """Refuses parts that are empty or have to lack a class."""
+    names, total = ("weight", "architecture", "test"), sizes.sum()
+    for name, size in zip(names, sizes, strict=False):
+        if not size:
             raise UserError(
-                f"The {name} part of {len(order)} images is empty with the split "
+                f"The {name} part of {total} images is empty with the split "
                 f"fractions {fractions}; give more images or other fractions."
             )
-    absent = np.setdiff1d(train.label, parts[0].label)
-    if absent.size:
+    rarest = counts.argmin()
+    if counts[rarest] < len(sizes):
         raise UserError(
-            f"The weight part ({len(parts[0].label)} of {len(order)} images) has none "
-            f"of class '{train.classes[absent[0]]}'; give more images of it, a larger "
-            "first split fraction or another split seed."
+            f"Class '{classes[rarest]}' has {counts[rarest]} of {total} images, but "
+            f"{len(sizes)} parts are split off; give at least {len(sizes)} images per "
+            "class, or leave the class out."
         )
-    return Splits(parts[0], parts[1], parts[2], train.classes)
+    if sizes.min() < len(classes):
+        name = names[sizes.argmin()]
+        needed = -(-len(classes) * total // sizes.min()) // len(classes)
+        raise UserError(
+            f"The {name} part of {total} images has {sizes.min()} with the split "
+            f"fractions {fractions}, fewer than the {len(classes)} classes; give about "
+            f"{needed + 1} images per class, or a larger fraction for this part."
+        )
+
+
+def _quotas(
+    counts: np.ndarray, sizes: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """How many images of each class go to each part.
+
+    Args:
+        counts: images of each class, [K], each at least P.
+        sizes: images of each part, [P], each at least K.
+        random: decides between equal choices.
+
+    Returns:
+        Integers [K, P], at least 1, with the row sums `counts` and the column sums
+        `sizes`, near to counts * sizes / N.
+    """
+    ideal = np.outer(counts, sizes) / sizes.sum()
+    quotas = np.maximum(np.floor(ideal), 1).astype(int)
+    rows = np.arange(len(counts))
+    quotas[:, 0] += counts - quotas.sum(1)
+    short = rows[quotas[:, 0] < 1]
+    quotas[short, quotas[short].argmax(1)] -= 1
+    quotas[short, 0] += 1
+    tie = random.uniform(0, 1e-6, len(counts))
+    while (over := quotas.sum(0) - sizes).any():
+        source, target = over.argmax(), over.argmin()
+        gap = quotas - ideal
+        gain = np.where(quotas[:, source] > 1, gap[:, source] - gap[:, target], -np.inf)
+        row = (gain + tie).argmax()
+        quotas[row, source] -= 1
+        quotas[row, target] += 1
+    return quotas

@@ -99,10 +99,12 @@ def settings(arg: str | None = None) -> ConfigDict:
 
     config.data = data = ConfigDict()
     data.name = "digits"  # embedded data set, or a label for `path`
-    data.path = ""  # .npz file (image, label) or folder of images, one folder per class
+    data.path = ""  # .npz file (image, label), or folder of one folder per class; or of train, val
     data.test_path = ""  # separate test file; "" takes the test part from `path`
     data.fractions = (0.4, 0.4, 0.2)  # weight, architecture and test parts
     data.split_seed = 0  # seed of the split, independent of `seed`
+    data.resize = 0  # side of the squares that images become; 0: images have one size
+    data.crop = True  # with `resize`, the middle square is cut out; False: stretched
     data.shrink = 1  # factor by which images are made smaller, averaging pixels
     data.pad = 1  # pixels of padding before a random crop
     data.flip = False  # random horizontal flip

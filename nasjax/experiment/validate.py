@@ -50,7 +50,12 @@ LIMITS: dict[str, Mapping[str, Limit]] = {
         "log_every": at_least(1),
         "checkpoint_every": at_least(1),
     },
-    "data": {"split_seed": at_least(0), "shrink": at_least(1), "pad": at_least(0)},
+    "data": {
+        "split_seed": at_least(0),
+        "resize": at_least(0),
+        "shrink": at_least(1),
+        "pad": at_least(0),
+    },
     "space": {"edges": one_of(*EDGES)},
     "search": _NETWORK
     | {

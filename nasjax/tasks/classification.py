@@ -12,6 +12,7 @@ from nasjax import nets
 from nasjax.core.errors import UserError
 from nasjax.data import augment as augmentation
 from nasjax.data import sources, splits
+from nasjax.data.arrays import Arrays
 from nasjax.data.augment import Augment
 from nasjax.engine import optim
 from nasjax.engine.devices import Devices
@@ -49,6 +50,7 @@ class Classification(NamedTuple):
       network: lowering, remat and precision of all networks.
       search_augment: of the images of a search.
       retrain_augment: of the images of retraining.
+      notes: sentences on what the images lost when they were read.
     """
 
     name: str
@@ -59,6 +61,12 @@ class Classification(NamedTuple):
     network: Any
     search_augment: Augment
     retrain_augment: Augment
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return self.data.classes
 
     @property
     def metric(self) -> Metric:
@@ -126,7 +134,10 @@ class Classification(NamedTuple):
             macro = Macro.of_images(
                 space, settings.channels, settings.cells, self.image_shape
             )
-            macro.map_sizes(min(self.image_shape[:2]))
+            try:
+                macro.map_sizes(min(self.image_shape[:2]))
+            except UserError as error:
+                raise UserError(f"{error} {self._read_as()}") from None
 
     def staged(self, supernet: Mapping[str, Any]) -> Classification:
         """With other fields of `search`."""
@@ -231,11 +242,11 @@ class Classification(NamedTuple):
         return f"{self.search.cells} cells, C = {self.search.channels}"
 
     def remarks(self, space: CellSpace) -> list[str]:
-        """One where no auxiliary head fits."""
-        weight = self.retrain.auxiliary
+        """Notes on the data, and one where no auxiliary head fits."""
+        weight, notes = self.retrain.auxiliary, [f"data: {note}" for note in self.notes]
         if not weight or self._has_head(weight, self.retrain_macro(space)):
-            return []
-        return ["no auxiliary head: its maps would be smaller than 2x2"]
+            return notes
+        return [*notes, "no auxiliary head: its maps would be smaller than 2x2"]
 
     def maps(self, space: CellSpace) -> tuple[Maps, Maps]:
         """The work of the supernet and of the retrained network."""
@@ -245,22 +256,38 @@ class Classification(NamedTuple):
             Maps(self.retrain_macro(space), sides, self.retrain.batch),
         )
 
+    def _read_as(self) -> str:
+        """The axes of the images, for those who stored channels first."""
+        height, width, channels = self.image_shape
+        return (
+            f"Images were read as [height, width, channels] = [{height}, {width}, "
+            f"{channels}]; if {height} is the number of channels, store "
+            "image.transpose(0, 2, 3, 1)."
+        )
+
     def _has_head(self, weight: float, macro: Macro) -> bool:
         """True if an auxiliary head is asked for and its map is 2x2."""
         side = macro.map_sizes(min(self.image_shape[:2]))[2 * macro.cells // 3]
         return weight > 0 and side >= 2
 
 
-def load(settings: Any) -> Classification:
+def load(
+    settings: Any, arrays: tuple[Arrays, Arrays | None] | None = None
+) -> Classification:
     """Reads and splits the images of a config.
 
     settings: namespaces data, search, retrain and saliency; lowering, remat, precision.
+    arrays: (data, test data or None) as `Arrays`, instead of files; see `given`.
 
     Raises:
       UserError: the data cannot be read, split or augmented as asked.
     """
     of = settings.data
-    train, test, name = sources.load(of.name, of.path, of.test_path, of.shrink)
+    resize = sources.Resize(of.resize, of.crop, of.shrink)
+    if arrays is None:
+        train, test, name = sources.load(of.name, of.path, of.test_path, resize)
+    else:
+        train, test, name = sources.given(*arrays, of.name, resize)
     data = splits.split(train, test, of.fractions, of.split_seed)
     known = np.concatenate([data.weights.image, data.arch.image])
     mean, std = augmentation.NORMALISATION.get(name, ((), ()))  # as published
@@ -275,5 +302,5 @@ def load(settings: Any) -> Classification:
         augmentation.check_augment(augment, known.shape)
     return Classification(
         name, data, settings.search, settings.retrain, settings.saliency, settings,
-        *augments,
+        augments[0], augments[1], (*train.notes, *(test.notes if test else ())),
     )  # fmt: skip

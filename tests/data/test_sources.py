@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from nasjax.core.errors import UserError
 from nasjax.data import sources
 from nasjax.data.augment import NORMALISATION, statistics
+from nasjax.data.files import npz
+from nasjax.data.folders import folder
+from tests.support.pictures import pictures, refused
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CIFAR = Path(os.environ.get("NASJAX_DATA", SHARED)) / "cifar10"
@@ -21,23 +22,6 @@ LABEL = np.array([0, 1, 2, 0, 1, 2])
 def save(path, image=IMAGE, label=LABEL, **more):
     np.savez(path, image=image, label=label, **more)
     return str(path)
-
-
-def pictures(root, counts, size=(5, 4), mode="RGB"):
-    for name, count in counts.items():
-        (root / name).mkdir(parents=True)
-        for i in range(count):
-            Image.new(mode, size, i).save(root / name / f"{i}.png")
-    return str(root)
-
-
-def refused(expected, call, *args):
-    """`call` must end in one sentence that contains `expected`."""
-    with pytest.raises(UserError) as caught:
-        call(*args)
-    text = str(caught.value)
-    assert expected in text
-    assert "\n" not in text and text.endswith(".")
 
 
 def test_digits_are_sklearns_rescaled():
@@ -56,7 +40,7 @@ def test_digits_are_sklearns_rescaled():
 
 
 def test_npz_uint8(tmp_path):
-    data = sources.npz(save(tmp_path / "x.npz", extra=np.zeros(3)))
+    data = npz(save(tmp_path / "x.npz", extra=np.zeros(3)))
     np.testing.assert_array_equal(data.image, IMAGE)
     np.testing.assert_array_equal(data.label, LABEL)
     assert data.classes == ("0", "1", "2") and data.label.dtype == np.int32
@@ -67,7 +51,7 @@ def test_npz_float_is_the_uint8_it_came_from(tmp_path, dtype):
     levels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
     floats = (levels / 255).astype(dtype)
     path = save(tmp_path / "x.npz", floats, np.array([0, 1, 0, 1], np.uint8))
-    image = sources.npz(path).image
+    image = npz(path).image
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, levels[..., None])
 
@@ -87,74 +71,37 @@ NAN = np.where(np.arange(360).reshape(IMAGE.shape) == 7, np.nan, 0.5)
         (IMAGE.astype(np.float32), LABEL, "from 0 to 255"),
         (IMAGE / 255 - 0.5, LABEL, "from -0.5"),
         (np.full(IMAGE.shape, np.inf), LABEL, "inf"),
-        (IMAGE.astype(object), LABEL, "allow_pickle"),
-        (IMAGE, LABEL.astype(object), "allow_pickle"),
+        (IMAGE.astype(object), LABEL, "any code"),
+        (IMAGE, LABEL.astype(object), "numpy.array(label.tolist()).astype(str)"),
         (IMAGE, LABEL[:5], "(5,) for 6 image"),
         (IMAGE, LABEL[:, None], "(6, 1)"),
         (IMAGE, LABEL.astype(float), "float64"),
         (IMAGE, LABEL > 0, "bool"),
         (IMAGE, LABEL - 1, "contains -1"),
+        (IMAGE, np.array(["a"] * 6), "one class only"),
         (IMAGE, LABEL + 1, "no label is 0"),
         (IMAGE, LABEL * 10**9, "no label is 1"),
         (IMAGE, LABEL * 0, "one class only"),
     ],
 )
 def test_npz_refuses(tmp_path, image, label, expected):
-    refused(expected, sources.npz, save(tmp_path / "x.npz", image, label))
+    refused(expected, npz, save(tmp_path / "x.npz", image, label))
 
 
 def test_npz_refuses_what_is_no_such_archive(tmp_path):
     refused("does not exist", sources.load, "cifar10", str(tmp_path / "none.npz"))
-    refused("No such file", sources.npz, str(tmp_path / "none.npz"))
+    refused("No such file", npz, str(tmp_path / "none.npz"))
     np.save(tmp_path / "array.npy", IMAGE)
-    refused("not an .npz", sources.npz, str(tmp_path / "array.npy"))
+    refused("not an .npz", npz, str(tmp_path / "array.npy"))
     (tmp_path / "text.npz").write_text("image,label\n")
-    refused("not an .npz", sources.npz, str(tmp_path / "text.npz"))
+    refused("not an .npz", npz, str(tmp_path / "text.npz"))
     np.savez(tmp_path / "keys.npz", x=IMAGE, label=LABEL)
-    refused("'image' (it holds x, label)", sources.npz, str(tmp_path / "keys.npz"))
+    refused("'image' (it holds x, label)", npz, str(tmp_path / "keys.npz"))
     whole = Path(save(tmp_path / "whole.npz")).read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[:300])
-    refused("cut short", sources.npz, str(tmp_path / "cut.npz"))
+    refused("cut short", npz, str(tmp_path / "cut.npz"))
     (tmp_path / "rot.npz").write_bytes(whole.replace(IMAGE.tobytes()[:9], b"x" * 9))
-    refused("cannot be read", sources.npz, str(tmp_path / "rot.npz"))
-
-
-@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
-def test_folder(tmp_path, mode, channels):
-    path = pictures(tmp_path / "d", {"cat": 3, "ant": 2}, mode=mode)
-    (tmp_path / "d" / "README").write_text("ignored, as hidden files are")
-    (tmp_path / "d" / "cat" / ".hidden").write_text("x")
-    data = sources.folder(path)
-    assert data.classes == ("ant", "cat")
-    assert data.label.tolist() == [0, 0, 1, 1, 1] and data.label.dtype == np.int32
-    # A size (width, height) of (5, 4) is [4, 5] in arrays; pixel i in image i.
-    assert data.image.shape == (5, 4, 5, channels) and data.image.dtype == np.uint8
-    assert data.image[:, 2, 3, 0].tolist() == [0, 1, 0, 1, 2]
-
-
-def test_folder_refuses(tmp_path):
-    def case(name, counts, **more):
-        return pictures(tmp_path / name, counts, **more)
-
-    (tmp_path / "empty").mkdir()
-    refused("0 sub-folder", sources.folder, str(tmp_path / "empty"))
-    refused("1 sub-folder", sources.folder, case("one", {"a": 2}))
-    refused("'" + str(tmp_path / "hole/b") + "' is empty", sources.folder,
-            case("hole", {"a": 1, "b": 0}))  # fmt: skip
-    refused("mode P", sources.folder, case("p", {"a": 1, "b": 1}, mode="P"))
-    path = case("size", {"a": 1, "b": 1})
-    pictures(tmp_path / "size" / "b", {"c": 0})
-    refused("b/c' cannot be read", sources.folder, path)
-    (tmp_path / "size" / "b" / "c").rmdir()
-    Image.new("RGB", (6, 4)).save(tmp_path / "size" / "b" / "9.png")
-    refused("b/9.png' is 4x6", sources.folder, path)
-    path = case("mode", {"a": 1, "b": 1})
-    Image.new("L", (5, 4)).save(tmp_path / "mode" / "b" / "9.png")
-    refused("b/9.png' is 4x5 with 1 channel", sources.folder, path)
-    path = case("torn", {"a": 1, "b": 1})
-    torn = tmp_path / "torn" / "b" / "0.png"
-    torn.write_bytes(torn.read_bytes()[:45])
-    refused("b/0.png' cannot be read", sources.folder, path)
+    refused("cannot be read", npz, str(tmp_path / "rot.npz"))
 
 
 def test_load_by_name():
@@ -189,6 +136,51 @@ def test_load_folders(tmp_path):
     assert test is not None and test.label.tolist() == [2, 2]
     wrong = pictures(tmp_path / "wrong", {"dog": 1})
     refused("'dog'", sources.load, "", path, wrong)
+
+
+def test_load_the_parts_in_a_folder(tmp_path):
+    """train, val and test are read as these parts; otherwise the level is named."""
+    path, counts = str(tmp_path / "set"), {"ant": 2, "bee": 3}
+    pictures(tmp_path / "set" / "train", counts)
+    pictures(tmp_path / "set" / "Val", {"bee": 1})
+    train, test, name = sources.load("digits", path)
+    assert name == "set" and train.label.tolist() == [0, 0, 1, 1, 1]
+    assert test is not None and test.label.tolist() == [1]
+    assert "architecture: train; test: Val" in train.notes[0]
+    refused(f"--config.data.path={path}/train", sources.load, "", path, path)
+    refused("one level too high; give", folder, path)
+    refused(f"give '{path}'", sources.load, "", str(tmp_path))
+    pictures(tmp_path / "set" / "test", {"ant": 1})
+    train, test, _ = sources.load("", path)
+    assert train.label.tolist() == [0, 0, 1, 1, 1, 1]
+    assert test is not None and test.label.tolist() == [0]
+    assert "architecture: train, Val; test: test" in train.notes[0]
+    pictures(tmp_path / "flat" / "train", counts)
+    (tmp_path / "flat" / "test").mkdir()
+    refused("flat/train alone", sources.load, "", str(tmp_path / "flat"))
+
+
+def test_classes_may_have_the_names_of_parts(tmp_path):
+    """A train is also a vehicle."""
+    path = pictures(tmp_path / "d", {"train": 2, "test": 2})
+    assert sources.load("", path)[0].classes == ("test", "train")
+
+
+@pytest.mark.parametrize("crop", [True, False])
+def test_resize_in_files_of_both_kinds(tmp_path, crop):
+    """A cross-section of colours shows what is cut off."""
+    wide = np.zeros((4, 8, 24, 3), np.uint8)
+    wide[:, :, :8], wide[:, :, 16:] = 255, 255  # black in the middle third
+    path = save(tmp_path / "x.npz", wide, np.array([0, 1, 0, 1]))
+    small = sources.load("", path, "", sources.Resize(4, crop))[0].image
+    assert small.shape == (4, 4, 4, 3)
+    assert small[0, 0, 0, 0] == 0 if crop else small[0, 0, 0, 0] > 200
+    root = pictures(tmp_path / "d", {"a": 1, "b": 1})
+    pictures(tmp_path / "d" / "b", {"inner": 2}, size=(9, 7))
+    (tmp_path / "d" / "b" / "0.png").unlink()
+    refused("--config.data.resize=4", sources.load, "", root)
+    data = sources.load("", root, "", sources.Resize(6, crop, 2))[0]
+    assert data.image.shape == (3, 3, 3, 3)
 
 
 @pytest.mark.skipif(not CIFAR.is_dir(), reason="needs NASJAX_DATA/cifar10")

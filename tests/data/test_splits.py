@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from nasjax.core.errors import UserError
-from nasjax.data.sources import Arrays, digits
+from nasjax.data.arrays import Arrays
+from nasjax.data.sources import digits
 from nasjax.data.splits import split
 
 
@@ -67,11 +68,53 @@ def test_seed_refused(seed):
         split(numbered(100), seed=seed)
 
 
-def test_empty_part_and_absent_class_refused():
+def test_empty_part_refused():
     with pytest.raises(UserError, match="architecture part of 4 images is empty"):
         split(numbered(4), None, (0.9, 0.05, 0.05))
+
+
+@pytest.mark.parametrize(
+    ("counts", "fractions"),
+    [
+        ([10] * 102, (0.4, 0.4, 0.2)),
+        ([5] * 1000, (0.4, 0.4, 0.2)),
+        ([3] * 7, (0.34, 0.33, 0.33)),
+        ([3, 3, 3, 200], (0.9, 0.05, 0.05)),
+        ([3, 50, 400], (0.02, 0.02, 0.96)),
+        ([3, 50, 400], (0.02, 0.96, 0.02)),
+        (list(range(3, 60)), (0.5, 0.3, 0.2)),
+    ],
+)
+@pytest.mark.parametrize("separate", [False, True])
+def test_every_part_holds_every_class(counts, fractions, separate):
+    """Exact sizes of the parts, and shares of a class within two images."""
+    label = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    data = numbered(len(label), len(counts))._replace(label=label)
+    for seed in range(3):
+        made = split(data, numbered(4) if separate else None, fractions, seed)
+        parts = made[:2] if separate else made[:3]
+        shares = np.array(fractions[: len(parts)]) / sum(fractions[: len(parts)])
+        sizes = np.array([len(part.label) for part in parts])
+        assert sizes.sum() == len(label)
+        assert (np.abs(sizes - shares * len(label)) < 1).all()
+        for part, size in zip(parts, sizes, strict=True):
+            found = np.bincount(part.label, minlength=len(counts))
+            assert found.min() >= 1
+            ideal = np.array(counts) * size / len(label)
+            if min(counts) * shares.min() >= 1:  # else one image each comes first
+                assert (np.abs(found - ideal) < 2).all()
+        numbers_of = np.concatenate([numbers(part) for part in parts])
+        np.testing.assert_array_equal(np.sort(numbers_of), np.arange(len(label)))
+
+
+def test_too_few_images_of_a_class_or_in_a_part_are_refused():
     rare = numbered(100)
     rare.label[:] = 0
-    rare.label[numbers(split(rare).arch)[0]] = 1
-    with pytest.raises(UserError, match="has none of class '1'"):
+    rare.label[:2] = 1
+    with pytest.raises(UserError, match="Class '1' has 2 of 100 .* at least 3 images"):
         split(rare)
+    assert (np.bincount(split(rare, numbered(4)).arch.label) > 0).all()
+    with pytest.raises(UserError, match=r"test part of 40 images has 8 .* 10 classes; "
+                       "give about 6 images per class"):  # fmt: skip
+        split(numbered(40, 10))
+    split(numbered(60, 10))

@@ -13,7 +13,7 @@ import nasjax
 from nasjax import cli
 from nasjax.core.errors import UserError
 from nasjax.data import sources
-from nasjax.data.files import Arrays
+from nasjax.data.arrays import Arrays
 from nasjax.engine.progress import Progress
 from nasjax.experiment import validate
 from nasjax.search.base import Cadence
