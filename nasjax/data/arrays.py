@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from pathlib import Path
 from typing import NamedTuple
@@ -162,17 +161,6 @@ def resized(pixels: np.ndarray, side: int, crop: bool) -> np.ndarray:
         for plane in np.moveaxis(pixels, -1, 0)
     ]
     return np.stack([np.asarray(plane) for plane in planes], -1)
-
-
-def fingerprint(*parts: Arrays | None) -> str:
-    """16 hexadecimal digits that differ for other pixels, labels or classes."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if part is not None:
-            digest.update(repr((part.image.shape, part.classes)).encode())
-            digest.update(part.image.tobytes())
-            digest.update(part.label.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _pixels(image: np.ndarray, where: str, origin: Origin) -> np.ndarray:

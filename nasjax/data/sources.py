@@ -6,12 +6,12 @@ import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nasjax.core.errors import UserError, unknown
-from nasjax.data import folders
+from nasjax.data import folders, memory
 from nasjax.data.arrays import Arrays, describe, resized, smaller
 from nasjax.data.files import npz
 
@@ -128,13 +128,12 @@ def load(
     return train, test, _label(name, Path(path).stem)
 
 
-def given(
-    train: Arrays, test: Arrays | None, name: str, resize: Resize
-) -> tuple[Arrays, Arrays | None, str]:
-    """Arrays in memory, in the place of files; see `load`."""
+def given(data: Any, name: str, resize: Resize) -> tuple[Arrays, Arrays | None, str]:
+    """Arrays in memory instead of files; see `nasjax.data.memory.read` and `load`."""
+    train, test = memory.read(data)
     train, test = _sized(train, resize), test and _sized(test, resize)
     if test:
-        _same_size(train, "data", test, "data")
+        _same_size(train, "data", test, "test data")
     return train, test, _label(name, "arrays")
 
 
@@ -170,6 +169,11 @@ def _read(path: str, resize: Resize, train: Arrays | None) -> Arrays:
         read = folders.folder(path, classes, resize.side, resize.crop, channels)
     elif os.path.exists(path):
         read = npz(path, classes)
+    elif memory.is_address(path):
+        raise UserError(
+            f"The data were {path}, which are in no file; call nasjax.run with data=..., "
+            "or write them with numpy.savez(path, image=..., label=...)."
+        )
     else:
         raise UserError(
             f"Data '{path}' does not exist; give an .npz file with 'image' and "

@@ -139,7 +139,13 @@ def run_phase(
             if run.step % log_every == 0 or run.ends_epoch():
                 line = run.look()
                 folder.log(run.stamp(line))
-            progress.update(phase.name, run.step, phase.steps, line, phase.estimator)
+            try:
+                progress.update(
+                    phase.name, run.step, phase.steps, line, phase.estimator
+                )
+            except Exception:  # of a callback
+                run.save()
+                raise
             if run.step % checkpoint_every == 0 or phase.keeps(run.step, run.step):
                 run.save()
             over = run.step >= phase.steps or (run.ends_epoch() and phase.over())

@@ -8,13 +8,16 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from nasjax.core.files import writing
 
 REFRESH_SECONDS = 0.1
+
+Callback = Callable[[str, int, dict[str, float | None]], object]
+"""(phase, step, metrics) of a line of the log; the returned value is ignored."""
 
 
 class Progress:
@@ -27,7 +30,12 @@ class Progress:
         quiet: True writes nothing, for tests and notebooks.
         tensorboard: a folder for TensorBoard events, one sub-folder per phase; not
             used when tensorboardX is not installed.
+
+    Attributes:
+        callbacks: called with the metrics of each line.
     """
+
+    callbacks: Sequence[Callback] = ()
 
     def __init__(
         self,
@@ -95,6 +103,8 @@ class Progress:
             self._open(phase, step, steps)
         if metrics:
             self.line(self._describe(step, steps, metrics, estimator))
+            for callback in self.callbacks:
+                callback(phase, step, dict(metrics))
         if self._bar is not None:
             now = time.monotonic()
             self._bar.update(self._bar.task_ids[0], completed=step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from nasjax.core.errors import UserError, unknown
+from nasjax.data import memory
 from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
 from nasjax.experiment import architecture, validate
@@ -138,19 +140,25 @@ class Experiment(NamedTuple):
         return search.genotype(mix, self.config.collapse.most_skips).to_json()
 
 
-def build(given: ConfigDict) -> Experiment:
+def build(given: ConfigDict, data: Any = None) -> Experiment:
     """Checks a config and makes its objects; reads the data, writes nothing.
+
+    data: arrays instead of the files of `config.data`, see `nasjax.data.memory.read`.
+      `config.data.path` gets their fingerprint.
 
     Raises:
       UserError: the config or the data cannot be used.
     """
     config = validate.config(given)
+    if data is not None:
+        config = _with_address(config, data)
     genotype = architecture.resolve(config)
     space = validate.space(config.space)
     if not config.space.share:
         space = space.separate(config.search.cells)
     fields = config.to_dict() | {"arch": {}}
-    domain = DOMAINS[config.task].load(_namespaces(fields))
+    arrays = () if data is None else (data,)
+    domain = DOMAINS[config.task].load(_namespaces(fields), *arrays)
     devices = Devices.of(config.devices, config.parallel)
     table = None
     if config.space.table:
@@ -165,6 +173,24 @@ def build(given: ConfigDict) -> Experiment:
     if genotype:
         architecture.check(genotype, made.space)
     return made._replace(genotype=genotype)
+
+
+def _with_address(config: ConfigDict, data: Any) -> ConfigDict:
+    """The config with the fingerprint of the data."""
+    if len(inspect.signature(DOMAINS[config.task].load).parameters) < 2:
+        raise UserError(
+            f"data was given, but the kind of data {config.task!r} takes no arrays; "
+            "leave out data=."
+        )
+    for name in ("path", "test_path"):
+        if config.data[name]:
+            raise UserError(
+                f"config.data.{name} is {config.data[name]!r}, and data was given as "
+                f'well; leave out data=, or set config.data.{name} to "".'
+            )
+    config = ConfigDict(config.to_dict())
+    config.data.path = memory.address(data)
+    return config.lock()
 
 
 def _namespaces(fields: dict[str, Any]) -> SimpleNamespace:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from nasjax.core.keys import derive
 from nasjax.engine.compiling import compiled_programs
 from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import NOTHING, Store, environment
-from nasjax.engine.progress import Progress
+from nasjax.engine.progress import Callback, Progress
 from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import report
@@ -40,6 +40,8 @@ def run(
     progress: Progress | None = None,
     command: str | None = None,
     code: str | None = None,
+    data: Any = None,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Searches, discretises, retrains and tests; the same call again resumes.
 
@@ -50,9 +52,17 @@ def run(
       command: command line to record in the manifest.
       code: identifier of the running code (`programs.code`). With it, programs that
         were compiled before are found without tracing them.
+      data: arrays instead of the files of `config.data`: (image, label) or
+        {"image": image, "label": label}, or two of these in a tuple, for the search and
+        for the test; see `nasjax.data.memory.read`. The folder of a run refuses other
+        arrays than those that it was started with.
+      callbacks: functions (phase, step, metrics), called with every line of the log;
+        metrics is a dictionary of numbers by name, None where one is not finite. An
+        exception in a callback ends the run after a checkpoint is written.
 
     Returns:
       The content of `result.json`: "algorithm", "estimator", "seed", "dataset",
+      "classes" (names, in the order of the logits),
       "genotype", "metric" (its name, such as accuracy, stands in the names that follow),
       "test_accuracy" (mean over `config.retrain.seeds` trainings), "test_accuracy_each"
       (of each training), "random_test_accuracy" and "random_test_accuracy_each" (the
@@ -70,7 +80,9 @@ def run(
       UserError: bad input; nothing has been written or lost.
       nasjax.engine.signals.Interrupted: a signal arrived; a checkpoint was written.
     """
-    return _run(build(config), workdir, progress or Progress(), command, code)
+    progress = progress or Progress()
+    progress.callbacks = tuple(callbacks)
+    return _run(build(config, data), workdir, progress, command, code)
 
 
 def _run(
@@ -137,6 +149,7 @@ def _result(
         "estimator": searched[-1].search.name if searched else None,
         "seed": config.seed,
         "dataset": experiment.domain.name,
+        "classes": list(experiment.domain.classes),
         "genotype": genotype.to_json(),
         "metric": metric._asdict(),
         **trained.results,
@@ -163,6 +176,7 @@ def manifest(experiment: Experiment, command: str | None) -> dict[str, Any]:
         "command": command,
         "seed": config.seed,
         "split_seed": config.data.split_seed,
+        "classes": list(experiment.domain.classes),
         "device": experiment.devices.where[0].device_kind,
         "devices": len(experiment.devices.where),
         "python": platform.python_version(),

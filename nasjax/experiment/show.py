@@ -36,7 +36,7 @@ def show(workdir: str) -> str:
     result = folder.read_outcome("result") or {}
     known = {**config, **manifest, **result}
     rows: dict[str, str] = {}
-    for name in ("algorithm", "dataset", "seed", "device", "command"):
+    for name in ("algorithm", "dataset", "classes", "seed", "device", "command"):
         if name in known:
             rows[name] = _value(known[name])
     rows["started"] = f"{len(manifest.get('started', []))} times"

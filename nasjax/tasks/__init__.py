@@ -13,13 +13,14 @@ class Kind(NamedTuple):
     """A kind of data.
 
     Attributes:
-      load: groups of the config as namespaces -> `Domain`.
+      load: groups of the config as namespaces -> `Domain`. Its second argument, if it
+        has one, is the `data` of `nasjax.run`.
       settings: scale -> default fields of its own group of the config by name, see
         `experiment.defaults`; that group has the name of the kind.
       limits: of these fields, see `nasjax.core.limits`.
     """
 
-    load: Callable[[Any], Domain]
+    load: Callable[..., Domain]
     settings: Callable[[str], dict[str, Any]] = lambda scale: {}
     limits: Mapping[str, Limit] = MappingProxyType({})
 

@@ -162,6 +162,10 @@ class Domain(Protocol):
         """The number that judges. Measures, scores and tests have it under its name."""
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; () for data without classes."""
+
+    @property
     def halves(self) -> Mapping[str, Any]:
         """ "weights" and "arch", what the weights and alpha train on: pytrees of arrays
         that lead with [N]."""

@@ -12,7 +12,6 @@ from nasjax import nets
 from nasjax.core.errors import UserError
 from nasjax.data import augment as augmentation
 from nasjax.data import sources, splits
-from nasjax.data.arrays import Arrays
 from nasjax.data.augment import Augment
 from nasjax.engine import optim
 from nasjax.engine.devices import Devices
@@ -271,13 +270,11 @@ class Classification(NamedTuple):
         return weight > 0 and side >= 2
 
 
-def load(
-    settings: Any, arrays: tuple[Arrays, Arrays | None] | None = None
-) -> Classification:
+def load(settings: Any, arrays: Any = None) -> Classification:
     """Reads and splits the images of a config.
 
     settings: namespaces data, search, retrain and saliency; lowering, remat, precision.
-    arrays: (data, test data or None) as `Arrays`, instead of files; see `given`.
+    arrays: images and labels instead of files, see `nasjax.data.memory.read`.
 
     Raises:
       UserError: the data cannot be read, split or augmented as asked.
@@ -287,7 +284,7 @@ def load(
     if arrays is None:
         train, test, name = sources.load(of.name, of.path, of.test_path, resize)
     else:
-        train, test, name = sources.given(*arrays, of.name, resize)
+        train, test, name = sources.given(arrays, of.name, resize)
     data = splits.split(train, test, of.fractions, of.split_seed)
     known = np.concatenate([data.weights.image, data.arch.image])
     mean, std = augmentation.NORMALISATION.get(name, ((), ()))  # as published

@@ -38,6 +38,7 @@ class Points(NamedTuple):
     parts: tuple
     name: str = "points"
     metric: Metric = Metric("error", False, "{:.3f}")
+    classes: tuple = ()
 
     @property
     def halves(self):
