@@ -11,6 +11,7 @@ from nasjax.collapse import verdict
 from nasjax.engine.programs import Store
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import estimate
+from nasjax.experiment.outcome import Outcome
 from nasjax.plots import curves, genotypes
 from nasjax.spaces import CellSpace
 from nasjax.spaces.genotype import Genotype
@@ -68,14 +69,9 @@ def closing(result: dict[str, Any], path: Path) -> str:
     seconds = result["seconds"]
     metric = Metric.of(result)
     name, text = metric.name, metric.text
-    random = result[f"random_test_{name}"]
-    supernet = result[f"supernet_valid_{name}"]
+    supernet = result.get(f"supernet_valid_{name}")
     second = result.get(f"reweighted_test_{name}")
-    accuracies = []
-    if result[f"test_{name}"] is not None:
-        beside = "" if random is None else f", a random architecture {text(random)}"
-        own = f"{text(result[f'test_{name}'])}{beside}"
-        accuracies.append(f"test {name} after retraining: {own}")
+    accuracies = list(filter(None, [Outcome.of(result).text()]))
     if second is not None:
         accuracies.append(f"on images reweighted by their saliency: {text(second)}")
     if result.get("true_accuracy"):

@@ -12,6 +12,7 @@ from typing import Any
 from nasjax.core.errors import UserError
 from nasjax.core.files import read_json
 from nasjax.engine.workdir import RunFolder
+from nasjax.experiment.outcome import Outcome
 from nasjax.plots.genotypes import text
 from nasjax.spaces.load import load
 
@@ -43,11 +44,9 @@ def show(workdir: str) -> str:
     for line in folder.metrics():
         if "phase" in line and "step" in line:
             rows[line["phase"]] = _progress(line)  # the last line of a phase stays
-    scores = [
-        name
-        for name in result
-        if name.startswith(("test_", "reweighted_", "supernet_"))
-    ]
+    scores = [name for name in result if name.startswith(("reweighted_", "supernet_"))]
+    if tested := Outcome.of(result).text():
+        rows["test"] = tested.replace("\n", ". ")
     for name in (*scores, "true_accuracy", "params", "macs", "seconds"):
         if result.get(name) is not None:
             rows[name.replace("_", " ")] = _value(result[name])
