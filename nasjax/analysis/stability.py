@@ -24,7 +24,10 @@ from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
 from nasjax.engine.compiling import compiler_options
+from nasjax.experiment import pictures, validate
 from nasjax.hypergrad import curvature
+from nasjax.monitors.alpha import base_rate
+from nasjax.plots import signs
 from nasjax.tasks.base import At
 from nasjax.tasks.images import accuracy, cross_entropy
 
@@ -53,8 +56,12 @@ def _study(arguments: argparse.Namespace) -> str:
         raise UserError(
             f"The search in {folder.path} has not ended an epoch yet; try again later."
         )
-    found = verdict.verdict(lines, config.search.epochs)
-    verdict.draw(lines, arguments.plot)
+    space = pictures.searched(validate.of_run(config), lines)
+    found = verdict.verdict(lines, config.search.epochs, base_rate(space))
+    result = folder.read_outcome("result") or {"seed": config.seed}
+    footer = pictures.footer(folder.path.absolute().name, config.algorithm, result)
+    panels = pictures.collapse_panels(lines, space, found.stop)
+    signs.plot_signs(panels, arguments.plot, footer)
     report: dict[str, Any] = {
         "algorithm": config.algorithm,
         "epochs": ended[-1],

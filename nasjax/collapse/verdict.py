@@ -1,27 +1,30 @@
-"""Signals of collapse over the epochs of a search: read from its log, drawn, judged."""
+"""Signals of collapse over the epochs of a search: read from its log and judged."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nasjax.collapse.early_stopping import DARTS_ES, Stop, detect
-from nasjax.plots import curves
 
 Lines = Sequence[Mapping[str, Any]]
 
-# Smallest share of operators without parameters at which a cell counts as collapsed.
-HALF = 0.5
+LEVEL = 0.05  # share of random architectures that would count as collapsed
+OPEN = 0.95  # entropy, relative to its maximum, above which alpha has not decided
+KEPT = 0.75  # share of edges whose leading operation a settled alpha does not change
+SIGNS = {
+    "parameter_free": "of the operators have no parameters",
+    "kept_skips": "of the operators are skip connections",
+}
 
 
 class Verdict(NamedTuple):
     """A judgement and its reasons.
 
     Attributes:
-      word: "collapsed", "collapsing" or "healthy".
+      word: "collapsed", "collapsing", "undecided" or "healthy".
       reasons: sentences that give the reasons.
       stop: the stop by DARTS-ES; None without a stop, or without eigenvalues.
     """
@@ -90,33 +93,119 @@ def scores(lines: Lines) -> list[str]:
     return [name for name in found if all(map(len, both(name)))]
 
 
-def verdict(lines: Lines, epochs: int) -> Verdict:
+def relative_entropy(lines: Lines, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """(epochs [T], entropy [T] of an edge relative to its maximum, the one at the start
+    if the log does not hold the mixing weights)."""
+    at, entropy = series(lines, f"entropy_{kind}")
+    mixes = [line["mix"] for line in lines if "mix" in line]
+    most = entropy[0] if len(at) else 1.0
+    if mixes:
+        own = mixes[-1].get(kind, next(iter(mixes[-1].values())))
+        most = np.log(len(own[0]))
+    return at, entropy / max(most, 1e-9)
+
+
+def open_choices(lines: Lines) -> list[str]:
+    """Sentences on why alpha has not decided; none if it has."""
+    found = []
+    for kind in kinds(lines):
+        at, share = relative_entropy(lines, kind)
+        if len(at) and share[-1] > OPEN:
+            found.append(
+                f"{kind}: the entropy of alpha is {share[-1]:.1%} of its maximum at epoch "
+                f"{at[-1]} ({share[0]:.1%} at epoch {at[0]}); above {OPEN:.0%} alpha has "
+                "not decided."
+            )
+    mixes = [line for line in lines if "mix" in line]
+    earlier = [m for m in mixes if m["step"] <= KEPT * mixes[-1]["step"]]
+    if mixes and not earlier:
+        found.append("The search is too short to see if its choice is stable.")
+    for kind in mixes[-1]["mix"] if earlier else ():
+        now, then = (np.array(m["mix"][kind]) for m in (mixes[-1], earlier[-1]))
+        if now.shape != then.shape:
+            continue
+        same = (now.argmax(1) == then.argmax(1)).mean()
+        if same < KEPT:
+            found.append(
+                f"{kind}: {1 - same:.0%} of the edges have another leading operation than "
+                f"at step {earlier[-1]['step']}; the choice is not stable."
+            )
+    return found
+
+
+def rarity(observed: Mapping[str, float], base: Mapping[str, np.ndarray]) -> float:
+    """The share of random architectures that look at least as collapsed.
+
+    The smallest share over all signs is compared with the same smallest share of every
+    random architecture. Therefore at most a share x of random architectures have a
+    rarity of x or less, however many signs and cell types there are.
+
+    Args:
+      observed: sign -> value; larger values are closer to a collapse.
+      base: sign -> values [N] of random architectures.
+
+    >>> rarity({"a": 3.0}, {"a": np.array([0.0, 1.0, 2.0, 3.0])})
+    0.25
+    """
+    names = [name for name in observed if name in base]
+    least, own = None, 1.0
+    for name in names:
+        values = np.asarray(base[name])
+        each = (values[None, :] >= values[:, None] - 1e-4).mean(1)
+        least = each if least is None else np.minimum(least, each)
+        own = min(own, float((values >= observed[name] - 1e-4).mean()))
+    return 1.0 if least is None else float((least <= own + 1e-9).mean())
+
+
+def verdict(
+    lines: Lines, epochs: int, base: Mapping[str, np.ndarray] | None = None
+) -> Verdict:
     """The verdict on the collapse of a search, with its reasons.
 
-    "collapsed": in some cell type at least half of the operators have no parameters,
-    and their share is larger than at the start. "collapsing": DARTS-ES would have
-    stopped the search. Otherwise "healthy".
+    "collapsed": alpha has decided, and at most `LEVEL` of the random architectures of
+    the space have as many operators without parameters or skip connections.
+    "collapsing": DARTS-ES would have stopped the search. "undecided": alpha has not
+    decided, see `open_choices`, or the base rate is unknown. Otherwise "healthy".
 
     Args:
       lines: lines returned by `followed`.
       epochs: number of epochs of the search.
+      base: signs of random architectures, `nasjax.monitors.alpha.base_rate`.
     """
-    reasons, collapsed = [], False
+    reasons: list[str] = []
+    observed = {}
     for kind in kinds(lines):
-        at, share = series(lines, f"parameter_free_{kind}")
-        if not len(at):  # the log of an older version
-            continue
+        for sign, words in SIGNS.items():
+            name = f"{sign}_{kind}"
+            at, share = series(lines, name)
+            if not len(at):  # the log of an older version
+                continue
+            beside = ""
+            if base is not None and name in base:
+                observed[name] = share[-1]
+                below = float((base[name] < share[-1] - 1e-4).mean())
+                beside = f", more than in {below:.0%} of random cells of this space"
+            reasons.append(
+                f"{kind}: {share[-1]:.0%} {words} at epoch {at[-1]}{beside}."
+            )
         skips = series(lines, f"skip_{kind}")[1]
-        collapsed |= bool(share[-1] >= HALF and share[-1] > share[0])
-        grown = "" if not len(skips) else (
-            f"; the mean weight of skip connections went from {skips[0]:.3f} to "
-            f"{skips[-1]:.3f}"
-        )  # fmt: skip
+        if len(skips):
+            reasons.append(
+                f"{kind}: the mean weight of skip connections went from {skips[0]:.3f} "
+                f"to {skips[-1]:.3f}."
+            )
+    unclear = open_choices(lines)
+    if observed and base is not None:
+        share = rarity(observed, base)
+        collapsed = share <= LEVEL and not unclear
         reasons.append(
-            f"{kind}: {share[-1]:.0%} of the operators have no parameters at epoch "
-            f"{at[-1]} ({share[0]:.0%} at epoch {at[0]}, at most {share.max():.0%})"
-            f"{grown}."
+            f"{share:.0%} of random architectures look at least as collapsed; at most "
+            f"{LEVEL:.0%} is the sign of a collapse."
         )
+    else:
+        collapsed = False
+        unclear.append("The signs of random architectures to compare with are unknown.")
+    reasons += unclear
     at, values = series(lines, "eigenvalue")
     stop = detected(eigenvalues(lines), epochs)
     if not len(at):
@@ -149,39 +238,6 @@ def verdict(lines: Lines, epochs: int) -> Verdict:
                 f"discretised, the supernet's {score} goes from {mixed} to {chosen} "
                 "(last measurement)."
             )
-    word = "collapsed" if collapsed else "collapsing" if stop else "healthy"
+    word = "undecided" if unclear else "healthy"
+    word = "collapsed" if collapsed else "collapsing" if stop else word
     return Verdict(word, tuple(reasons), stop)
-
-
-def draw(lines: Lines, path: str | os.PathLike[str]) -> None:
-    """Draws the signals over the epochs, one panel for each.
-
-    Args:
-      lines: lines returned by `followed`.
-      path: the picture to write; its suffix is the format: .png, .svg or .pdf.
-
-    Raises:
-      UserError: the suffix is another one, or the file cannot be written.
-    """
-    own = kinds(lines)
-    by_kind = lambda name: {kind: series(lines, f"{name}_{kind}") for kind in own}
-    panels = {
-        "dominant eigenvalue": {
-            "largest": series(lines, "eigenvalue"),
-            "largest in magnitude": series(lines, "eigenvalue_strongest"),
-        },
-        "trace of the Hessian": {"trace": series(lines, "hessian_trace")},
-        **{
-            f"validation {score}": {
-                "supernet": series(lines, f"mixed_{score}"),
-                "discretised": series(lines, f"discretised_{score}"),
-            }
-            for score in scores(lines)
-        },
-        "operators without parameters": by_kind("parameter_free"),
-        "mean weight of skip connections": by_kind("skip"),
-        "entropy of an edge (nats)": by_kind("entropy"),
-        "width (c)": by_kind("width"),
-        "depth": by_kind("depth"),
-    }
-    curves.plot_panels(panels, "epoch", path)

@@ -153,9 +153,7 @@ def build(given: ConfigDict, data: Any = None) -> Experiment:
     if data is not None:
         config = _with_address(config, data)
     genotype = architecture.resolve(config)
-    space = validate.space(config.space)
-    if not config.space.share:
-        space = space.separate(config.search.cells)
+    space = validate.of_run(config)
     fields = config.to_dict() | {"arch": {}}
     arrays = () if data is None else (data,)
     domain = DOMAINS[config.task].load(_namespaces(fields), *arrays)

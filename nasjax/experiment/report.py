@@ -1,19 +1,14 @@
-"""The messages of a run at its start and at its end, and its pictures."""
+"""The messages of a run at its start and at its end."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from nasjax.collapse import verdict
 from nasjax.engine.programs import Store
-from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import estimate
 from nasjax.experiment.outcome import Outcome
-from nasjax.plots import curves, genotypes
-from nasjax.spaces import CellSpace
+from nasjax.plots import genotypes
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.known import known_space
 from nasjax.tasks.base import Metric
@@ -99,32 +94,6 @@ def closing(result: dict[str, Any], path: Path) -> str:
             "  --config.data.path=FILE_OR_FOLDER     your own images",
         ]
     )
-
-
-def pictures(
-    folder: RunFolder, genotype: Genotype, space: CellSpace, metric: str
-) -> None:
-    """cells.png; alpha.png and collapse.png of the last stage, edges.png of one before;
-    curves.png."""
-    lines = folder.metrics()
-    genotypes.draw(genotype, folder.path / "cells.png")
-    curves.plot_curves(
-        [line for line in lines if "mix" not in line],
-        folder.path / "curves.png",
-        metric,
-    )
-    for phase, name in (("search", "alpha.png"), ("edges", "edges.png")):
-        own = verdict.followed(lines, phase)
-        seen = [line for line in own if "mix" in line]
-        if not seen:
-            continue
-        if phase == "search":
-            verdict.draw(own, folder.path / "collapse.png")
-        steps = np.array([line["step"] for line in seen])
-        edges = {k: [(s, t) for s, t in own] for k, own in seen[0]["edges"].items()}
-        history = {k: np.array([line["mix"][k] for line in seen]) for k in edges}
-        names = {k: [space.operations(k, e) for e in own] for k, own in edges.items()}
-        curves.plot_alpha(history, steps, names, edges, folder.path / name)
 
 
 def _found(data: dict[str, Any]) -> Genotype:

@@ -26,7 +26,7 @@ from nasjax.engine.programs import NOTHING, Store, environment
 from nasjax.engine.progress import Callback, Progress
 from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
-from nasjax.experiment import report
+from nasjax.experiment import pictures, report
 from nasjax.experiment.build import Experiment, build
 from nasjax.experiment.defaults import FREE_ON_RESUME, TRACED
 from nasjax.experiment.phases import search_phase
@@ -125,9 +125,9 @@ def _run(
         result = _result(experiment, genotype, searched, trained) | {
             "interrupted": folder.interrupted
         }
-        report.pictures(
-            folder, genotype, experiment.space, experiment.domain.metric.name
-        )
+        name, space = folder.path.absolute().name, experiment.space
+        lines, epochs = folder.metrics(), config.search.epochs
+        pictures.draw(folder.path, lines, space, result, genotype, name, epochs)
         folder.write_outcome("result", result)
         progress.line(report.closing(result, folder.path))
         return result

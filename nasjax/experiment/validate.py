@@ -190,6 +190,16 @@ def space(given: ConfigDict) -> CellSpace:
     return darts(names)
 
 
+def of_run(config: ConfigDict) -> CellSpace:
+    """The space of a run, with an alpha for every cell if they share none.
+
+    Raises:
+      UserError: the fields of config.space do not make a space.
+    """
+    made = space(config.space)
+    return made if config.space.share else made.separate(config.search.cells)
+
+
 def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:
     """Checks that the names and the kinds of the values are the same."""
     for name in known:

@@ -6,6 +6,9 @@ Bi et al., arXiv 1910.11831, figures 1 and 8; for width and depth of a cell see
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Collection
+
 import numpy as np
 
 from nasjax.monitors import cells
@@ -14,6 +17,7 @@ from nasjax.nets.operations import is_parametric
 from nasjax.spaces import CellSpace
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.mix import Mix
+from nasjax.spaces.rules import random_genotype
 
 
 def alpha(space: CellSpace) -> Monitor:
@@ -44,26 +48,62 @@ def mixing(mix: Mix, genotype: Genotype, space: CellSpace) -> dict[str, float]:
     >>> [signals[f"{name}_normal"] for name in ("none", "kept_skips", "parameter_free")]
     [0.5, 1.0, 1.0]
     """
-    free = {name for name in space.primitives if not is_parametric(name)}
-    shared = set(space.types) <= {"normal", "reduce"}
     signals: dict[str, list[float]] = {}
-
-    def note(name: str, kind: str, value: float) -> None:
-        signals.setdefault(f"{name}_{kind if shared else 'cells'}", []).append(value)
-
     for kind in space.types:
         p = np.asarray(mix[kind].ops, np.float64)
         share = p / np.maximum(p.sum(-1, keepdims=True), 1e-30)
         logs = np.log(np.maximum(share, 1e-30))
-        note("entropy", kind, -(share * logs).sum(-1).mean())
+        own = {"entropy": -(share * logs).sum(-1).mean()}
         names = np.array(space.choices(kind))
         for word, name in (("skip", "skip_connect"), ("none", "none")):
             if name in space.primitives:
-                note(word, kind, np.where(names == name, p, 0).sum(-1).mean())
-        kept = [name for name, _ in genotype.cells[kind]]
-        note("kept_skips", kind, kept.count("skip_connect") / len(kept))
-        pairs = genotype.cells[kind]
-        note("parameter_free", kind, cells.parameter_free_share(pairs, free))
-        note("width", kind, cells.width(pairs, space))
-        note("depth", kind, cells.depth(pairs, space))
+                own[word] = np.where(names == name, p, 0).sum(-1).mean()
+        own |= _of_cell(genotype.cells[kind], space, _free(space))
+        for name, value in own.items():
+            signals.setdefault(f"{name}_{_group(kind, space)}", []).append(value)
     return {name: round(float(np.mean(each)), 4) for name, each in signals.items()}
+
+
+@functools.lru_cache(maxsize=8)
+def base_rate(space: CellSpace, count: int = 500) -> dict[str, np.ndarray]:
+    """The signals of the genotype in `mixing`, of random genotypes of a space.
+
+    Args:
+      space: the space.
+      count: number of genotypes N.
+
+    Returns:
+      name of a signal -> its values [N]. The same index is the same genotype.
+    """
+    free, found = _free(space), []
+    for seed in range(count):
+        genotype, signals = random_genotype(seed, space), {}
+        for kind in space.types:
+            for name, value in _of_cell(genotype.cells[kind], space, free).items():
+                group = f"{name}_{_group(kind, space)}"
+                signals.setdefault(group, []).append(value)
+        found.append([np.mean(each) for each in signals.values()])
+    values = np.round(np.array(found), 4)
+    return dict(zip(signals, values.T, strict=True))
+
+
+def _of_cell(
+    pairs: cells.Pairs, space: CellSpace, free: Collection[str]
+) -> dict[str, float]:
+    kept = [name for name, _ in pairs]
+    return {
+        "kept_skips": kept.count("skip_connect") / len(kept),
+        "parameter_free": cells.parameter_free_share(pairs, free),
+        "width": cells.width(pairs, space),
+        "depth": cells.depth(pairs, space),
+    }
+
+
+@functools.lru_cache(maxsize=64)
+def _free(space: CellSpace) -> set[str]:
+    return {name for name in space.primitives if not is_parametric(name)}
+
+
+def _group(kind: str, space: CellSpace) -> str:
+    """The cell type, or "cells" if every cell has a separate alpha."""
+    return kind if set(space.types) <= {"normal", "reduce"} else "cells"

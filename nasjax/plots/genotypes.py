@@ -53,7 +53,7 @@ def _block(genotype: Genotype, name: str) -> list[str]:
     return [*lines, f"  output: {output}{' concatenated' * (len(genotype.concat) > 1)}"]
 
 
-def draw(genotype: Genotype, path: str | os.PathLike[str]) -> None:
+def draw(genotype: Genotype, path: str | os.PathLike[str], footer: str = "") -> None:
     """Draws every cell of a genotype: nodes in a row, operations as arcs above them.
 
     c_(k-2) and c_(k-1) are the inputs of a cell. Its output c_k concatenates the grey
@@ -62,6 +62,7 @@ def draw(genotype: Genotype, path: str | os.PathLike[str]) -> None:
     Args:
       genotype: the genotype.
       path: the picture to write; its suffix is the format: .png, .svg or .pdf.
+      footer: a line below the cells.
 
     Raises:
       UserError: the suffix is another one, or the file cannot be written.
@@ -88,7 +89,7 @@ def draw(genotype: Genotype, path: str | os.PathLike[str]) -> None:
             _draw_cell(axes, cells[name], space_of(genotype))
             title = TITLES.get(name, name)
             axes.text(-0.25, top - 0.1, title, va="top", size=11, weight="bold")
-    save(figure, path)
+    save(figure, path, footer)
 
 
 def _arcs(genotype: Genotype, name: str) -> list[tuple[str, np.ndarray]]:

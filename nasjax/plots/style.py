@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nasjax.core.errors import UserError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, distinguishable with every kind of colour vision.
 COLOURS = {
-    "none": "#666666",
+    "none": "#9A9A3C",
     "max_pool_3x3": "#CC79A7",
     "avg_pool_3x3": "#E69F00",
     "skip_connect": "#000000",
@@ -72,8 +72,13 @@ def clean(axes: Axes) -> None:
     axes.grid(alpha=0.25, lw=0.6)
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save(figure: Figure, path: str | os.PathLike[str], footer: str = "") -> None:
     """Writes a figure; the suffix of the file is the format.
+
+    Args:
+      figure: the figure.
+      path: the picture to write.
+      footer: a line below the figure, such as the run that it shows.
 
     Raises:
       UserError: the suffix is not .png, .svg or .pdf, or the file cannot be written.
@@ -83,8 +88,12 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         raise UserError(
             f"Cannot draw to {path}: the name must end in .png, .svg or .pdf."
         )
+    around: dict[str, Any] = {}
+    if footer:
+        figure.text(0.01, -0.005, footer, va="top", size=7.5, color="#444444")
+        around = {"bbox_inches": "tight", "pad_inches": 0.08}
     try:
-        figure.savefig(path, dpi=200, facecolor="white")
+        figure.savefig(path, dpi=200, facecolor="white", **around)
     except OSError as error:
         raise UserError(
             f"Cannot write the drawing {path}: {error.strerror}; give a file in a "

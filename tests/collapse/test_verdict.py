@@ -1,41 +1,135 @@
-"""Verdicts on logs made by hand."""
+"""Verdicts on logs made by hand, and on searches of random cells."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 
 from nasjax.collapse import verdict
+from nasjax.monitors.alpha import base_rate, mixing
+from nasjax.spaces import SPACES
+from nasjax.spaces.rules import discretise, one_hot, random_genotype
+
+DARTS = SPACES["darts7"]
 
 
-def log(free, eigenvalues=None, skip=None):
-    """Lines of a search with these shares of parameter-free operators, by epoch."""
-    lines = []
-    for index, share in enumerate(free):
-        line = {"phase": "search", "step": 10 * (index + 1), "epoch": index + 1}
-        line |= {"parameter_free_normal": share, "entropy_normal": 0.5}
-        if skip is not None:
-            line["skip_normal"] = skip[index]
-        if eigenvalues is not None and index % 2 == 0:
-            line |= {"eigenvalue": eigenvalues[index], "eigenvalue_strongest": -1.0}
+def log(genotype, space, sharpness=1.0, epochs=8, eigenvalues=None):
+    """The log of a search whose mixing weights go towards a genotype.
+
+    sharpness: 1: the last weights are one-hot; 0: they stay uniform.
+    """
+    lines, target = [], one_hot(genotype, space)
+    for epoch in range(1, epochs + 1):
+        pull = sharpness * min(2 * epoch / epochs, 1)
+        mix = {}
+        for kind, own in target.items():
+            kept = own.ops.sum(1, keepdims=True) > 0
+            even = np.full_like(own.ops, 1 / own.ops.shape[1])
+            ops = np.where(
+                kept, own.ops, np.eye(own.ops.shape[1])[-1] * 0.9 + 0.1 * even
+            )
+            mix[kind] = own._replace(ops=pull * ops + (1 - pull) * even)
+        step = {"phase": "search", "step": 10 * epoch}
+        weights = {kind: own.ops.tolist() for kind, own in mix.items()}
+        chosen = discretise(mix, space) if pull else genotype
+        lines += [step | {"mix": weights}]
+        line = step | {"epoch": epoch} | mixing(mix, chosen, space)
+        if eigenvalues is not None and epoch % 2:
+            line |= {"eigenvalue": eigenvalues[epoch - 1], "eigenvalue_strongest": -1.0}
             line |= {"mixed_accuracy": 0.9, "discretised_accuracy": 0.25}
         lines.append(line)
     return lines
 
 
+def all_of(name, space):
+    """A genotype whose operators are all `name`."""
+    genotype = random_genotype(0, space)
+    cells = {
+        kind: tuple((name, source) for _, source in pairs)
+        for kind, pairs in genotype.cells.items()
+    }
+    return dataclasses.replace(genotype, cells=cells)
+
+
+def ordinary(space):
+    """A genotype like most random ones."""
+    base = base_rate(space)
+    signs = [name for name in base if name.startswith(tuple(verdict.SIGNS))]
+    for seed in range(9):
+        if verdict.rarity({n: base[n][seed] for n in signs}, base) > 0.3:
+            return random_genotype(seed, space)
+    raise AssertionError("nine rare architectures")
+
+
+def judged(lines, space, epochs=8):
+    return verdict.verdict(lines, epochs, base_rate(space))
+
+
+SPACES_OF_KINDS = {
+    "darts": DARTS,
+    "two operations": SPACES["s2"],
+    "operations by edge": SPACES["s1"],
+    "fixed edges": DARTS.fixed(),
+    "nasbench201": SPACES["nasbench201"],
+    "separate cells": SPACES["s2"].separate(3),
+}
+
+
+@pytest.mark.parametrize("name", SPACES_OF_KINDS)
+def test_random_cells_are_seldom_collapsed(name):
+    """The share of false alarms on architectures that are not in the base rate."""
+    space = SPACES_OF_KINDS[name]
+    base, other = base_rate(space), base_rate(space, 501)
+    signs = [n for n in base if n.startswith(tuple(verdict.SIGNS))]
+    half = {n: base[n][:250] for n in signs}
+    alarms = [
+        verdict.rarity({n: other[n][i] for n in signs}, half) <= verdict.LEVEL
+        for i in range(250, 501)
+    ]
+    assert np.mean(alarms) <= verdict.LEVEL + 0.03  # three standard errors, 251 draws
+    assert judged(log(ordinary(space), space), space).word == "healthy"
+
+
+@pytest.mark.parametrize("name", set(SPACES_OF_KINDS) - {"operations by edge"})
+def test_a_planted_collapse_is_found(name):
+    space = SPACES_OF_KINDS[name]
+    found = judged(log(all_of("skip_connect", space), space), space)
+    assert found.word == "collapsed"
+    text = " ".join(found.reasons)
+    assert "100% of the operators are skip connections at epoch 8, more than in" in text
+    assert "0% of random architectures look at least as collapsed" in text
+
+
+@pytest.mark.parametrize("epochs", [1, 8])
+@pytest.mark.parametrize("sharpness", [0.0, 0.01])
+def test_an_alpha_that_has_not_decided_is_undecided(sharpness, epochs):
+    lines = log(all_of("skip_connect", DARTS), DARTS, sharpness, epochs)
+    found = judged(lines, DARTS, epochs)
+    assert found.word == "undecided"
+    assert "above 95% alpha has not decided" in " ".join(found.reasons)
+
+
+def test_one_epoch_and_a_changing_choice_are_undecided():
+    lines = log(all_of("skip_connect", DARTS), DARTS, epochs=1)
+    assert judged(lines, DARTS).word == "undecided"
+    a = log(all_of("skip_connect", DARTS), DARTS, epochs=6)
+    b = log(all_of("sep_conv_3x3", DARTS), DARTS, epochs=8)
+    assert judged(a + b[12:], DARTS).word == "undecided"
+    assert "the choice is not stable" in " ".join(judged(a + b[12:], DARTS).reasons)
+
+
+def test_without_a_base_rate_nothing_is_said():
+    found = verdict.verdict(log(all_of("skip_connect", DARTS), DARTS), 8)
+    assert found.word == "undecided" and "are unknown" in " ".join(found.reasons)
+    assert verdict.verdict([], 8, base_rate(DARTS)).word == "undecided"
+
+
 GROWN = [1.0 if epoch < 30 else 2.0 for epoch in range(50)]
 
 
-def test_half_without_parameters_is_a_collapse():
-    found = verdict.verdict(
-        log(np.linspace(0.25, 0.75, 50), skip=np.linspace(0.1, 0.6, 50)), 50
-    )
-    assert found.word == "collapsed" and found.stop is None
-    assert "75% of the operators" in found.reasons[0]
-    assert "from 0.100 to 0.600" in found.reasons[0]
-    assert "was not measured" in found.reasons[1]
-
-
 def test_growing_eigenvalues_are_a_warning():
-    found = verdict.verdict(log([0.25] * 50, GROWN), 50)
+    lines = log(ordinary(DARTS), DARTS, 1.0, 50, GROWN)
+    found = judged(lines, DARTS, 50)
     assert found.word == "collapsing"
     assert found.stop.epoch_detected == 32 and found.stop.epoch_returned == 20
     text = " ".join(found.reasons)
@@ -43,22 +137,7 @@ def test_growing_eigenvalues_are_a_warning():
     assert "goes from 90.0% to 25.0%" in text
 
 
-@pytest.mark.parametrize("free", [[0.25] * 50, [0.6] * 50, np.linspace(0.75, 0.25, 50)])
-def test_no_sign_is_healthy(free):
-    """A share that was high from the start, or has fallen, is no collapse."""
-    found = verdict.verdict(log(free, [1.0] * 50), 50)
-    assert found.word == "healthy" and found.stop is None
-    assert "does not stop it" in " ".join(found.reasons)
-
-
-def test_the_picture_has_a_panel_for_all_that_was_measured(tmp_path):
-    verdict.draw(log([0.25] * 4, GROWN), tmp_path / "few.png")
-    verdict.draw(log([0.25] * 50, GROWN, [0.5] * 50), tmp_path / "many.svg")
-    text = (tmp_path / "many.svg").read_text()
-    assert (tmp_path / "few.png").stat().st_size > 1000 and "<svg" in text
-
-
 def test_an_eigenvalue_that_is_no_number_stops_nothing_and_breaks_nothing():
-    lines = log([0.25] * 50, GROWN)
-    lines[10]["eigenvalue"] = None  # as the log has it
+    lines = log(ordinary(DARTS), DARTS, 1.0, 50, GROWN)
+    lines[21]["eigenvalue"] = None  # as the log has it
     assert verdict.detected(verdict.eigenvalues(lines), 50).epoch_detected == 32

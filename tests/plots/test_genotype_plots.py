@@ -63,7 +63,9 @@ def test_text_of_other_spaces(monkeypatch):
 def figures(monkeypatch):
     """The figures that are drawn, instead of their files."""
     kept = []
-    monkeypatch.setattr(genotypes, "save", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(
+        genotypes, "save", lambda figure, path, footer="": kept.append(figure)
+    )
     return kept
 
 
