@@ -196,10 +196,10 @@ def verdict(
             )
     unclear = open_choices(lines)
     if observed and base is not None:
-        share = rarity(observed, base)
-        collapsed = share <= LEVEL and not unclear
+        rare = rarity(observed, base)
+        collapsed = rare <= LEVEL and not unclear
         reasons.append(
-            f"{share:.0%} of random architectures look at least as collapsed; at most "
+            f"{rare:.0%} of random architectures look at least as collapsed; at most "
             f"{LEVEL:.0%} is the sign of a collapse."
         )
     else:

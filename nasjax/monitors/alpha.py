@@ -77,7 +77,8 @@ def base_rate(space: CellSpace, count: int = 500) -> dict[str, np.ndarray]:
     """
     free, found = _free(space), []
     for seed in range(count):
-        genotype, signals = random_genotype(seed, space), {}
+        genotype = random_genotype(seed, space)
+        signals: dict[str, list[float]] = {}
         for kind in space.types:
             for name, value in _of_cell(genotype.cells[kind], space, free).items():
                 group = f"{name}_{_group(kind, space)}"

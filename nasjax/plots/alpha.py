@@ -190,7 +190,7 @@ def _means(
     for axes in grid.flat[len(history) :]:
         axes.set_visible(False)
     most = max(LEAST, *(float(abs(own).max()) for _, own in made.values()))
-    shown = None
+    shown: Any = None
     for axes, (kind, (names, own)) in zip(grid.flat, made.items(), strict=False):
         shown = axes.imshow(own, aspect="auto", cmap="PuOr_r", vmin=-most, vmax=most)
         axes.set_title(pretty(kind), size=9, pad=3)

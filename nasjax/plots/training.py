@@ -77,8 +77,8 @@ def plot_curves(
             if key.startswith("eigenvalue"):  # its error is no error of a network
                 continue
             if kind is not None and isinstance(value, int | float):
-                panel = made.setdefault((row, kind), {}).setdefault(line["phase"], {})
-                panel.setdefault(key, []).append((line["step"], value))
+                own = made.setdefault((row, kind), {}).setdefault(line["phase"], {})
+                own.setdefault(key, []).append((line["step"], value))
     if not made:
         raise UserError(
             f"There is no loss or {metric} to draw; let the run log a step."
@@ -90,8 +90,8 @@ def plot_curves(
     size = (5.4 * len(kinds), 3.4 * len(rows))
     figure = new_figure(size, layout="constrained")
     grid = figure.subplots(len(rows), len(kinds), squeeze=False)
-    for own, row in zip(grid, rows, strict=True):
-        for axes, kind in zip(own, kinds, strict=True):
+    for beside, row in zip(grid, rows, strict=True):
+        for axes, kind in zip(beside, kinds, strict=True):
             panel = made.get((row, kind), {})
             axes.set_visible(bool(panel))
             if not panel:
@@ -133,7 +133,7 @@ def _retraining(axes: Axes, panel: Panel, tests: Mapping[str, float]) -> None:
         label = f"{title}, test"
         for phase, value in tests.items():
             if group(phase) == name:
-                spot = {"ms": 7, "mec": "white", "color": colour, "zorder": 4}
+                spot: dict[str, Any] = {"ms": 7, "mec": "white", "color": colour, "zorder": 4}
                 axes.plot(1.03 * ends, value, "D", label=label, clip_on=False, **spot)
                 axes.axhline(value, color=colour, lw=0.8, ls=":", zorder=1)
                 label = None
@@ -144,7 +144,7 @@ def _line(
     mark: str = "o",
 ) -> None:  # fmt: skip
     mark = mark if len(points) < 30 else ""
-    style = {"color": colour, "alpha": alpha, "lw": 1.3, "ms": 3}
+    style: dict[str, Any] = {"color": colour, "alpha": alpha, "lw": 1.3, "ms": 3}
     axes.plot(*np.array(points).T, marker=mark or None, label=label, **style)
 
 
