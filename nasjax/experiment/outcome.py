@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -83,6 +84,7 @@ class Outcome(NamedTuple):
         said = f"{name} {_range(self.found, form)}"
         if len(self.found) > 1:
             said = f"{name} of {len(self.found)} trainings {_range(self.found, form)}"
+            said += f", deviation {form(statistics.stdev(self.found))}"
         size = f"{self.examples:,} examples" if self.examples else ""
         error = "" if self.error is None else f"standard error {self.error:.1%}"
         if size:

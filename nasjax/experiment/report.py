@@ -16,6 +16,18 @@ from nasjax.tasks.base import Metric
 if TYPE_CHECKING:
     from nasjax.experiment.build import Experiment
 
+SEARCHED = "alpha.png, collapse.png, "
+FURTHER = (
+    "  --config.seed=1                       another seed",
+    "  --config=configs/random_search.py     the baseline",
+    "  --config.data.path=FILE_OR_FOLDER     your own images",
+)
+RETRAINED = (
+    "  --config.retrain.seeds=3              a mean and a deviation",
+    "  --config.retrain.epochs=100           longer",
+    "  --config.data.path=FILE_OR_FOLDER     your own images",
+)
+
 
 def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
     """Lines that describe a run and estimate its duration.
@@ -29,10 +41,19 @@ def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
     last = experiment.begin(experiment.algorithm.stages[-1], None)
     space, where = last.problem.space, experiment.devices.where
     operations = space.alpha_shape(space.types[0])[1]
-    lines = [
+    about = (
         f"{config.algorithm} ({last.name}) on {domain.describe()}",
-        f"supernet: {domain.describe_supernet()}, {operations} operations on an edge; {len(where)} "
-        f"{where[0].platform} device(s); seed {config.seed}",
+        f"supernet: {domain.describe_supernet()}, {operations} operations on an edge",
+    )
+    if experiment.genotype is not None:
+        about = (
+            f"training of a given architecture on {domain.describe()}",
+            f"{config.retrain.cells} cells, {config.retrain.channels} channels, "
+            f"{config.retrain.epochs} epochs, {config.retrain.seeds} time(s)",
+        )
+    lines = [
+        about[0],
+        f"{about[1]}; {len(where)} {where[0].platform} device(s); seed {config.seed}",
         _estimate(experiment, store),
         f"writing to {path}; stop it at any time, the same command resumes it",
     ]
@@ -66,6 +87,10 @@ def closing(result: dict[str, Any], path: Path) -> str:
     name, text = metric.name, metric.text
     supernet = result.get(f"supernet_valid_{name}")
     second = result.get(f"reweighted_test_{name}")
+    searching, of_search = f"{seconds['search']:.0f} s searching, ", SEARCHED
+    further = FURTHER
+    if result["algorithm"] == "retrain":
+        searching, of_search, further = "", "", RETRAINED
     accuracies = list(filter(None, [Outcome.of(result).text()]))
     if second is not None:
         accuracies.append(f"on images reweighted by their saliency: {text(second)}")
@@ -80,20 +105,26 @@ def closing(result: dict[str, Any], path: Path) -> str:
             genotypes.text(genotype),
             "",
             *accuracies,
-            f"{result['params']:,} parameters, {result['macs']:,} multiply-adds"
+            f"{result['params']:,} parameters{_training(result)}, {result['macs']:,} "
+            "multiply-adds"
             + ("" if supernet is None else f"; supernet's {name} {text(supernet)}"),
-            f"{seconds['compile']:.0f} s compiling, {seconds['search']:.0f} s searching, "
+            f"{seconds['compile']:.0f} s compiling, {searching}"
             f"{seconds['retrain']:.0f} s retraining",
-            f"everything is in {path}: genotype.json, result.json, cells.png, alpha.png, "
-            "collapse.png, curves.png, metrics.jsonl, checkpoints/",
+            f"everything is in {path}: genotype.json, result.json, cells.png, {of_search}"
+            "curves.png, metrics.jsonl, checkpoints/",
             "",
             "what to try next:",
             f"  nasjax show {path}",
-            "  --config.seed=1                       another seed",
-            "  --config=configs/random_search.py     the baseline",
-            "  --config.data.path=FILE_OR_FOLDER     your own images",
+            *further,
         ]
     )
+
+
+def _training(result: dict[str, Any]) -> str:
+    """The number of parameters in training, where the auxiliary head adds to them."""
+    trained = result.get("params_training") or result["params"]
+    head = trained != result["params"]
+    return f" ({trained:,} in training, with the auxiliary head)" if head else ""
 
 
 def _found(data: dict[str, Any]) -> Genotype:

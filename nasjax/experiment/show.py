@@ -47,7 +47,8 @@ def show(workdir: str) -> str:
     scores = [name for name in result if name.startswith(("reweighted_", "supernet_"))]
     if tested := Outcome.of(result).text():
         rows["test"] = tested.replace("\n", ". ")
-    for name in (*scores, "true_accuracy", "params", "macs", "seconds"):
+    counts = ("params", "params_training", "macs")
+    for name in (*scores, "true_accuracy", *counts, "seconds"):
         if result.get(name) is not None:
             rows[name.replace("_", " ")] = _value(result[name])
     parts = [table(f"{path}: {_state(folder)}", rows)]

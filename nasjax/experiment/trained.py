@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -45,7 +46,8 @@ class Trainings:
     """The trainings of a run.
 
     Attributes:
-      random: the random architectures; none without retraining.
+      random: the random architectures that are compiled in the background; none
+        without retraining.
     """
 
     def __init__(
@@ -59,16 +61,23 @@ class Trainings:
         self._folder, self._progress = folder, progress
         config = experiment.config
         self._seeds = config.retrain.seeds if config.retrain.epochs else 0
+        self.random = self._draw(
+            [experiment.genotype] if experiment.genotype is not None else []
+        )
+        self._ready: dict[Genotype, Future] = {}
+
+    def _draw(self, besides: Sequence[Genotype]) -> list[Genotype]:
+        """The random architectures, distinct from `besides` where the space allows it."""
+        config, space = self._experiment.config, self._experiment.space
         wanted = config.retrain.random if config.retrain.epochs else 0
-        self.random = random_genotypes(config.seed, experiment.space, wanted)
-        self._ready: list[Future] = []
+        return random_genotypes(config.seed, space, wanted, besides)
 
     def _key(self, index: int) -> Array:
         """The key of the training of this number, of either kind."""
         key = jax.random.key(self._experiment.config.seed)
         return derive(key, "retrain", *([index] if index else []))
 
-    def prepare(self) -> list[Future]:
+    def prepare(self) -> None:
         """Compiles the training of each random architecture in the background.
 
         They are compiled one after another, to leave processors to the search. Nothing
@@ -78,8 +87,7 @@ class Trainings:
             before = None
             for genotype in self.random:
                 before = beside(functools.partial(self._compile, genotype, before))
-                self._ready.append(before)
-        return self._ready
+                self._ready[genotype] = before
 
     def _compile(self, genotype: Genotype, before: Future | None) -> None:
         if before:
@@ -108,13 +116,14 @@ class Trainings:
             found.append(value)
             first = first or retraining.variables(outcome.state)
             examples = len(jax.tree.leaves(retraining.held)[0])
-        if self.random:
-            cells = [cell.to_json() for cell in self.random]
+        drawn = self._draw([genotype])
+        if drawn:
+            cells = [cell.to_json() for cell in drawn]
             self._folder.write_outcome("random_genotypes", cells)
-        ready = self.prepare()
-        for index, cell in enumerate(self.random):
-            if ready:
-                ready[index].exception()  # waits; after a failure there, compiles now
+        self.prepare()
+        for index, cell in enumerate(drawn):
+            if cell in self._ready:
+                self._ready[cell].exception()  # waits; if it failed, compiles now
             _, outcome, value = self._train(f"random_{index}", cell, self._key(index))
             outcomes.append(outcome)
             random.append(value)

@@ -8,7 +8,7 @@ Architecture Search", ICLR 2019, arXiv 1806.09055, section 2.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,24 +159,37 @@ def random_genotype(seed: int | Sequence[int], space: CellSpace) -> Genotype:
 _ATTEMPTS = 100  # to draw a genotype that has not been drawn
 
 
-def random_genotypes(seed: int, space: CellSpace, count: int) -> list[Genotype]:
+def random_genotypes(
+    seed: int, space: CellSpace, count: int, besides: Sequence[Genotype] = ()
+) -> list[Genotype]:
     """Genotypes drawn by `random_genotype`, distinct unless the space has too few.
 
-    The first is `random_genotype(seed, space)`. No other seed draws the same ones.
+    The first is `random_genotype(seed, space)`. Another genotype is drawn only instead
+    of one that equals `besides` or an earlier one, up to the order of a node's pairs.
 
     >>> from nasjax.spaces import darts
     >>> len(set(random_genotypes(0, darts(), 3)))
     3
     """
     found: list[Genotype] = []
+    seen = {_sorted(genotype, space) for genotype in besides}
     for index in range(count):
         for attempt in range(_ATTEMPTS):
             where = [seed, index, attempt] if index or attempt else seed
             drawn = random_genotype(where, space)
-            if drawn not in found:
+            if _sorted(drawn, space) not in seen:
                 break
+        seen.add(_sorted(drawn, space))
         found.append(drawn)
     return found
+
+
+def _sorted(genotype: Genotype, space: CellSpace) -> Hashable:
+    """Equal for genotypes that differ in the order of a node's pairs alone."""
+    return frozenset(
+        (kind, tuple(sorted(zip(space.targets, pairs, strict=False))))
+        for kind, pairs in genotype.cells.items()
+    )
 
 
 def draw(key: Array, space: CellSpace) -> Mix:
