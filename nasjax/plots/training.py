@@ -133,7 +133,12 @@ def _retraining(axes: Axes, panel: Panel, tests: Mapping[str, float]) -> None:
         label = f"{title}, test"
         for phase, value in tests.items():
             if group(phase) == name:
-                spot: dict[str, Any] = {"ms": 7, "mec": "white", "color": colour, "zorder": 4}
+                spot: dict[str, Any] = {
+                    "ms": 7,
+                    "mec": "white",
+                    "color": colour,
+                    "zorder": 4,
+                }
                 axes.plot(1.03 * ends, value, "D", label=label, clip_on=False, **spot)
                 axes.axhline(value, color=colour, lw=0.8, ls=":", zorder=1)
                 label = None
