@@ -90,7 +90,9 @@ def test_random_cells_are_seldom_collapsed(name):
     assert judged(log(ordinary(space), space), space).word == "healthy"
 
 
-@pytest.mark.parametrize("name", set(SPACES_OF_KINDS) - {"operations by edge"})
+@pytest.mark.parametrize(
+    "name", [name for name in SPACES_OF_KINDS if name != "operations by edge"]
+)
 def test_a_planted_collapse_is_found(name):
     space = SPACES_OF_KINDS[name]
     found = judged(log(all_of("skip_connect", space), space), space)
