@@ -17,6 +17,8 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from nasjax.core.errors import UserError, unknown
+from nasjax.core.files import read_json
+from nasjax.core.imports import GIVEN, load_recorded
 from nasjax.engine.beside import leave
 from nasjax.engine.program import execute
 from nasjax.experiment import architecture, configs, defaults
@@ -38,6 +40,9 @@ was stopped.
       :cifar10, :cifar100, :svhn, :imagenet: the setting of the papers;
       :cifar10-s1 ... :svhn-s4: the same in the spaces S1 to S4;
       :nasbench201, :nasbench201-small: the setting of NAS-Bench-201.
+  --import=MODULE_OR_FILE
+      a Python file or module that registers your own operations, spaces, algorithms or
+      kinds of data; may be repeated. The run records it.
   --workdir=FOLDER
       the folder of the run; default: runs/CONFIG-VARIANT-HASH.
   --config.FIELD=VALUE
@@ -105,6 +110,10 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     if not config_file:
         raise UserError(f"--config has no value; type for example {EXAMPLE}")
     given[0] = f"--config={configs.find(config_file)}"
+    for flag in given:  # a run that is resumed has its modules
+        if flag.startswith("--workdir="):
+            folder = Path(flag.removeprefix("--workdir=")).expanduser()
+            load_recorded(read_json(folder / "manifest.json") or {}, folder)
     arguments = ["nasjax", *given]
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file(
@@ -235,7 +244,8 @@ def _run(config: ConfigDict, file: str, workdir: Path, argv: Sequence[str]) -> i
     from nasjax.engine.signals import Interrupted
     from nasjax.experiment.run import run
 
-    command = shlex.join(["python", "-m", "nasjax.main", *argv])
+    modules = [f"--import={name}" for name in GIVEN]
+    command = shlex.join(["python", "-m", "nasjax.main", *modules, *argv])
     try:
         with Progress(tensorboard=workdir / "tensorboard") as progress:
             run(config, workdir, progress, command, code(file.partition(":")[0]))
@@ -257,7 +267,7 @@ def default_workdir(file: str, config: ConfigDict) -> str:
       config: the settings.
     """
     name, _, variant = os.path.basename(file).partition(":")
-    free = defaults.FREE_ON_RESUME
+    free = defaults.free_on_resume()
     fields = _fields(defaults.pruned(config.to_dict()), "")
     identity = {name: value for name, value in fields.items() if name not in free}
     resolved = json.dumps(identity, sort_keys=True)

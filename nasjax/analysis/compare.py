@@ -21,15 +21,10 @@ from nasjax.analysis.significance import t_test
 from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.engine.workdir import flat
-from nasjax.experiment.defaults import FREE_ON_RESUME
+from nasjax.experiment.defaults import free_on_resume
 from nasjax.tasks.base import Metric
 
-SAME = (
-    "seed",
-    "devices",
-    "parallel",
-    *FREE_ON_RESUME,
-)  # runs that differ in these are one set
+SAME = ("seed", "devices", "parallel")  # runs that differ in these are one set
 METRICS = (
     "test_{}",
     "true_cifar10",
@@ -82,6 +77,7 @@ def sets(folders: Sequence[str]) -> Sets:
         the runs use different data.
     """
     found: list[tuple[dict[str, Any], dict[int, Run]]] = []
+    same = (*SAME, *free_on_resume())
     for folder in folders:
         opened = runs.open_folder(folder)
         config, result = runs.config_of(opened), opened.read_outcome("result")
@@ -91,7 +87,7 @@ def sets(folders: Sequence[str]) -> Sets:
                 "leave it out."
             )
         fields = flat(config.to_dict())
-        identity = {k: v for k, v in fields.items() if k not in SAME}
+        identity = {k: v for k, v in fields.items() if k not in same}
         own = next((one for known, one in found if known == identity), None)
         if own is None:
             own = {}

@@ -24,7 +24,7 @@ from nasjax.core.keys import derive
 from nasjax.engine.progress import Progress
 from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
-from nasjax.experiment.defaults import FREE_ON_RESUME
+from nasjax.experiment.defaults import free_on_resume
 from nasjax.experiment.phases import tested
 from nasjax.experiment.retrain import retrain
 from nasjax.plots import studies
@@ -97,7 +97,7 @@ def _study(arguments: argparse.Namespace) -> str:
         "run": config.to_dict(),
         "architectures": {name: cell.to_json() for name, cell in cells.items()},
     }
-    free = [f"run.{name}" for name in FREE_ON_RESUME]
+    free = [f"run.{name}" for name in free_on_resume()]
     manifest = {"command": shlex.join(sys.argv)}
     workdir = arguments.workdir or run.folder.path / "convergence"
     commands.say(f"{len(cells)} architectures in {len(found)} epochs, in {workdir}")

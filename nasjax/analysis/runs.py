@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from nasjax.collapse import rollback, verdict
 from nasjax.core.errors import UserError
 from nasjax.core.files import read_json
+from nasjax.core.imports import load_recorded
 from nasjax.core.keys import derive
 from nasjax.engine.checkpoint import Checkpoints
 from nasjax.engine.workdir import RunFolder
@@ -150,7 +151,9 @@ def open_folder(workdir: str | Path) -> RunFolder:
             f"{path} is not a run: it holds no config.json; give a folder that "
             "`python -m nasjax.main` wrote."
         )
-    return RunFolder(path, read_json(path / "manifest.json") or {}, None)
+    manifest = read_json(path / "manifest.json") or {}
+    load_recorded(manifest, path)
+    return RunFolder(path, manifest, None)
 
 
 def config_of(folder: RunFolder) -> ConfigDict:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 
 from nasjax.commands.arguments import GENOTYPE, positive
-from nasjax.core.errors import UserError, unknown
+from nasjax.core.errors import UserError, unregistered
 from nasjax.nets import count_genotype, count_supernet
 from nasjax.spaces import IMAGENET_PIXELS, SPACES
 from nasjax.spaces.load import load
@@ -19,12 +20,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     stem = a.stem or ("imagenet" if a.image_size >= IMAGENET_PIXELS else "cifar")
     rest = (a.classes, a.image_size, a.in_channels, stem)
     if a.supernet is None:
+        if a.genotype in SPACES and not os.path.exists(a.genotype):
+            raise UserError(
+                f"{a.genotype!r} is a space, not a genotype; to count its supernet type "
+                f"nasjax count --supernet {a.genotype}."
+            )
         genotype = load(a.genotype)
         usual = (16, 15) if genotype.space == "nasbench201" else (36, 20)
         channels, cells = a.channels or usual[0], a.cells or usual[1]
         counts = count_genotype(genotype, channels, cells, *rest, a.auxiliary)
     elif a.supernet not in SPACES:
-        raise unknown("space", a.supernet, SPACES)
+        raise unregistered("space", a.supernet, SPACES)
     elif a.auxiliary:
         raise UserError("A supernet has no auxiliary head; leave out --auxiliary.")
     else:

@@ -14,6 +14,12 @@ class UserError(Exception):
     """
 
 
+def unregistered(kind: str, given: object, known: Iterable[str]) -> UserError:
+    """`unknown`, for a table to which modules of the user may add."""
+    hint = "If it is your own, give the file that registers it by --import=FILE.py."
+    return UserError(f"{unknown(kind, given, known)} {hint}")
+
+
 def unknown(kind: str, given: object, known: Iterable[str]) -> UserError:
     """The error for a name that is not in a table, with the nearest names.
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from nasjax.core.errors import UserError
+from nasjax.core.imports import imported
 from nasjax.engine.signals import Interrupted
 
 Main = Callable[[Sequence[str]], int]
@@ -19,7 +20,8 @@ def execute(name: str, main: Main, argv: Sequence[str] | None = None) -> int:
     Args:
       name: the command as it is typed, for messages: "nasjax count".
       main: arguments after the name -> exit code.
-      argv: the arguments; None for `sys.argv[1:]`.
+      argv: the arguments; None for `sys.argv[1:]`. The modules of --import are imported
+        first, and `main` gets the arguments without them.
 
     Returns:
       the exit code of `main`; 2 after the message of a `UserError`, or of an `OSError`
@@ -32,7 +34,8 @@ def execute(name: str, main: Main, argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # it may lack line drawing
         sys.stdout.reconfigure(errors="replace")
     try:
-        code = main(sys.argv[1:] if argv is None else argv)
+        with imported(sys.argv[1:] if argv is None else argv) as rest:
+            code = main(rest)
         sys.stdout.flush()
         return code
     except UserError as error:

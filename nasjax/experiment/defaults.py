@@ -29,16 +29,6 @@ VARIANTS = (
     SMALL,
 )
 
-# Fields that do not change the results of a run: it may resume with other values.
-FREE_ON_RESUME = (
-    *(f"arch.{name}.{field}" for name, part in PARTS.items() for field in part.free),
-    "checkpoint_every",
-    "compile_cache",
-    "log_every",
-    "remat",
-    "space.table",
-)
-
 # Fields that compiled programs do not depend on: unused there, or passed as arguments.
 TRACED = (
     "checkpoint_every",
@@ -61,6 +51,22 @@ TRACED = (
     "seed",
     "space.table",
 )
+
+
+def free_on_resume() -> tuple[str, ...]:
+    """Fields that do not change the results of a run: it may resume with other values."""
+    return (
+        *(
+            f"arch.{name}.{field}"
+            for name, part in PARTS.items()
+            for field in part.free
+        ),
+        "checkpoint_every",
+        "compile_cache",
+        "log_every",
+        "remat",
+        "space.table",
+    )
 
 
 def settings(arg: str | None = None) -> ConfigDict:

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 import nasjax
 from nasjax.collapse import rollback
+from nasjax.core.imports import GIVEN
 from nasjax.core.keys import derive
 from nasjax.engine.compiling import compiled_programs
 from nasjax.engine.optim import Hyper
@@ -28,7 +29,7 @@ from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import pictures, report
 from nasjax.experiment.build import Experiment, build
-from nasjax.experiment.defaults import FREE_ON_RESUME, TRACED
+from nasjax.experiment.defaults import TRACED, free_on_resume
 from nasjax.experiment.phases import search_phase
 from nasjax.experiment.trained import Trained, Trainings, finite
 from nasjax.spaces.genotype import Genotype
@@ -98,7 +99,7 @@ def _run(
         signals(),
         compiled_programs(config.compile_cache, by_jax=code is None) as compiled,
         RunFolder.open(
-            workdir, resolved, manifest(experiment, command), FREE_ON_RESUME
+            workdir, resolved, manifest(experiment, command), free_on_resume()
         ) as folder,
     ):
         store = NOTHING
@@ -174,6 +175,7 @@ def manifest(experiment: Experiment, command: str | None) -> dict[str, Any]:
     packages = {name: version(name) for name in ("jax", "flax", "optax", "numpy")}
     return {
         "command": command,
+        "imports": list(GIVEN),
         "seed": config.seed,
         "split_seed": config.data.split_seed,
         "classes": list(experiment.domain.classes),

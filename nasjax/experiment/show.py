@@ -11,6 +11,7 @@ from typing import Any
 
 from nasjax.core.errors import UserError
 from nasjax.core.files import read_json
+from nasjax.core.imports import load_recorded
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment.outcome import Outcome
 from nasjax.plots.genotypes import text
@@ -33,6 +34,7 @@ def show(workdir: str) -> str:
             "`python -m nasjax.main` wrote."
         )
     manifest = read_json(path / "manifest.json") or {}
+    load_recorded(manifest, path)
     folder = RunFolder(path, manifest, None)  # reads only: takes no lock
     result = folder.read_outcome("result") or {}
     known = {**config, **manifest, **result}

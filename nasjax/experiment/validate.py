@@ -11,13 +11,13 @@ from ml_collections import ConfigDict
 from nasjax import saliency
 from nasjax.collapse.early_stopping import adapt
 from nasjax.collapse.rollback import REMEDIES
-from nasjax.core.errors import UserError, unknown
+from nasjax.core.errors import UserError, unknown, unregistered
 from nasjax.core.limits import Limit, Range, above, at_least, one_of
 from nasjax.engine.devices import MODES
 from nasjax.experiment import defaults
 from nasjax.nets.layers import DTYPES, REMATS
 from nasjax.nets.lowering import SPELLINGS
-from nasjax.nets.operations import OPERATIONS
+from nasjax.nets.operations import operation
 from nasjax.search import PARTS
 from nasjax.search.saliency_level import ASCENTS
 from nasjax.search.stages import EDGES
@@ -108,10 +108,10 @@ def head(given: ConfigDict) -> None:
         _has(given, name, "config")
         of_kind(given[name], known[name], f"config.{name}")
     if given.task not in DOMAINS:
-        raise unknown("config.task", given.task, DOMAINS)
+        raise unregistered("config.task", given.task, DOMAINS)
     for name in given.arch:
         if name not in PARTS:
-            raise unknown("part of config.arch", name, PARTS)
+            raise unregistered("part of config.arch", name, PARTS)
 
 
 def config(given: ConfigDict) -> ConfigDict:
@@ -160,7 +160,7 @@ def space(given: ConfigDict) -> CellSpace:
     """
     name = given.name
     if name and name not in SPACES:
-        raise unknown("space", name, SPACES)
+        raise unregistered("space", name, SPACES)
     if name and not SPACES[name].prunes and given.edges != "pruned":
         raise UserError(
             f"Space {name!r} keeps all of its edges, but config.space.edges is "
@@ -176,12 +176,11 @@ def space(given: ConfigDict) -> CellSpace:
             f"config.space.table is {given.table!r}, a table of NAS-Bench-201, but the "
             "search is in another space; set --config.space.name=nasbench201."
         )
+    names = SPACES[name].primitives if name else tuple(given.primitives)
+    for each in names:
+        operation(each)
     if name:
         return SPACES[name]
-    names = tuple(given.primitives)
-    for name in names:
-        if name not in OPERATIONS:
-            raise unknown("primitive", name, OPERATIONS)
     if not set(names) - {"none"} or len(set(names)) < len(names):
         raise UserError(
             f"The primitives are {list(names)}; expected distinct names, at least one "

@@ -13,7 +13,7 @@ from jax import Array
 
 from nasjax.nets.edges import EdgeFactory, Mixed, edge_function
 from nasjax.nets.layers import FactorizedReduce, ReLUConvBN, Style
-from nasjax.nets.operations import NO_DRAWS, OPERATIONS, dropped, output
+from nasjax.nets.operations import NO_DRAWS, dropped, operation, output
 from nasjax.nets.scan_edges import along
 from nasjax.spaces import CellPlan, CellSpace
 
@@ -157,7 +157,7 @@ class FixedCell(nn.Module):
             for index in (i for i, target in enumerate(targets) if target == node):
                 name, source = self.pairs[index]
                 stride = 2 if self.plan.type == "reduce" and source < inputs else 1
-                op = OPERATIONS[name](self.plan.channels, stride, self.style)
+                op = operation(name)(self.plan.channels, stride, self.style)
                 own = jax.tree.map(lambda leaf, index=index: leaf[index], draws)
                 y = output(op, states[source], train, own)
                 if not (name == "skip_connect" and stride == 1):

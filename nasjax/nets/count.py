@@ -26,7 +26,7 @@ from nasjax.core.errors import UserError
 from nasjax.nets.edges import EdgeFactory, Mixed
 from nasjax.nets.layers import Style
 from nasjax.nets.network import Model, genotype_network, supernet
-from nasjax.nets.operations import NO_DRAWS, OPERATIONS
+from nasjax.nets.operations import NO_DRAWS, operation
 from nasjax.spaces import CellSpace, Macro
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.load import space_of
@@ -83,7 +83,7 @@ def count_genotype(
     own_types = space._replace(types=tuple(genotype.cells))
     for kind, place in _places(own_types, macro, size):
         for name, source in genotype.cells[kind]:
-            _add(found, _operation(OPERATIONS[name], *place(source), _FIXED))
+            _add(found, _operation(operation(name), *place(source), _FIXED))
     return found
 
 
@@ -112,7 +112,7 @@ def count_supernet(
         ):
             channels, stride, sides = place(source)
             made = edge(names, channels, stride, style)
-            operations = tuple(OPERATIONS[name] for name in names)
+            operations = tuple(operation(name) for name in names)
             _add(found, _edge(made, operations, channels, sides))
     return found
 
@@ -129,7 +129,7 @@ def choice_macs(
     for kind, place in _places(space, macro, image_size):
         choices = space.choices(kind)
         for e, (source, _) in enumerate(space.edges_of(kind)):
-            made = [OPERATIONS[name] for name in choices[e]]
+            made = [operation(name) for name in choices[e]]
             counts = [_operation(make, *place(source), _FIXED) for make in made]
             total[kind][e] += [count["macs"] for count in counts]
     return total

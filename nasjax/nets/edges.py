@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nasjax.nets.layers import Style
-from nasjax.nets.operations import NO_DRAWS, OPERATIONS, Draws, dropped, output
+from nasjax.nets.operations import NO_DRAWS, Draws, dropped, operation, output
 from nasjax.spaces.mix import Weights
 
 EdgeFactory = Callable[[tuple[str, ...], int, int, Style], nn.Module]
@@ -43,7 +43,7 @@ class Mixed(nn.Module):
         ops = weights.ops.astype(x.dtype)
         for index, name in enumerate(self.primitives):
             if name != "none":
-                op = OPERATIONS[name](self.channels, self.stride, self.style)
+                op = operation(name)(self.channels, self.stride, self.style)
                 y = output(op, x, train, draws)
                 total = total + ops[index] * y.astype(x.dtype)
         if total.ndim == 0:  # `none` is the only primitive

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nasjax.core.errors import unregistered
 from nasjax.nets import lowering
 from nasjax.nets.layers import (
     BatchNorm,
@@ -125,6 +126,17 @@ OPERATIONS: dict[str, Callable[[int, int, Style], nn.Module]] = {
 }
 
 
+def operation(name: str) -> Callable[[int, int, Style], nn.Module]:
+    """The function of `OPERATIONS` that builds a primitive.
+
+    Raises:
+      UserError: there is no such primitive.
+    """
+    if name not in OPERATIONS:
+        raise unregistered("primitive", name, OPERATIONS)
+    return OPERATIONS[name]
+
+
 class Draws(NamedTuple):
     """The random draws in every cell.
 
@@ -159,6 +171,6 @@ def is_parametric(name: str) -> bool:
     >>> is_parametric("sep_conv_3x3"), is_parametric("skip_connect")
     (True, False)
     """
-    op, x = OPERATIONS[name](2, 1, Style(True, "conv")), jnp.zeros((2, 2, 2, 1))
+    op, x = operation(name)(2, 1, Style(True, "conv")), jnp.zeros((2, 2, 2, 1))
     variables = jax.eval_shape(lambda: op.init(jax.random.key(0), x, True))
     return bool(jax.tree.leaves(variables.get("params", {})))

@@ -1,6 +1,6 @@
 """Searches: relaxations, directions, perturbations, and the algorithms made of them."""
 
-from nasjax.search.algorithms import PARTS, compose, parse
+from nasjax.search.algorithms import PARTS, Part, compose, parse
 from nasjax.search.assemble import search
 from nasjax.search.base import Algorithm, Cadence, Search, SearchState
 from nasjax.search.bilevel import Bilevel, Training
@@ -10,6 +10,7 @@ __all__ = [
     "Algorithm",
     "Bilevel",
     "Cadence",
+    "Part",
     "Search",
     "SearchState",
     "Training",

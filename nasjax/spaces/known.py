@@ -6,7 +6,7 @@ Robustifying Differentiable Architecture Search", ICLR 2020, arXiv 1909.09656.
 
 from __future__ import annotations
 
-from nasjax.core.errors import unknown
+from nasjax.core.errors import unregistered
 from nasjax.spaces.cells import CellSpace
 
 DARTS_8 = (
@@ -88,6 +88,6 @@ def known_space(name: object) -> CellSpace:
     """
     own = [space for space in SPACES.values() if space.name == name]
     if not own:
-        raise unknown("space", name, {space.name for space in SPACES.values()})
+        raise unregistered("space", name, {space.name for space in SPACES.values()})
     union = tuple(dict.fromkeys(op for space in own for op in space.primitives))
     return own[0]._replace(primitives=union, lists=None)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nasjax.core.errors import UserError, unknown
 from nasjax.core.files import read_json
+from nasjax.core.imports import load_recorded
 from nasjax.spaces import texts
 from nasjax.spaces.cells import CellSpace
 from nasjax.spaces.genotype import EXAMPLE, Genotype, check
@@ -61,6 +62,8 @@ def _file(path: Path, space: CellSpace | None) -> Genotype:
                 f"There is no {path}: the run has not found an architecture yet; "
                 "repeat its command to resume it."
             )
+    run = path.parent
+    load_recorded(read_json(run / "manifest.json") or {}, run)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

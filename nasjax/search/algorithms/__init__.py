@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
-from nasjax.core.errors import UserError, unknown
+from nasjax.core.errors import UserError, unregistered
 from nasjax.core.limits import Limit
 from nasjax.search.algorithms import (
     amended,
@@ -113,7 +113,7 @@ def parse(sentence: str) -> tuple[str, ...]:
     names = tuple(sentence.split("+"))
     for name in names:
         if name not in PARTS:
-            raise unknown("algorithm", name, PARTS)
+            raise unregistered("algorithm", name, PARTS)
     if len(set(names)) < len(names):
         raise UserError(f"{sentence!r} names a part twice; name each part once.")
     moving = [name for name in names if PARTS[name].moves]
