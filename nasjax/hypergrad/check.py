@@ -149,6 +149,7 @@ def check(
     spread, rounding = spreads[best], math.sqrt(eps)
     if not spread <= FLAT:
         remarks += [*diagnosis.biased(given, math.nan), _no_plateau(spread, rounding)]
+        remarks = list(dict.fromkeys(remarks))
         return Report(
             estimator.name, False, math.nan, None, spread, tuple(steps), errors,
             tuple(remarks),
@@ -156,7 +157,7 @@ def check(
     error = errors[best]
     agrees = error <= max(rounding, 10 * spread)
     if not agrees:
-        remarks += diagnosis.biased(given, error)
+        remarks = list(dict.fromkeys([*remarks, *diagnosis.biased(given, error)]))
     if not agrees and not remarks:
         remarks.append(
             "The estimator is biased here, or it does not differentiate its "

@@ -15,7 +15,10 @@ import numpy as np
 
 from nasjax.hypergrad import optimizers
 
-NO_ROOT = "use an optimiser without a root or a norm, such as optax.sgd with momentum"
+NO_ROOT = (
+    "use an optimiser without a root or a norm, such as optax.sgd with momentum, and "
+    "optax.clip instead of clip_by_global_norm"
+)
 # Starts of the names of optax's states whose optimisers have an eps_root.
 ROOTS = tuple(f"ScaleBy{kind}" for kind in ("Adam", "Amsgrad", "Ademamix", "Belief"))
 TWICE = "a norm, a root or a power below 2 at 0"

@@ -48,6 +48,7 @@ class Estimator:
       estimate: (w, arch, train_batch, val_batch, opt_state) -> Hypergradient.
       cost: cost in gradient evaluations on one batch; a product counts as two.
       solved: True if the claim is for w = w*(arch), the solution of the inner problem.
+      diagnosis: explains a wrong result to `check`; None if nothing is known.
     """
 
     name: str

@@ -1,7 +1,9 @@
 """The modules that hypergrad and zeroth import."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,37 @@ def test_the_package_itself_does_not_even_load_jax():
     loaded = modules_after("import nasjax; nasjax.__version__; dir(nasjax)")
     assert not loaded & {"jax", "flax", "optax", "numpy"}
     assert {n for n in loaded if n.startswith("nasjax")} == {"nasjax"}
+
+
+LIGHT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from nasjax import hypergrad, saliency, zeroth
+loss = lambda w, a, batch: (w - a) ** 2
+estimator = hypergrad.implicit(loss, lambda w, a, batch: w**2, hypergrad.cg(2))
+print(hypergrad.check(estimator, 1.0, 1.0, None, None, solve=lambda w, a, b: a))
+"""
+
+
+def test_without_any_package_but_jax_a_hypergradient_is_computed_and_checked():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"[\w-]+", d)[0] for d in project["dependencies"]}
+    names -= {"jax", "numpy", "scipy"}  # JAX needs the last two
+    modules = {
+        "scikit-learn": "sklearn",
+        "orbax-checkpoint": "orbax",
+        "absl-py": "absl",
+    }
+    absent = {modules.get(name, name.replace("-", "_")) for name in names}
+    assert {"flax", "optax", "orbax", "sklearn", "matplotlib"} <= absent
+    out = subprocess.run(
+        [sys.executable, "-c", LIGHT.format(absent=absent)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "implicit_cg agrees" in out.stdout, out.stderr
