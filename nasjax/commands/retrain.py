@@ -24,7 +24,7 @@ from nasjax.core.errors import unknown
 from nasjax.engine.workdir import flat
 from nasjax.experiment import architecture, validate
 from nasjax.experiment.build import build
-from nasjax.experiment.defaults import FREE_ON_RESUME, VARIANTS
+from nasjax.experiment.defaults import VARIANTS, free_on_resume
 
 FLAGS = {  # of the command: field of the config
     "seed": "seed",
@@ -127,7 +127,7 @@ def _folder(genotype: str, config: ConfigDict) -> str:
     The hash is of the config, so that other settings have another folder.
     """
     fields = flat(build(config).config.to_dict())
-    same = {name: value for name, value in fields.items() if name not in FREE_ON_RESUME}
+    same = {name: value for name, value in fields.items() if name not in free}
     text = json.dumps(same, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     if os.path.isdir(genotype):

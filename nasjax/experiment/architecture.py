@@ -87,6 +87,25 @@ def of_run(path: Path) -> ConfigDict:
     return ConfigDict(_filled(stored, defaults.settings().to_dict()))
 
 
+def as_begun(config: ConfigDict, workdir: str | os.PathLike[str]) -> ConfigDict:
+    """The config, with the architecture that a run in `workdir` began with.
+
+    A run resumes if the file of `config.genotype` has changed or is gone. A finished run
+    does not take the place of a run of a changed file.
+    """
+    text, path = config.get("genotype"), Path(workdir).expanduser()
+    if not text or not os.path.isdir(path):
+        return config
+    begun = (read_json(path / "manifest.json") or {}).get("genotype")
+    stored = (read_json(path / "config.json") or {}).get("genotype")
+    finished = (path / "result.json").exists()
+    if begun != text or not stored or (finished and os.path.exists(text)):
+        return config
+    same = config.copy_and_resolve_references()
+    same.genotype = stored
+    return same
+
+
 def resolve(config: ConfigDict) -> Genotype | None:
     """The architecture of `config.genotype`; None if the config searches for one.
 

@@ -87,9 +87,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     config = ConfigDict()
     config.format = FORMAT  # version of the config format
     config.algorithm = "darts_first"  # parts joined by "+"; `nasjax list` shows them
-    config.genotype = (
-        ""  # trained without a search: name, file, run or text; "": search
-    )
+    config.genotype = ""  # architecture to train without a search; "": search
     config.task = "images"  # kind of data
     config.seed = 0  # governs initial values, data order, augmentation, proposals
     config.parallel = "jit"  # how steps are split over devices: "jit" or "pmap"

@@ -27,7 +27,7 @@ from nasjax.engine.programs import NOTHING, Store, environment
 from nasjax.engine.progress import Callback, Progress
 from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
-from nasjax.experiment import pictures, report
+from nasjax.experiment import architecture, pictures, report
 from nasjax.experiment.build import Experiment, build
 from nasjax.experiment.defaults import TRACED, free_on_resume
 from nasjax.experiment.phases import search_phase
@@ -83,14 +83,18 @@ def run(
     """
     progress = progress or Progress()
     progress.callbacks = tuple(callbacks)
-    return _run(build(config, data), workdir, progress, command, code)
+    experiment = build(architecture.as_begun(config, workdir), data)
+    origin = {"command": command}
+    if config.genotype:
+        origin["genotype"] = config.genotype
+    return _run(experiment, workdir, progress, origin, code)
 
 
 def _run(
     experiment: Experiment,
     workdir: str | Path,
     progress: Progress,
-    command: str | None,
+    origin: dict[str, str | None],
     code: str | None,
 ) -> dict[str, Any]:
     config = experiment.config
@@ -99,7 +103,7 @@ def _run(
         signals(),
         compiled_programs(config.compile_cache, by_jax=code is None) as compiled,
         RunFolder.open(
-            workdir, resolved, manifest(experiment, command), free_on_resume()
+            workdir, resolved, manifest(experiment, origin), free_on_resume()
         ) as folder,
     ):
         store = NOTHING
@@ -169,12 +173,12 @@ def _result(
     }
 
 
-def manifest(experiment: Experiment, command: str | None) -> dict[str, Any]:
-    """The origin of a run: command, seeds, devices and versions."""
+def manifest(experiment: Experiment, origin: dict[str, str | None]) -> dict[str, Any]:
+    """The origin of a run: command, genotype as given, seeds, devices and versions."""
     config = experiment.config
     packages = {name: version(name) for name in ("jax", "flax", "optax", "numpy")}
     return {
-        "command": command,
+        **origin,
         "imports": list(GIVEN),
         "seed": config.seed,
         "split_seed": config.data.split_seed,

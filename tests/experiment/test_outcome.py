@@ -40,7 +40,7 @@ def test_a_difference_is_read_by_size_and_by_the_spread_of_random_cells():
 
 def test_seeds_are_listed_and_other_metrics_have_no_binomial_error():
     text = Outcome.of(result([0.9, 0.92], [0.9], 100)).text()
-    assert "of 2 trainings 90.00% to 92.00%, mean 91.00% (100 ex" in text
+    assert "of 2 trainings 90.00% to 92.00%, mean 91.00%, deviation 1.41% (100" in text
     loss = Metric("perplexity", False, "{:.4g}")
     text = Outcome.of(result([60.0], [70.0, 72.0], 5000, loss)).text()
     assert "test perplexity 60 (5,000 examples); 2 random" in text
