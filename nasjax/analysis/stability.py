@@ -58,8 +58,11 @@ def _study(arguments: argparse.Namespace) -> str:
         )
     space = pictures.searched(validate.of_run(config), lines)
     found = verdict.verdict(lines, config.search.epochs, base_rate(space))
-    result = folder.read_outcome("result") or {"seed": config.seed}
-    footer = pictures.footer(folder.path.absolute().name, config.algorithm, result)
+    result = folder.read_outcome("result") or {
+        "algorithm": config.algorithm,
+        "seed": config.seed,
+    }
+    footer = pictures.footer(folder.path.absolute().name, result)
     panels = pictures.collapse_panels(lines, space, found.stop)
     signs.plot_signs(panels, arguments.plot, footer)
     report: dict[str, Any] = {

@@ -127,6 +127,7 @@ def _folder(genotype: str, config: ConfigDict) -> str:
     The hash is of the config, so that other settings have another folder.
     """
     fields = flat(build(config).config.to_dict())
+    free = free_on_resume()
     same = {name: value for name, value in fields.items() if name not in free}
     text = json.dumps(same, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -10,6 +10,7 @@ import numpy as np
 
 from nasjax.collapse import verdict
 from nasjax.experiment.outcome import Outcome
+from nasjax.experiment.recorded import Recorded
 from nasjax.monitors.alpha import base_rate
 from nasjax.plots import alpha, genotypes, signs, training
 from nasjax.spaces import CellSpace
@@ -20,32 +21,20 @@ Lines = Sequence[Mapping[str, Any]]
 BAND = (0.05, 0.95)  # quantiles of random cells
 
 
-def draw(
-    path: Path,
-    lines: Lines,
-    space: CellSpace,
-    result: Mapping[str, Any],
-    genotype: Genotype | None,
-    name: str = "",
-    epochs: int = 0,
-) -> list[str]:
+def draw(run: Recorded, path: Path) -> list[Path]:
     """Draws cells.png; alpha.png and collapse.png of the last stage, edges.png of one
     before; curves.png.
 
     Args:
+      run: the run.
       path: folder to write into.
-      lines: lines of metrics.jsonl.
-      space: the space of the run.
-      result: content of result.json; of an unfinished run what is known of it.
-      genotype: the architecture found; None before a search has ended.
-      name: name of the run, for the line below each picture.
-      epochs: epochs of the search.
 
     Returns:
-      The names of the files written.
+      The files written.
     """
-    outcome, drawn = Outcome.of(result), []
-    below = footer(name, result.get("algorithm", ""), result)
+    lines, space, genotype = run.lines, run.space, run.genotype
+    outcome, drawn = Outcome.of(run.result), []
+    below = footer(run.name, run.result)
     if genotype is not None:
         genotypes.draw(genotype, path / "cells.png", below)
         drawn.append("cells.png")
@@ -63,32 +52,31 @@ def draw(
         alpha.plot_alpha(history, steps, names, edges, path / file, chosen, below)
         drawn.append(file)
         if last:
-            stop = (
-                verdict.detected(verdict.eigenvalues(own), epochs) if epochs else None
-            )
+            epochs = run.config["search"]["epochs"]
+            stop = verdict.detected(verdict.eigenvalues(own), epochs)
             panels = collapse_panels(own, searched(space, own), stop)
             signs.plot_signs(panels, path / "collapse.png", below)
             drawn.append("collapse.png")
     numbers = [line for line in lines if "mix" not in line]
     if any("loss" in key for line in numbers for key in line):
-        tests = _tests(outcome, result)
+        tests = _tests(outcome, run.result)
         metric = outcome.metric.name
         training.plot_curves(numbers, path / "curves.png", metric, tests, below)
         drawn.append("curves.png")
-    return drawn
+    return [path / file for file in drawn]
 
 
-def footer(name: str, algorithm: str, result: Mapping[str, Any]) -> str:
+def footer(name: str, result: Mapping[str, Any]) -> str:
     """The line below each picture: run, algorithm, data, seed, test.
 
     Args:
       name: name of the run.
-      algorithm: name of the algorithm.
       result: content of result.json; of an unfinished run what is known of it.
     """
     on = f" on {result['dataset']}" if "dataset" in result else ""
     seed = f"seed {result['seed']}" if "seed" in result else ""
-    parts = (name and f"run {name}", algorithm + on, seed, Outcome.of(result).short())
+    about = result.get("algorithm", "") + on
+    parts = (f"run {name}", about, seed, Outcome.of(result).short())
     return "   ·   ".join(filter(None, parts)).replace("$", r"\$")
 
 

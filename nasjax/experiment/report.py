@@ -111,7 +111,7 @@ def closing(result: dict[str, Any], path: Path) -> str:
             f"{seconds['compile']:.0f} s compiling, {searching}"
             f"{seconds['retrain']:.0f} s retraining",
             f"everything is in {path}: genotype.json, result.json, cells.png, {of_search}"
-            "curves.png, metrics.jsonl, checkpoints/",
+            "curves.png, report.html, metrics.jsonl, checkpoints/",
             "",
             "what to try next:",
             f"  nasjax show {path}",

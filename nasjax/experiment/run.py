@@ -27,10 +27,11 @@ from nasjax.engine.programs import NOTHING, Store, environment
 from nasjax.engine.progress import Callback, Progress
 from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
-from nasjax.experiment import architecture, pictures, report
+from nasjax.experiment import architecture, page, pictures, report
 from nasjax.experiment.build import Experiment, build
 from nasjax.experiment.defaults import TRACED, free_on_resume
 from nasjax.experiment.phases import search_phase
+from nasjax.experiment.recorded import Recorded
 from nasjax.experiment.trained import Trained, Trainings, finite
 from nasjax.spaces.genotype import Genotype
 
@@ -130,9 +131,12 @@ def _run(
         result = _result(experiment, genotype, searched, trained) | {
             "interrupted": folder.interrupted
         }
-        name, space = folder.path.absolute().name, experiment.space
-        lines, epochs = folder.metrics(), config.search.epochs
-        pictures.draw(folder.path, lines, space, result, genotype, name, epochs)
+        recorded = Recorded.of(folder, experiment.space, result)
+        page.write(
+            recorded,
+            folder.path / "report.html",
+            pictures.draw(recorded, folder.path),
+        )
         folder.write_outcome("result", result)
         progress.line(report.closing(result, folder.path))
         return result
