@@ -20,7 +20,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from nasjax.core.errors import unknown
+from nasjax.core.errors import UserError, unknown
 from nasjax.engine.workdir import flat
 from nasjax.experiment import architecture, validate
 from nasjax.experiment.build import build
@@ -74,7 +74,8 @@ def settings(arguments: argparse.Namespace, fields: Sequence[str]) -> ConfigDict
       fields: the others, "--config.FIELD=VALUE"; the last of a field counts.
 
     Raises:
-      UserError: a field is unknown, or its value is of another kind.
+      UserError: a field is unknown, its value is of another kind, or there are two
+        architectures.
     """
     given = {f"--{name}": getattr(arguments, name) for name in FLAGS}
     values: dict[str, Any] = {
@@ -90,6 +91,11 @@ def settings(arguments: argparse.Namespace, fields: Sequence[str]) -> ConfigDict
                 "--config.FIELD",
             )
             raise unknown("argument", word, known)
+        if found[1] == "genotype":
+            raise UserError(
+                f"{word} was given beside the architecture {arguments.genotype!r}; give "
+                "one of them."
+            )
         values[found[1]] = found[2]
     if os.path.isdir(arguments.genotype) and not arguments.recipe:
         config = architecture.of_run(Path(arguments.genotype))
