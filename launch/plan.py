@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nasjax.core.errors import UserError
+from nasjax.core.imports import GIVEN
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment.configs import find
 
@@ -88,6 +89,7 @@ def plan(
                     f"--workdir={into / name}",
                     f"--config.seed={seed}",
                     *(f"--{each}" for each in own),
+                    *(f"--import={name}" for name in GIVEN),
                     *flags,
                 ),
             )

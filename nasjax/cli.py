@@ -77,7 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
       SystemExit: 2 for arguments that do not parse, 0 for --help.
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    name, rest = (given or [""])[0], given[1:]
+    known = bool(given) and given[0] in COMMANDS
+    return execute(f"nasjax {given[0]}" if known else "nasjax", _main, given)
+
+
+def _main(argv: Sequence[str]) -> int:
+    name, rest = (argv or [""])[0], argv[1:]
     if name == "help" and rest[:1] and rest[0] in COMMANDS:
         name, rest = rest[0], ["--help"]
     if name in ("-h", "--help", "help"):
@@ -89,11 +94,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not name:
         sys.stderr.write(_help() + "\n")
         return 2
-    return execute(f"nasjax {name}" if name in COMMANDS else "nasjax", _main, given)
-
-
-def _main(argv: Sequence[str]) -> int:
-    name, *rest = argv
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
     module = COMMANDS[name].module
@@ -114,7 +114,9 @@ def _help() -> str:
             "",
             *rows,
             "",
-            "`nasjax COMMAND --help` explains a command.",
+            "`nasjax COMMAND --help` explains a command. Every command takes",
+            "--import=FILE.py or --import=MODULE: a module that registers your own",
+            "algorithms, operations, spaces, data sets or kinds of data.",
         )
     )
 

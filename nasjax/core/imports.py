@@ -102,13 +102,12 @@ def load_recorded(manifest: Mapping[str, Any], folder: str | os.PathLike[str]) -
     starts = [manifest, *manifest.get("started", [])]
     every = [start["imports"] for start in starts if start.get("imports")]
     for name in every[-1] if every else ():
-        try:
-            load(name)
-        except UserError as error:
+        if name.endswith(".py") and not os.path.isfile(name):
             raise UserError(
-                f"{folder} was started with --import={name}: {error} Give the place of "
-                "the module by --import=FILE.py."
-            ) from None
+                f"{folder} was started with --import={name}, which does not exist any "
+                "more; give its new place by --import=FILE.py."
+            )
+        load(name)
 
 
 def _is_file(name: str) -> bool:
@@ -157,7 +156,7 @@ def _of_name(name: str) -> ModuleType:
         found = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
         found = None
-    if found is None:
+    if found is None or (found.origin is None and not found.has_location):
         raise UserError(
             f"There is no module {_short(name)!r} here or among the installed ones; give "
             "a Python file, such as --import=mine.py."
