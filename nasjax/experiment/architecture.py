@@ -118,7 +118,10 @@ def resolve(config: ConfigDict) -> Genotype | None:
     opened = not config.space.name and not config.space.primitives
     if not config.genotype:
         if opened:
-            raise UserError(f"No genotype was given; type for example {EXAMPLE}")
+            raise UserError(
+                "No genotype was given, and config.space.primitives is empty; expected "
+                f"at least one primitive, or an architecture such as {EXAMPLE}."
+            )
         return None
     if not config.retrain.epochs:
         raise UserError(

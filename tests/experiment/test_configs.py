@@ -25,7 +25,11 @@ def load(path, variant=None):
     return runpy.run_path(str(path))["get_config"](variant)
 
 
-SENTENCES = {"zarts_budget": "zarts_gld+budget", "sanas_darts2": "darts_second+sanas"}
+SENTENCES = {
+    "retrain": "darts_first",  # unused: it trains a given architecture
+    "sanas_darts2": "darts_second+sanas",
+    "zarts_budget": "zarts_gld+budget",
+}
 
 
 def algorithm_of(path):

@@ -23,6 +23,7 @@ FIELDS = {
     "retrain.channels": 2,
     "retrain.epochs": 1,
     "retrain.batch": 32,
+    "retrain.random": 1,
 }
 
 
