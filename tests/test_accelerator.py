@@ -127,8 +127,8 @@ def test_searches_are_judged_by_the_table(tmp_path, quick):
         rows = csv.writer(file)
         rows.writerow(["arch", *(f"{name}_test_200ep" for name in DATA)])
         rows.writerows([to_string(each), 90, 70, 40] for each in architectures())
-    pixels = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), np.uint8)
-    np.savez(images, image=pixels, label=np.arange(100) % 3)
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 8, 8, 3), np.uint8)
+    np.savez(images, image=pixels, label=np.arange(150) % 3)
     more = ("--table", table, "--cifar", images)
     found = dry(tmp_path / "reports", "search", more=more)["search"]["searches"]
     assert set(found) == {"darts_first"}

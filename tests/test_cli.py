@@ -117,7 +117,7 @@ def test_show_a_finished_run(workdir, capsys):
         "2 times",
         "step 40 (epoch 1): loss None",
         "step 5 (epoch 0): loss 0.25",
-        "0.9833",
+        "98.33%",
         "123,456",
         "compile 31.23, search 60, retrain 9.5",
         "c(k-1) ── dil_conv_3x3 ─╯",

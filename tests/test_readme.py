@@ -155,6 +155,7 @@ def test_the_last_words_of_a_run_with_an_own_operation(tmp_path):
     pairs = (("conv_3x3", 0), ("skip_connect", 1)) * 4
     cell = Genotype("darts", {"normal": pairs, "reduce": pairs}, (2, 3, 4, 5))
     result = {
+        "algorithm": "zarts_mgs",
         "genotype": cell.to_json(), "seconds": {"compile": 1, "search": 2, "retrain": 3},
         "test_accuracy": 0.5, "random_test_accuracy": None, "params": 1, "macs": 2,
         "supernet_valid_accuracy": None, "metric": METRIC._asdict(),

@@ -139,7 +139,9 @@ def _own(run: runs.Run, cell: Genotype) -> dict[str, Any] | None:
     result = run.folder.read_outcome("result")
     if result is None or result["genotype"] != cell.to_json():
         return None
-    return {name: result[name] for name in ("test_accuracy", "params", "macs")}
+    size = run.experiment.domain.size(cell, run.experiment.space)
+    first = result.get("test_accuracy_each", [result["test_accuracy"]])[0]
+    return {"test_accuracy": first, **size}
 
 
 def _retrained(

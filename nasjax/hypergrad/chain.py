@@ -142,7 +142,7 @@ def chain(levels: Sequence[Level], objective: Callable) -> Estimator:
     def walk(w, arch, train_batch, val_batch, opt_state):
         solutions = dict(w)
         for level in levels:
-            at = dict(solutions), arch, train_batch, (opt_state or {}).get(level.name)
+            at = {**solutions}, arch, train_batch, (opt_state or {}).get(level.name)
             if level.step:
                 where = f"level {level.name!r}"
                 yield Step(where, f"the loss of {where}", *level.step(*at))
