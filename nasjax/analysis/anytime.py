@@ -29,6 +29,7 @@ NAMES = {
     COST: "evaluations of a batch's gradient",
 }
 ERRORS = (0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.02)
+CROWD = 4  # sets at most whose bands are drawn over each other
 FAR = 10  # ratio of costs above which their axis is logarithmic
 
 
@@ -106,7 +107,10 @@ def draw(
     metrics: Sequence[str],
     path: str | os.PathLike[str],
 ) -> bool:
-    """Draws means over seeds in bands from worst to best, one panel for each metric.
+    """Draws means over seeds, one panel for each metric, and beside it where they ended.
+
+    Bands reach from worst to best seed. Of more than `CROWD` sets, bands would hide
+    each other; the bars of the panel beside show worst and best seed at the end.
 
     Equal steps on the axis of a true accuracy are equal ratios of errors: a cell that
     cannot learn leaves room to distinguish the others.
@@ -124,13 +128,24 @@ def draw(
     x, made = panels(found, metrics)
     if not made:
         return False
-    figure = new_figure((10.5, 3.1 * len(made) + 0.3), layout="constrained")
-    grid = figure.subplots(len(made), 1, sharex=True, squeeze=False)[:, 0]
+    width = 0.4 + 0.28 * len(found)
+    figure = new_figure((10.5 + width, 3.1 * len(made) + 0.3), layout="constrained")
+    both = figure.subplots(
+        len(made), 2, sharex="col", sharey="row", squeeze=False,
+        width_ratios=(7.0, width),
+    )  # fmt: skip
+    grid = both[:, 0]
     lines: dict[str, Any] = {}
-    for axes, (name, curves) in zip(grid, made.items(), strict=True):
+    for (axes, ends), (name, curves) in zip(both, made.items(), strict=True):
         for index, title in enumerate(found):
             if title in curves:
-                lines[title] = _line(axes, curves[title], index)
+                band = len(found) <= CROWD
+                lines[title] = _line(axes, curves[title], index, band)
+                _end(ends, curves[title], index)
+        ends.set_xlim(-0.6, len(found) - 0.4)
+        ends.tick_params(labelleft=False)
+        ends.set_xticks([])
+        clean(ends)
         known = NAMES.get(name) or f"supernet's validation {name[len('valid_') :]}"
         if name.startswith("true_"):
             known = f"true accuracy, {pretty(name[len('true_') :])}"
@@ -139,8 +154,10 @@ def draw(
         clean(axes)
         if name.startswith("true_"):
             _by_error(axes)
-    ends = [one.x[-1] for curves in made.values() for one in curves.values()]
-    if x == COST and max(ends) > FAR * min(ends):
+    both[0, 1].set_title("at the end", size=9)
+    both[-1, 1].set_xlabel("mean, worst to best seed", size=8)
+    costs = [one.x[-1] for curves in made.values() for one in curves.values()]
+    if x == COST and max(costs) > FAR * min(costs):
         grid[-1].set_xscale("log")
     grid[-1].set_xlabel(NAMES.get(x, x), size=9)
     figure.legend(
@@ -148,7 +165,10 @@ def draw(
         [textwrap.fill(title, 30) for title in found if title in lines],
         loc="outside right upper", fontsize=8, frameon=False, handlelength=3,
     )  # fmt: skip
-    save(figure, path)
+    runs = [run for own in found.values() for run in own.values()]
+    data = runs[0].result.get("dataset", "")
+    about = f"{len(found)} searches, {len(runs)} runs" + (f" on {data}" if data else "")
+    save(figure, path, about)
     return True
 
 
@@ -165,10 +185,17 @@ def _by_error(axes: Axes) -> None:
     axes.set_yticks(shown, [f"{100 * each:.0f} %" for each in shown])
 
 
-def _line(axes: Axes, one: Curve, index: int) -> Any:
+def _end(axes: Axes, one: Curve, index: int) -> None:
+    colour = COLOURS[index % len(COLOURS)]
+    axes.plot([index, index], [one.low[-1], one.high[-1]], color=colour, lw=2)
+    axes.plot(index, one.mean[-1], "o", color=colour, ms=5)
+
+
+def _line(axes: Axes, one: Curve, index: int, band: bool) -> Any:
     colour = COLOURS[index % len(COLOURS)]
     dash = DASHES[index // len(COLOURS) % len(DASHES)]
-    axes.fill_between(one.x, one.low, one.high, color=colour, alpha=0.08, lw=0)
+    if band:
+        axes.fill_between(one.x, one.low, one.high, color=colour, alpha=0.08, lw=0)
     (line,) = axes.plot(one.x, one.mean, dash, color=colour, lw=1.5)
     axes.plot(one.x[-1], one.mean[-1], "o", color=colour, ms=4)  # where it ended
     return line

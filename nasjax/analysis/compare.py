@@ -22,6 +22,7 @@ from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.engine.workdir import flat
 from nasjax.experiment.defaults import free_on_resume
+from nasjax.experiment.outcome import Outcome
 from nasjax.tasks.base import Metric
 
 SAME = ("seed", "devices", "parallel")  # runs that differ in these are one set
@@ -124,7 +125,9 @@ def measure(
     Returns:
       "baseline"; "shared_seeds", which all sets have; "forms" of the metrics, for
       `str.format`; "sets": name -> "seeds",
-      "folders", "metrics", "cost" (seconds of the search and of compiling, and
+      "folders", "metrics", "test" (of the architectures found and of random cells,
+      over all seeds: values, number of test examples, standard error of a test of that
+      size, a sentence on the difference), "cost" (seconds of the search and of compiling, and
       evaluations of a batch's gradient) and "signals" (of the architecture found, means
       over cell types; entropy of alpha in nats; the last eigenvalue that was measured).
       Every number has "values" by seed (None where a run does not have it), a "mean"
@@ -164,10 +167,24 @@ def measure(
                 | _tests(name, baseline, each)
                 for metric, each in values.items()
             },
+            "test": _test([run.result for run in own.values()]),
             "cost": by_seed(own, cost),
             "signals": by_seed(own, signals),
         }
     return report
+
+
+def _test(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    outcome = Outcome.joined(results)
+    return {
+        "metric": outcome.metric._asdict(),
+        "found": outcome.found,
+        "random": outcome.random,
+        "examples": outcome.examples,
+        "standard_error": outcome.error,
+        "difference": outcome.difference,
+        "judgement": outcome.judgement(),
+    }
 
 
 def _default(found: Sets) -> str:

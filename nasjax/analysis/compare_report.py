@@ -7,6 +7,8 @@ from typing import Any
 
 from nasjax.analysis import anytime, commands, compare
 from nasjax.core.files import write_text
+from nasjax.experiment.outcome import described
+from nasjax.tasks.base import Metric
 
 COST = {
     "search_seconds": ("search, s", "{:.0f}"),
@@ -32,6 +34,12 @@ COLUMNS = (
     "architecture found; width and depth: of its cells; entropy: of alpha; eigenvalue: "
     "the dominant one of the validation loss's Hessian over alpha, at its last "
     "measurement."
+)
+
+
+TESTED = (
+    "Found and random cells are trained and tested in the same way; all seeds together. "
+    "Standard error: of a test with this number of examples."
 )
 
 
@@ -77,7 +85,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     parts = [_scores(metric, form, every) for metric, form in report["forms"].items()]
     ranks = f"Mean rank: 1 is the best, over seeds {_seeds(shared)}. " if shared else ""
     tests = TESTS.format(report["baseline"])
-    parts += [ranks + tests, _costs(every), COLUMNS]
+    parts += [ranks + tests, *_tested(every), _costs(every), COLUMNS]
     if report.get("left_out"):
         parts.append(f"Left out, not finished: {', '.join(report['left_out'])}")
     return "\n\n".join(parts)
@@ -106,6 +114,34 @@ def _scores(metric: str, form: str, every: Mapping[str, Mapping[str, Any]]) -> s
             ]
         )
     return _table(header, rows)
+
+
+def _tested(every: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A table of found beside random cells, and a note; none without a test."""
+    held = {name: own["test"] for name, own in every.items() if own["test"]["found"]}
+    if not held:
+        return []
+    metric = Metric(**next(iter(held.values()))["metric"])
+    rows = []
+    for name, one in held.items():
+        error = one["standard_error"]
+        difference = one["difference"]
+        rows.append(
+            [
+                name,
+                described(one["found"], metric.text),
+                described(one["random"], metric.text) if one["random"] else "-",
+                _number(one["examples"], "{:,}"),
+                _number(error, "{:.1%}"),
+                "-" if difference is None else metric.form.format(difference),
+                one["judgement"] or "-",
+            ]
+        )
+    header = [
+        f"test {metric.name}", "found", "random cells", "test examples",
+        "standard error", "difference", "reading",
+    ]  # fmt: skip
+    return [_table(header, rows), TESTED]
 
 
 def _merged(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nasjax.tasks.base import Metric
@@ -39,6 +39,19 @@ class Outcome(NamedTuple):
         own, random = f"test_{metric.name}", f"random_test_{metric.name}"
         examples = result.get("test_examples")
         return cls(metric, values(own), values(random), examples)
+
+    @classmethod
+    def joined(cls, results: Sequence[Mapping[str, Any]]) -> Outcome:
+        """The tests of several runs, such as the seeds of a search, as one.
+
+        The number of examples is None if the runs differ in it.
+        """
+        each = [cls.of(result) for result in results]
+        found = tuple(value for one in each for value in one.found)
+        random = tuple(value for one in each for value in one.random)
+        sizes = {one.examples for one in each}
+        examples = sizes.pop() if len(sizes) == 1 else None
+        return cls(each[0].metric, found, random, examples)
 
     @property
     def error(self) -> float | None:
@@ -81,10 +94,12 @@ class Outcome(NamedTuple):
             return ""
         form = self.metric.text
         name = f"test {self.metric.name}"
-        said = f"{name} {_range(self.found, form)}"
+        said = f"{name} {described(self.found, form)}"
         if len(self.found) > 1:
-            said = f"{name} of {len(self.found)} trainings {_range(self.found, form)}"
-            said += f", deviation {form(statistics.stdev(self.found))}"
+            said = (
+                f"{name} of {len(self.found)} trainings {described(self.found, form)}, "
+                f"deviation {form(statistics.stdev(self.found))}"
+            )
         size = f"{self.examples:,} examples" if self.examples else ""
         error = "" if self.error is None else f"standard error {self.error:.1%}"
         if size:
@@ -92,7 +107,7 @@ class Outcome(NamedTuple):
         if self.random:
             one = len(self.random) == 1
             cells = "a random cell" if one else f"{len(self.random)} random cells"
-            said += f"; {cells} {_range(self.random, form)}"
+            said += f"; {cells} {described(self.random, form)}"
         return "\n".join(filter(None, (said, self.judgement())))
 
     def judgement(self) -> str:
@@ -164,11 +179,12 @@ def interval(fraction: float, examples: int) -> tuple[float, float]:
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
-def _mean(values: tuple[float, ...]) -> float:
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _range(values: tuple[float, ...], form: Any) -> str:
+def described(values: Sequence[float], form: Callable[[float], str]) -> str:
+    """One value, or the range and the mean of several."""
     if len(values) == 1:
         return form(values[0])
     ends = f"{form(min(values))} to {form(max(values))}"

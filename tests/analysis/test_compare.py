@@ -99,7 +99,7 @@ def test_table(runs):
     assert lines[4] == "| random_search | 0 | 50.00 % | 50.00 % | 3.00 | - | - |"
     assert f"over seeds 0. p: Welch's t-test against {name}, two-s" in lines[6]
     # A version that logged nothing else wrote these runs.
-    assert lines[10] == f"| {name} | {' | '.join(['-'] * 9)} |"
+    assert f"| {name} | {' | '.join(['-'] * 9)} |" in lines
 
 
 def test_the_baseline_is_chosen(runs):
@@ -277,10 +277,11 @@ def test_older_logs_are_drawn_over_epochs(tmp_path, logged):
 
 def test_the_picture_has_a_line_and_a_band_for_every_set(logged, monkeypatch):
     kept = []
-    monkeypatch.setattr(anytime, "save", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(anytime, "save", lambda figure, *_: kept.append(figure))
     assert anytime.draw(compare.sets(logged), ["test_accuracy"], "unused.png")
     (figure,) = kept
-    accuracy, skips = figure.axes
+    accuracy, ends, skips, _ = figure.axes
+    assert len(ends.lines) == 4  # a bar and a mean for each set
     assert len(accuracy.collections) == len(skips.collections) == 2
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["darts_first", "zarts_mgs"]
@@ -297,7 +298,7 @@ def test_the_picture_has_a_line_and_a_band_for_every_set(logged, monkeypatch):
 
 def test_twenty_sets_look_different(monkeypatch):
     kept = []
-    monkeypatch.setattr(anytime, "save", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(anytime, "save", lambda figure, *_: kept.append(figure))
     lines = [epoch(1, valid_accuracy=0.5)]
     judged = {"metric": METRIC._asdict()}
     many = {f"set {n}": {0: scores.Run("", judged, lines)} for n in range(20)}
@@ -306,6 +307,25 @@ def test_twenty_sets_look_different(monkeypatch):
         (one.get_color(), one.get_linestyle()) for one in kept[0].legends[0].get_lines()
     }
     assert len(looks) == 20
+    assert not kept[0].axes[0].collections  # bands would hide each other
+
+
+def test_found_stands_beside_random_cells(tmp_path):
+    each = {"test_examples": 100, "random_test_accuracy_each": [0.5, 0.6, 0.7]}
+    runs = [
+        write(tmp_path / "a", 0, 0.75, test_accuracy_each=[0.75], **each),
+        write(tmp_path / "b", 1, 0.95, test_accuracy_each=[0.95], **each),
+        write(tmp_path / "old", 0, 0.7, "zarts_mgs", random_test_accuracy=0.71),
+    ]
+    text = compare_report.study(runs)
+    row = next(line for line in text.split("\n") if "| 75.00% to 95.00%" in line)
+    for words in ("50.00% to 70.00%, mean 60.00%", "| 100 |", "25.00%", "above all"):
+        assert words in row
+    old = next(line for line in text.split("\n") if "| 70.00% | 71.00% | - |" in line)
+    assert "One random cell does not show" in old
+    report = compare.measure(compare.sets(runs))
+    test = report["sets"]["darts_first"]["test"]
+    assert test["examples"] == 100 and len(test["random"]) == 6
 
 
 def test_the_report_is_written_by_the_command(tmp_path, logged, capsys):
