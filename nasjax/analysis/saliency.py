@@ -16,6 +16,7 @@ import numpy as np
 from nasjax.analysis import commands, maps, runs
 from nasjax.core.errors import UserError
 from nasjax.engine.compiling import compiled_programs
+from nasjax.experiment import pictures
 from nasjax.plots.heatmaps import draw
 
 SHOWN = 10  # images in a picture, by default
@@ -51,11 +52,18 @@ def study(
     every = [runs.load(path) for path in (run, beside) if path is not None]
     with compiled_programs(every[0].experiment.config.compile_cache):
         report, columns = _measured(every, indices, count)
-    test = runs.images_of(every[0]).data.test.image
+    domain = runs.images_of(every[0])
+    test, names = domain.data.test, []
+    for index in report["shown"]:
+        names.append(f"{index}: {domain.data.classes[int(test.label[index])]}")
+    footer = " | ".join(
+        pictures.footer(run.folder.path.name, run.folder.read_outcome("result") or {})
+        for run in every
+    )
     written = []
     for name, of_runs in columns.items():
         written.append(folder / f"saliency_{name}.png")
-        draw(test[report["shown"]], of_runs, written[-1])
+        draw(test.image[report["shown"]], of_runs, written[-1], names, footer)
     commands.write(file, report)
     rows = [
         [one["name"], net, kind, *own.values()]

@@ -77,7 +77,7 @@ def footer(name: str, result: Mapping[str, Any]) -> str:
     seed = f"seed {result['seed']}" if "seed" in result else ""
     about = result.get("algorithm", "") + on
     parts = (f"run {name}", about, seed, Outcome.of(result).short())
-    return "   ·   ".join(filter(None, parts)).replace("$", r"\$")
+    return "   ·   ".join(filter(None, parts))
 
 
 def searched(space: CellSpace, lines: Lines) -> CellSpace:

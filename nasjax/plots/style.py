@@ -90,7 +90,9 @@ def save(figure: Figure, path: str | os.PathLike[str], footer: str = "") -> None
         )
     around: dict[str, Any] = {}
     if footer:
-        figure.text(0.01, -0.005, footer, va="top", size=7.5, color="#444444")
+        figure.text(
+            0.01, -0.005, footer, va="top", size=7.5, color="#444444", parse_math=False
+        )
         around = {"bbox_inches": "tight", "pad_inches": 0.08}
     try:
         figure.savefig(path, dpi=200, facecolor="white", **around)

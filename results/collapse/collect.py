@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nasjax.collapse import verdict
+from nasjax.experiment import pictures, recorded
+from nasjax.monitors.alpha import base_rate
 
 HERE = Path(__file__).parent
 NAMES = {
@@ -53,7 +55,8 @@ def collected(root: Path) -> dict:
             if (folder / "convergence.json").exists():
                 rows = read(folder / "convergence.json")["epochs"]
                 retrained |= {row["epoch"]: row["test_accuracy"] for row in rows}
-            judged = verdict.verdict(lines, epochs)
+            space = pictures.searched(recorded.read(folder).space, lines)
+            judged = verdict.verdict(lines, epochs, base_rate(space))
             found.setdefault(name, {})[seed] = {
                 "verdict": judged.word,
                 "early_stopping": judged.stop and judged.stop._asdict(),

@@ -69,6 +69,9 @@ def test_the_picture_shows_what_it_says(tmp_path):
     heat[:, 1, 2] = 3.0
     file = tmp_path / "maps.png"
     heatmaps.draw(images, {"a": {"attack": heat}, "b": {"attack": heat}}, file)
+    heatmaps.draw(
+        images, {"a": {"attack": heat}}, tmp_path / "named.svg", ["7: $x", "b"]
+    )
     picture = imread(file)[..., :3]
     red = (picture[..., 0] > 0.4) & (picture[..., 1] < 0.1) & (picture[..., 2] < 0.1)
     blue = (picture[..., 2] > 0.15) & (picture[..., 0] < 0.25) & (picture.sum(-1) < 0.6)

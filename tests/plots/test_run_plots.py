@@ -121,7 +121,9 @@ def test_signs_have_a_scale_that_noise_does_not_fill(figures):
 
 def test_real_files_name_their_run(tmp_path):
     history, steps, choices, edges = inputs(SPACES["darts7"])
-    alpha.plot_alpha(history, steps, choices, edges, tmp_path / "a.svg", None, "run $a")
+    alpha.plot_alpha(
+        history, steps, choices, edges, tmp_path / "a.svg", None, "run $a$^ $"
+    )
     training.plot_curves(LINES, tmp_path / "c.png", footer="run a")
     assert imread(tmp_path / "c.png")[..., :3].std() > 0.01
     assert "<svg" in (tmp_path / "a.svg").read_text()
