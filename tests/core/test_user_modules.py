@@ -131,7 +131,7 @@ def test_a_run_records_it(mine, tmp_path):
         config = shrink(defaults.settings(), ("twin", "sep_conv_3x3"))
         config.algorithm = "warm"
         made = build.build(config)
-        assert manifest(made, None)["imports"] == [str(mine)]
+        assert manifest(made, {"command": None})["imports"] == [str(mine)]
     assert imports.GIVEN == []
 
 
