@@ -21,7 +21,7 @@ def get_config(arg=None):
     name, _, space = (arg or "").partition("-")
     config = defaults.settings(arg if benchmark else name or None)
     config.algorithm = "amended"
-    config.space.primitives = DARTS_8
+    config.space.primitives = DARTS_8 if arg else ()
     config.search.alpha_spread = 0.0
     if arg is not None and not benchmark:
         config.search.update(batch=96, epochs=100)

@@ -15,5 +15,5 @@ from nasjax.spaces import DARTS_8
 def get_config(arg=None):
     config = defaults.settings(arg)
     config.algorithm = "darts_first"
-    config.space.primitives = DARTS_8
+    config.space.primitives = DARTS_8 if arg else ()
     return config

@@ -18,7 +18,7 @@ from nasjax.spaces import DARTS_8
 def get_config(arg=None):
     config = defaults.settings(arg)
     config.algorithm = "pc_darts"
-    config.space.primitives = DARTS_8
+    config.space.primitives = DARTS_8 if arg else ()
     if defaults.scale(arg) == "imagenet":
         config.search.update(batch=1024, rate=0.5, rate_min=0.0, warmup_epochs=35)
         config.arch.darts_first.rate = 6e-3

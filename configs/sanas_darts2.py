@@ -21,7 +21,7 @@ def get_config(arg=None):
     supplement = source.startswith("t")
     config = defaults.settings(name if supplement else arg)
     config.algorithm = "darts_second+sanas"
-    config.space.primitives = DARTS_8
+    config.space.primitives = DARTS_8 if arg else ()
     if supplement:
         _supplement(config, name, source)
     return config

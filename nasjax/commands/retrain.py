@@ -97,6 +97,11 @@ def settings(arguments: argparse.Namespace, fields: Sequence[str]) -> ConfigDict
                 "one of them."
             )
         values[found[1]] = found[2]
+    if not arguments.genotype:
+        raise UserError(
+            "No genotype was given; expected a published name such as darts_v2, a file, "
+            "the folder of a run, or the text of a genotype."
+        )
     if os.path.isdir(arguments.genotype) and not arguments.recipe:
         config = architecture.of_run(Path(arguments.genotype))
         config.retrain.random = 0  # the run has trained its own

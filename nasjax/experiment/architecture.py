@@ -19,8 +19,6 @@ from nasjax.spaces import genotype as genotypes
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.load import load
 
-EXAMPLE = "--config.genotype=darts_v2"
-
 
 def settings(arg: str | None = None) -> ConfigDict:
     """The settings of a training without a search, for `defaults.VARIANTS`.
@@ -115,14 +113,9 @@ def resolve(config: ConfigDict) -> Genotype | None:
     Raises:
       UserError: there is no such genotype, or nothing is trained.
     """
-    opened = not config.space.name and not config.space.primitives
     if not config.genotype:
-        if opened:
-            raise UserError(
-                "No genotype was given, and config.space.primitives is empty; expected "
-                f"at least one primitive, or an architecture such as {EXAMPLE}."
-            )
         return None
+    opened = not config.space.name and not config.space.primitives
     if not config.retrain.epochs:
         raise UserError(
             "config.genotype is given, but config.retrain.epochs is 0, and nothing would "

@@ -14,7 +14,7 @@ from nasjax.core.errors import UserError, unknown
 from nasjax.data import memory
 from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
-from nasjax.experiment import architecture, validate
+from nasjax.experiment import architecture, defaults, validate
 from nasjax.monitors.alpha import alpha
 from nasjax.monitors.base import Monitor
 from nasjax.monitors.curvature import curvature
@@ -153,6 +153,8 @@ def build(given: ConfigDict, data: Any = None) -> Experiment:
     if data is not None:
         config = _with_address(config, data)
     genotype = architecture.resolve(config)
+    with config.unlocked():
+        defaults.by_data(config)
     space = validate.of_run(config)
     fields = config.to_dict() | {"arch": {}}
     arrays = () if data is None else (data,)

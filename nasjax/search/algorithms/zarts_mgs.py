@@ -26,12 +26,13 @@ from nasjax.core.limits import Range, above, at_least, one_of
 from nasjax.search.algorithms import zarts
 from nasjax.search.base import Algorithm
 from nasjax.search.bilevel import Training
+from nasjax.search.directions import SHORT
 from nasjax.zeroth import ZerothOrder, mgs
 
 
 def settings(scale: str) -> dict[str, Any]:
     """The default settings of `zarts` and of MGS."""
-    small = scale == "small"
+    small = scale in SHORT
     return zarts.settings(scale) | {
         "samples": 4,  # N, candidates of one move
         "spread": 0.1 if small else 0.025,  # standard deviation of q, cosine to 0
