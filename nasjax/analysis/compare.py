@@ -17,7 +17,7 @@ from nasjax.analysis.scores import (
     spread,
     value_of,
 )
-from nasjax.analysis.significance import t_test
+from nasjax.analysis.significance import above_zero, t_test
 from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.engine.workdir import flat
@@ -127,9 +127,11 @@ def measure(
       `str.format`; "sets": name -> "seeds",
       "folders", "metrics", "test" (of the architectures found and of random cells,
       over all seeds: values, number of test examples, standard error of a test of that
-      size, a sentence on the difference), "cost" (seconds of the search and of compiling, and
-      evaluations of a batch's gradient) and "signals" (of the architecture found, means
-      over cell types; entropy of alpha in nats; the last eigenvalue that was measured).
+      size, a sentence on the difference, the p-value of `above_zero` of the found ones'
+      gains over the mean of the same seed's random cells), "cost" (seconds of the
+      search and of compiling, and evaluations of a batch's gradient) and "signals" (of the
+      architecture found, means over cell types; entropy of alpha in nats; the last
+      eigenvalue that was measured).
       Every number has "values" by seed (None where a run does not have it), a "mean"
       and a sample "deviation"; metrics also have "best", "mean_rank" (over the shared
       seeds, 1 is the best) and p-values, see `nasjax.analysis.significance`.
@@ -176,6 +178,9 @@ def measure(
 
 def _test(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     outcome = Outcome.joined(results)
+    sign = 1 if outcome.metric.higher_is_better else -1
+    each = [Outcome.of(result).difference for result in results]
+    gains = [sign * gain for gain in each if gain is not None]
     return {
         "metric": outcome.metric._asdict(),
         "found": outcome.found,
@@ -184,6 +189,7 @@ def _test(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "standard_error": outcome.error,
         "difference": outcome.difference,
         "judgement": outcome.judgement(),
+        "p_above_random": above_zero(gains),
     }
 
 

@@ -39,7 +39,8 @@ COLUMNS = (
 
 TESTED = (
     "Found and random cells are trained and tested in the same way; all seeds together. "
-    "Standard error: of a test with this number of examples."
+    "Standard error: of a test with this number of examples. p: one-sided, Wilcoxon's "
+    "signed-rank test of found against the mean of random cells of the same seed."
 )
 
 
@@ -134,12 +135,13 @@ def _tested(every: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 _number(one["examples"], "{:,}"),
                 _number(error, "{:.1%}"),
                 "-" if difference is None else metric.form.format(difference),
+                _number(one["p_above_random"], "{:.3g}"),
                 one["judgement"] or "-",
             ]
         )
     header = [
         f"test {metric.name}", "found", "random cells", "test examples",
-        "standard error", "difference", "reading",
+        "standard error", "difference", "p", "reading",
     ]  # fmt: skip
     return [_table(header, rows), TESTED]
 

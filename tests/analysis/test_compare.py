@@ -368,3 +368,28 @@ def test_the_report_is_written_by_the_command(tmp_path, logged, capsys):
 def test_what_cannot_be_compared_is_said(runs, change, words):
     with pytest.raises(UserError, match=words):
         change(runs)
+
+
+def test_gains_over_random_cells_are_paired_by_seed(tmp_path):
+    """Six gains of one sign: 2^-6, though two random cells make the spread large."""
+    gains = [0.001, 0.5, 0.003, 0.4, 0.02, 0.01]
+    better = [
+        write(tmp_path / f"a_{seed}", seed, 0.9, random_test_accuracy=0.9 - gain)
+        for seed, gain in enumerate(gains)
+    ]
+    worse = [
+        write(
+            tmp_path / f"b_{seed}",
+            seed,
+            0.9,
+            "pc_darts",
+            random_test_accuracy=0.9 + gain,
+        )
+        for seed, gain in enumerate(gains)
+    ]
+    report = compare.measure(compare.sets([*better, *worse]))
+    tests = {name: own["test"] for name, own in report["sets"].items()}
+    assert tests["darts_first"]["p_above_random"] == 2**-6
+    assert tests["pc_darts"]["p_above_random"] == 1
+    one = compare.measure(compare.sets(better[:1]))["sets"]["darts_first"]["test"]
+    assert one["p_above_random"] is None
