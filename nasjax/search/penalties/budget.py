@@ -32,10 +32,10 @@ from nasjax.tasks.base import At
 
 def settings(scale: str) -> dict[str, Any]:
     """The default settings of the price."""
-    paper = {"paper": 5e8, "imagenet": 6e8}
+    most = {"embedded": 4e5, "small": 8.5e5, "paper": 5e8, "imagenet": 6e8}
     return {
         "price": "macs",  # multiply-adds, or a JSON file {operation: cost of one use}
-        "most": paper.get(scale, 8.5e5),  # budget: largest price without a penalty
+        "most": most[scale],  # budget: largest price without a penalty
         "weight": 1.0,  # penalty at twice the budget, in units of the loss
     }
 
