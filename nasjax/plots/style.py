@@ -31,7 +31,7 @@ COLOURS = {
     "nor_conv_1x1": "#56B4E9",
     "nor_conv_3x3": "#0072B2",
 }
-OTHERS = ("#8C564B", "#7F3C8D", "#B8860B", "#2F4B7C")  # for other primitives
+OTHERS = ("#8C564B", "#7F3C8D", "#B8860B", "#2F4B7C")  # for other primitives and curves
 LINES = ("#0072B2", "#56B4E9", "#009E73", "#D55E00")  # for curves of other quantities
 TITLES = {"normal": "Normal cell", "reduce": "Reduction cell", "cell": "Cell"}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nasjax.core.errors import UserError
-from nasjax.plots.style import LINES, clean, new_figure, pretty, save
+from nasjax.plots.style import LINES, OTHERS, clean, new_figure, pretty, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +28,7 @@ GROUPS = {  # of phases that train a network from scratch: name, colour
     "random": ("random cells", "#777777"),
     "reweighted": ("found, reweighted images", "#D55E00"),
 }
+COLOURS = (*LINES, *OTHERS)
 FAR = 30  # ratio of losses above which their axis is logarithmic
 
 Points = list[tuple[float, float]]
@@ -115,7 +116,7 @@ def _search(axes: Axes, panel: Panel, kind: str) -> None:
             if key in own:
                 index = [*known, *(n for n in names if n not in known)].index(key)
                 label = known.get(key, pretty(key)) if last else None
-                _line(axes, own[key], LINES[index % 4], label, 1.0 if last else 0.3)
+                _line(axes, own[key], COLOURS[index % 8], label, 1.0 if last else 0.3)
 
 
 def _retraining(axes: Axes, panel: Panel, tests: Mapping[str, float]) -> None:
