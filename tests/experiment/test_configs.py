@@ -331,3 +331,27 @@ def test_a_config_of_another_format_is_refused(found):
             given.format = found
     with pytest.raises(UserError, match="start from a config in configs/"):
         validate.config(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "primitives", "fractions"),
+    [
+        ({}, SPACES["s4"].primitives, (0.2, 0.2, 0.6)),
+        ({"data.path": "mine.npz"}, DARTS_7, (0.4, 0.4, 0.2)),
+        ({"data.name": "cifar10", "data.path": "c.npz"}, DARTS_7, (0.4, 0.4, 0.2)),
+        ({"task": "tokens"}, DARTS_7, (0.4, 0.4, 0.2)),
+        ({"space.name": "s1"}, (), (0.2, 0.2, 0.6)),
+        (
+            {"space.primitives": ("sep_conv_3x3",), "data.fractions": (0.3, 0.3, 0.4)},
+            ("sep_conv_3x3",),
+            (0.3, 0.3, 0.4),
+        ),
+    ],
+    ids=["embedded", "own", "labelled", "other-kind", "named-space", "explicit"],
+)
+def test_what_is_left_open_is_chosen_by_the_data(given, primitives, fractions):
+    config = defaults.settings()
+    config.update_from_flattened_dict(given)
+    defaults.by_data(config)
+    assert config.space.primitives == primitives
+    assert config.data.fractions == fractions
