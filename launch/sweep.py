@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasjax.core.errors import UserError
-from nasjax.engine.program import execute
+from nasjax.engine.program import Parser, execute
 
 from .plan import Run, plan
 from .workers import PROGRAM, cores, sweep
@@ -81,7 +81,7 @@ def _numbered(runs: Sequence[Run], number: int) -> Run:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nasjax sweep",
         usage="%(prog)s --configs FILE... --into FOLDER [--seeds N...] "
         "[--grid FIELD=VALUE,VALUE]... [--jobs N] [--list] [--only N...] "

@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str]) -> int:
     name, rest = (argv or [""])[0], argv[1:]
-    if name == "help" and rest[:1] and rest[0] in COMMANDS:
+    if name == "help" and rest:
         name, rest = rest[0], ["--help"]
     if name in ("-h", "--help", "help"):
         print(_help())

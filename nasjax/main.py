@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from nasjax.core.errors import UserError, unknown
+from nasjax.core.errors import UserError
 from nasjax.core.files import read_json
 from nasjax.core.imports import GIVEN, load_recorded
 from nasjax.engine.beside import leave
@@ -110,9 +110,10 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     if not config_file:
         raise UserError(f"--config has no value; type for example {EXAMPLE}")
     given[0] = f"--config={configs.find(config_file)}"
-    for flag in given:  # a run that is resumed has its modules
-        if flag.startswith("--workdir="):
-            folder = Path(flag.removeprefix("--workdir=")).expanduser()
+    for flag in given:  # a run that is resumed, or whose architecture is trained
+        name, _, value = flag.partition("=")
+        folder = Path(value).expanduser()
+        if name in ("--workdir", "--config.genotype") and os.path.isdir(folder):
             load_recorded(read_json(folder / "manifest.json") or {}, folder)
     arguments = ["nasjax", *given]
     values = flags.FlagValues()
@@ -206,7 +207,9 @@ def _mended(error: Exception, argv: Sequence[str]) -> UserError:
     for name, value in given:
         if name.startswith("config."):
             if name not in fields:
-                return unknown("config field", name, fields)
+                from nasjax.experiment import validate
+
+                return validate.unknown_field(name, fields)
             if name in str(error):
                 present = fields[name]
                 quoted = f'"{present}"' if isinstance(present, tuple) else present
@@ -226,7 +229,8 @@ def _read(file: str) -> ConfigDict:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0]
+    text = str(error.args[0] if isinstance(error, KeyError) else error)
+    return (text.splitlines() or [type(error).__name__])[0]
 
 
 def _fields(config: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:

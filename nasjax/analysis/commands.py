@@ -17,9 +17,10 @@ import optax
 
 from nasjax.analysis import runs
 from nasjax.core.errors import UserError
-from nasjax.core.files import read_json, write_text
+from nasjax.core.files import named, read_json, write_text
 from nasjax.engine import program
 from nasjax.engine.compiling import compiled_programs
+from nasjax.engine.workdir import RunFolder
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -31,7 +32,7 @@ def parser(name: str, about: str) -> argparse.ArgumentParser:
       name: name of the module.
       about: docstring of the module.
     """
-    made = argparse.ArgumentParser(
+    made = program.Parser(
         prog=f"nasjax {name}",
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -108,7 +109,7 @@ def execute(
             path = getattr(arguments, field) or default
             setattr(arguments, field, path)
         # Refused now, not after minutes of work.
-        folder = runs.open_folder(arguments.run)
+        folder = RunFolder.read(arguments.run)
         writable(arguments.json, (".json",))
         writable(arguments.plot, PICTURES)
         config = read_json(folder.path / "config.json") or {}
@@ -157,7 +158,7 @@ def folder(given: str | os.PathLike[str]) -> Path:
     Raises:
       UserError: it cannot be made.
     """
-    path = Path(given).expanduser()
+    path = named(given).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -20,7 +20,7 @@ from nasjax.analysis.scores import (
 from nasjax.analysis.significance import above_zero, t_test
 from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
-from nasjax.engine.workdir import flat
+from nasjax.engine.workdir import RunFolder, flat
 from nasjax.experiment.defaults import free_on_resume
 from nasjax.experiment.outcome import Outcome
 from nasjax.tasks.base import Metric
@@ -56,7 +56,7 @@ def find(folders: Sequence[str]) -> tuple[list[str], list[str]]:
             chosen.append(folder)
             continue
         for each in inner:
-            done = runs.open_folder(each).finished
+            done = (Path(each) / "result.json").exists()
             (chosen if done else left).append(str(each))
     if not chosen:
         raise UserError(
@@ -80,7 +80,7 @@ def sets(folders: Sequence[str]) -> Sets:
     found: list[tuple[dict[str, Any], dict[int, Run]]] = []
     same = (*SAME, *free_on_resume())
     for folder in folders:
-        opened = runs.open_folder(folder)
+        opened = RunFolder.read(folder)
         config, result = runs.config_of(opened), opened.read_outcome("result")
         if result is None:
             raise UserError(

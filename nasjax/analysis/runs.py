@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +13,6 @@ from ml_collections import ConfigDict
 
 from nasjax.collapse import rollback, verdict
 from nasjax.core.errors import UserError
-from nasjax.core.files import read_json
-from nasjax.core.imports import load_recorded
 from nasjax.core.keys import derive
 from nasjax.engine.checkpoint import Checkpoints
 from nasjax.engine.workdir import RunFolder
@@ -58,7 +55,7 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
       UserError: there is no run, it cannot be rebuilt from its config, or its search
         has no checkpoint or has not ended.
     """
-    folder = open_folder(workdir)
+    folder = RunFolder.read(workdir)
     experiment = _experiment(folder)
     if experiment.genotype:
         raise UserError(
@@ -135,25 +132,6 @@ def images_of(run: Run) -> Classification:
             "images."
         )
     return domain
-
-
-def open_folder(workdir: str | Path) -> RunFolder:
-    """The folder of a run, for reading.
-
-    Raises:
-      UserError: there is no such folder, or it is not the folder of a run.
-    """
-    path = Path(workdir).expanduser().absolute()
-    if not os.path.isdir(path):  # also of names that the system refuses
-        raise UserError(f"There is no folder {path}; give the folder of a run.")
-    if not (path / "config.json").exists():
-        raise UserError(
-            f"{path} is not a run: it holds no config.json; give a folder that "
-            "`python -m nasjax.main` wrote."
-        )
-    manifest = read_json(path / "manifest.json") or {}
-    load_recorded(manifest, path)
-    return RunFolder(path, manifest, None)
 
 
 def config_of(folder: RunFolder) -> ConfigDict:

@@ -16,6 +16,7 @@ import numpy as np
 from nasjax.analysis import commands, maps, runs
 from nasjax.core.errors import UserError
 from nasjax.engine.compiling import compiled_programs
+from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import pictures
 from nasjax.plots.heatmaps import draw
 
@@ -45,7 +46,7 @@ def study(
       UserError: a run cannot be read; the runs have different test images; there is no
         such image; the files cannot be written.
     """
-    runs.open_folder(run)
+    RunFolder.read(run)
     folder = Path(output or run)
     file = folder / "saliency.json"
     commands.writable(file, (".json",))

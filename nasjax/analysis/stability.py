@@ -24,6 +24,7 @@ from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
 from nasjax.engine.compiling import compiler_options
+from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import pictures, validate
 from nasjax.hypergrad import curvature
 from nasjax.monitors.alpha import base_rate
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> str:
-    folder = runs.open_folder(arguments.run)
+    folder = RunFolder.read(arguments.run)
     config = runs.config_of(folder)
     lines = verdict.followed(folder.metrics())
     ended = [line["epoch"] for line in lines if "valid_loss" in line]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from nasjax.analysis import compare_report
+from nasjax.engine.program import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    made = argparse.ArgumentParser(prog="nasjax compare", description=__doc__)
+    made = Parser(prog="nasjax compare", description=__doc__)
     about = "folders of runs, or folders that contain runs, such as a sweep's"
     made.add_argument("runs", nargs="+", metavar="RUN", help=about)
     about = "set of runs to test the others against (default: the first run's set)"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from nasjax.commands.arguments import GENOTYPE, positive
 from nasjax.core.errors import UserError, unregistered
+from nasjax.engine.program import Parser
 from nasjax.nets import count_genotype, count_supernet
 from nasjax.spaces import IMAGENET_PIXELS, SPACES
 from nasjax.spaces.load import load
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="nasjax count", description=__doc__)
+    made = Parser(prog="nasjax count", description=__doc__)
     which = made.add_mutually_exclusive_group(required=True)
     which.add_argument("genotype", nargs="?", metavar="GENOTYPE", help=GENOTYPE)
     which.add_argument("--supernet", metavar="SPACE", help="count a supernet")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from nasjax.data.sources import EXTERNAL, SOURCES
+from nasjax.engine.program import Parser
 from nasjax.experiment.show import table, wrap
 from nasjax.search.algorithms import PARTS, partners
 from nasjax.spaces import SPACES
@@ -14,7 +14,7 @@ from nasjax.spaces.published import PUBLISHED
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    argparse.ArgumentParser(prog="nasjax list", description=__doc__).parse_args(argv)
+    Parser(prog="nasjax list", description=__doc__).parse_args(argv)
     moves = {name: part.about for name, part in PARTS.items() if part.moves}
     changes = {
         name: f"{part.about} With: {', '.join(partners(name))}."

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasjax.core.errors import UserError
+from nasjax.engine.program import Parser
 from nasjax.experiment import page, pictures, recorded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="nasjax report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -21,6 +21,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from nasjax.core.errors import UserError, unknown
+from nasjax.engine.program import Parser
 from nasjax.engine.workdir import flat
 from nasjax.experiment import architecture, validate
 from nasjax.experiment.build import build
@@ -113,8 +114,8 @@ def settings(arguments: argparse.Namespace, fields: Sequence[str]) -> ConfigDict
     present = flat(config.to_dict())
     for name, text in values.items():
         if name not in present:
-            raise unknown(
-                "config field", f"config.{name}", map("config.{}".format, present)
+            raise validate.unknown_field(
+                f"config.{name}", [*map("config.{}".format, present)]
             )
         config.update_from_flattened_dict({name: _value(name, text, present[name])})
     return config
@@ -150,7 +151,7 @@ def _folder(genotype: str, config: ConfigDict) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nasjax retrain",
         allow_abbrev=False,
         description="Train and test a given architecture, without a search. The "

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from nasjax.analysis import saliency
 from nasjax.commands.arguments import natural, positive
+from nasjax.engine.program import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    made = argparse.ArgumentParser(prog="nasjax saliency", description=__doc__)
+    made = Parser(prog="nasjax saliency", description=__doc__)
     made.add_argument("run", metavar="RUN", help="the folder of a run")
     about = "another run on the same data, to show next to RUN"
     made.add_argument("--beside", metavar="RUN", help=about)

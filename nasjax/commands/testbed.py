@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from nasjax.analysis import testbed
 from nasjax.commands.arguments import positive
+from nasjax.engine.program import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    made = argparse.ArgumentParser(prog="nasjax testbed", description=__doc__)
+    made = Parser(prog="nasjax testbed", description=__doc__)
     about = "CSV file of NAS-Bench-201's accuracies, see nasjax.spaces.table"
     made.add_argument("table", metavar="TABLE", help=about)
     for flag, default, about in (

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_NAMES = re.compile(  # that are too long for a message
+    r"""(?<![^\s([{=])(?P<quote>['"])(?P<text>(?:(?!(?P=quote)).){200,})(?P=quote)"""
+    r"""|[^\s'"]{200,}(?<![.:,;)])"""
+)
 
 
 class UserError(Exception):
@@ -13,6 +19,33 @@ class UserError(Exception):
     without a traceback and exit with code 2.
     """
 
+    def __init__(self, message: object):
+        super().__init__(plain(str(message)))
+
+
+def plain(message: str) -> str:
+    r"""A message in one line, in which a name of 200 characters and more is cut.
+
+    >>> plain(f"There is no {'x' * 5000!r}, only a{chr(0)}b.")[-40:]
+    "xxx... (5,000 characters)', only a\\x00b."
+    """
+    cut = _NAMES.sub(_cut, message)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
+
+
+def _cut(found: re.Match[str]) -> str:
+    quote = found["quote"] or ""
+    return f"{quote}{short(found['text'] or found[0])}{quote}"
+
+
+def short(text: str) -> str:
+    """The text; of a long text the beginning and the length.
+
+    >>> short("x" * 5000)
+    'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx... (5,000 characters)'
+    """
+    return text if len(text) < 200 else f"{text[:60]}... ({len(text):,} characters)"
+
 
 def unregistered(kind: str, given: object, known: Iterable[str]) -> UserError:
     """`unknown`, for a table to which modules of the user may add."""
@@ -20,8 +53,16 @@ def unregistered(kind: str, given: object, known: Iterable[str]) -> UserError:
     return UserError(f"{unknown(kind, given, known)} {hint}")
 
 
-def unknown(kind: str, given: object, known: Iterable[str]) -> UserError:
+def unknown(
+    kind: str, given: object, known: Iterable[str], listed: Iterable[str] = ()
+) -> UserError:
     """The error for a name that is not in a table, with the nearest names.
+
+    Args:
+      kind: what the name should name.
+      given: the name.
+      known: all names.
+      listed: those of them that the message lists; none: all.
 
     >>> print(unknown("primitive", "sep_conv", ["sep_conv_3x3", "none"]))
     Unknown primitive 'sep_conv'; did you mean 'sep_conv_3x3'? Known: none, sep_conv_3x3.
@@ -29,4 +70,7 @@ def unknown(kind: str, given: object, known: Iterable[str]) -> UserError:
     known = sorted(known)
     near = difflib.get_close_matches(str(given), known, n=3)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
-    return UserError(f"Unknown {kind} {given!r}{hint} Known: {', '.join(known)}.")
+    shown = short(given) if isinstance(given, str) else given
+    return UserError(
+        f"Unknown {kind} {shown!r}{hint} Known: {', '.join(sorted(listed) or known)}."
+    )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nasjax.core.errors import UserError
+from nasjax.core.errors import UserError, short
 
 SCRATCH = ".nasjax-"  # prefix of scratch files, which a kill may leave behind
 
@@ -22,9 +22,23 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
-            f"Cannot write to {path}: {reason}; make room or fix its permissions and "
+            f"Cannot write to {short(str(path))}: {reason}; make room or fix its permissions and "
             "repeat the command, or give another folder with --workdir."
         ) from error
+
+
+def named(path: str | os.PathLike[str]) -> Path:
+    """The path, unless no file can have this name.
+
+    Raises:
+        UserError: the name holds a NUL character.
+    """
+    if "\0" in os.fspath(path):
+        raise UserError(
+            f"No file can be named {short(os.fspath(path))!r}, because of its NUL "
+            "character; give another name."
+        )
+    return Path(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,7 +47,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UserError: the folder cannot be written to or is full; `path` is untouched.
     """
-    scratch = path.with_name(f"{SCRATCH}{path.name}")
+    scratch = named(path).with_name(f"{SCRATCH}{path.name}")
     with writing(path.parent):
         try:
             with open(scratch, "w", encoding="utf-8") as file:
@@ -63,8 +77,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"Cannot read {path}: {error}; fix the file, or give another folder with "
+            f"Cannot read {short(str(path))}: {reason}; fix the file, or give another folder with "
             "--workdir."
         ) from error
     if not isinstance(value, dict):

@@ -19,10 +19,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nasjax.core.errors import UserError
+from nasjax.core.errors import UserError, short
 
 GIVEN: list[str] = []
 """The modules that were given: absolute files, and names of installed modules."""
+_RECORDED: set[str] = set()  # those of them that runs had recorded
 
 
 @contextlib.contextmanager
@@ -53,6 +54,7 @@ def imported(argv: Sequence[str]) -> Iterator[list[str]]:
         yield rest + given
     finally:
         GIVEN[:] = before
+        _RECORDED.intersection_update(before)
 
 
 def load(name: str) -> ModuleType:
@@ -75,7 +77,7 @@ def load(name: str) -> ModuleType:
         module = _of_name(name)
     else:
         raise UserError(
-            f"There is no module {_short(name)!r}; give a Python file that exists, or "
+            f"There is no module {short(name)!r}; give a Python file that exists, or "
             "the name of a module, such as --import=mine.py."
         )
     file = getattr(module, "__file__", None)
@@ -97,7 +99,7 @@ def load_recorded(manifest: Mapping[str, Any], folder: str | os.PathLike[str]) -
     Raises:
       UserError: a module is missing or fails.
     """
-    if GIVEN:
+    if not _RECORDED.issuperset(GIVEN):
         return
     starts = [manifest, *manifest.get("started", [])]
     every = [start["imports"] for start in starts if start.get("imports")]
@@ -107,7 +109,14 @@ def load_recorded(manifest: Mapping[str, Any], folder: str | os.PathLike[str]) -
                 f"{folder} was started with --import={name}, which does not exist any "
                 "more; give its new place by --import=FILE.py."
             )
-        load(name)
+        before = set(GIVEN)
+        try:
+            load(name)
+        except UserError as error:
+            raise UserError(
+                f"{folder} was started with --import={name}. {error}"
+            ) from error
+        _RECORDED.update(set(GIVEN) - before)
 
 
 def _is_file(name: str) -> bool:
@@ -118,7 +127,7 @@ def _of_file(path: str, given: str) -> ModuleType:
     """The module of a file; a file in a package is imported as a part of it."""
     if not path.endswith(".py"):
         raise UserError(
-            f"{_short(given)!r} is not a Python file; give a module whose name ends in "
+            f"{short(given)!r} is not a Python file; give a module whose name ends in "
             ".py with --import."
         )
     for module in list(sys.modules.values()):
@@ -158,7 +167,7 @@ def _of_name(name: str) -> ModuleType:
         found = None
     if found is None or (found.origin is None and not found.has_location):
         raise UserError(
-            f"There is no module {_short(name)!r} here or among the installed ones; give "
+            f"There is no module {short(name)!r} here or among the installed ones; give "
             "a Python file, such as --import=mine.py."
         )
     return _run(lambda: importlib.import_module(name), name)
@@ -172,11 +181,7 @@ def _run(action, given: str) -> Any:
         line = getattr(error, "lineno", None) or frames[-1].lineno
         reason = (str(error).splitlines() or [""])[0]
         raise UserError(
-            f"The module {_short(given)!r} cannot be imported (line {line}: "
+            f"The module {short(given)!r} cannot be imported (line {line}: "
             f"{type(error).__name__}: {reason.rstrip('.')}); correct it and repeat the "
             "command."
         ) from error
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nasjax.core.errors import UserError, unknown
+from nasjax.core.errors import UserError, short, unknown
 from nasjax.data import folders, memory
 from nasjax.data.arrays import Arrays, describe, resized, smaller
 from nasjax.data.files import npz
@@ -176,7 +176,7 @@ def _read(path: str, resize: Resize, train: Arrays | None) -> Arrays:
         )
     else:
         raise UserError(
-            f"Data '{path}' does not exist; give an .npz file with 'image' and "
+            f"Data '{short(str(path))}' does not exist; give an .npz file with 'image' and "
             "'label', or a folder with one sub-folder of images for each class."
         )
     return _sized(read, resize)

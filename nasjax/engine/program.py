@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from nasjax.core.errors import UserError
+from nasjax.core.errors import UserError, plain, short
 from nasjax.core.imports import imported
 from nasjax.engine.signals import Interrupted
 
 Main = Callable[[Sequence[str]], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors cut names that are too long for a message."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(plain(message))
 
 
 def execute(name: str, main: Main, argv: Sequence[str] | None = None) -> int:
@@ -52,7 +61,7 @@ def execute(name: str, main: Main, argv: Sequence[str] | None = None) -> int:
         if error.filename is None:
             raise
         return _say(
-            f"{name}: {str(error.filename)[:80]!r} cannot be used "
+            f"{name}: {short(str(error.filename))!r} cannot be used "
             f"({error.strerror}); give another file or folder.",
             2,
         )

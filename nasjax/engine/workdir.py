@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nasjax.core.errors import UserError
-from nasjax.core.files import SCRATCH, read_json, write_json, write_text, writing
+from nasjax.core.errors import UserError, short
+from nasjax.core.files import SCRATCH, named, read_json, write_json, write_text, writing
+from nasjax.core.imports import load_recorded
 
 PROBE_BYTES = 1 << 20  # a run does not start with less free disk space
 
@@ -38,7 +39,8 @@ def reserve(directory: Path, size: int) -> None:
 
 
 class RunFolder:
-    """The folder of one run; opened by `RunFolder.open`, closed by `with` or `close`.
+    """The folder of one run; opened by `RunFolder.open`, closed by `with` or `close`; read by
+    `RunFolder.read`.
 
     Attributes:
         path: the folder, absolute.
@@ -82,7 +84,7 @@ class RunFolder:
         except ValueError as error:
             raise UserError(f"The config cannot be written as JSON: {error}.") from None
         new_manifest = json.loads(json.dumps(manifest, allow_nan=False))
-        path = Path(workdir).expanduser().absolute()
+        path = named(workdir).expanduser().absolute()
         if os.path.isfile(path):
             raise UserError(f"{path} is a file; give a folder with --workdir.")
         made: list[Path] = []
@@ -111,6 +113,30 @@ class RunFolder:
             # Last, because a folder with this file counts as a run.
             write_json(path / "config.json", new_config)
         return folder
+
+    @classmethod
+    def read(cls, workdir: str | os.PathLike[str]) -> RunFolder:
+        """The folder of an existing run, for reading; it is not locked.
+
+        Modules of the user that the run was started with are imported.
+
+        Raises:
+            UserError: there is no such folder, it is not the folder of a run, or a
+                module is missing or fails.
+        """
+        path = Path(workdir).expanduser().absolute()
+        if not os.path.isdir(path):  # also of names that the system refuses
+            raise UserError(
+                f"There is no folder {short(os.fspath(workdir))}; give the folder of a run."
+            )
+        if read_json(path / "config.json") is None:
+            raise UserError(
+                f"{path} is not a run: it holds no config.json; give a folder that "
+                "`nasjax run` or `nasjax retrain` wrote."
+            )
+        manifest = read_json(path / "manifest.json") or {}
+        load_recorded(manifest, path)
+        return cls(path, manifest, None)
 
     def _start(self, manifest: dict[str, Any]) -> None:
         entry = {"time": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from nasjax.core.errors import UserError
 from nasjax.core.files import read_json
-from nasjax.engine.workdir import check_format
+from nasjax.engine.workdir import RunFolder, check_format
 from nasjax.experiment import defaults, validate
 from nasjax.spaces import DARTS_7, SPACES, CellSpace
 from nasjax.spaces import genotype as genotypes
@@ -75,13 +75,9 @@ def of_run(path: Path) -> ConfigDict:
     Raises:
       UserError: there is no run, or its config has another format.
     """
-    stored = read_json(path / "config.json")
-    if stored is None:
-        raise UserError(
-            f"{path} is not a run: it holds no config.json; give a folder that "
-            "`python -m nasjax.main` wrote, or a genotype."
-        )
-    check_format(path, stored, defaults.FORMAT)
+    folder = RunFolder.read(path)
+    stored = folder.read_outcome("config") or {}
+    check_format(folder.path, stored, defaults.FORMAT)
     return ConfigDict(_filled(stored, defaults.settings().to_dict()))
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import nasjax
-from nasjax.core.errors import UserError, unknown
+from nasjax.core.errors import UserError, short, unknown
 
 
 def folder() -> Path:
@@ -44,8 +44,8 @@ def find(given: str) -> str:
             return f"{folder() / name}.py{colon}{variant}"
     if os.path.isdir(file):
         raise UserError(f"The config {file!r} is a folder; give a file in it.")
-    hint = str(unknown("config", os.path.basename(file)[:80], shipped())).rstrip(".")
+    hint = str(unknown("config", os.path.basename(file), shipped())).rstrip(".")
     raise UserError(
-        f"There is no config file {file[:80]!r}. {hint}; or give a Python file with a "
+        f"There is no config file {short(file)!r}. {hint}; or give a Python file with a "
         "get_config function."
     )

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nasjax.core.errors import UserError
-from nasjax.core.files import read_json
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import architecture, validate
 from nasjax.spaces import CellSpace
@@ -68,10 +66,6 @@ def read(workdir: str | Path) -> Recorded:
     Raises:
       UserError: there is no run in that folder, or its space cannot be rebuilt.
     """
-    path = Path(workdir).expanduser().absolute()
-    try:
-        config = architecture.of_run(path)
-    except OSError as error:
-        raise UserError(f"Cannot read {str(path)[:80]}: {error.strerror}.") from None
-    folder = RunFolder(path, read_json(path / "manifest.json") or {}, None)
+    folder = RunFolder.read(workdir)
+    config = architecture.of_run(folder.path)
     return Recorded.of(folder, validate.of_run(config), folder.read_outcome("result"))

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from nasjax.core.errors import UserError
-from nasjax.core.files import read_json
-from nasjax.core.imports import load_recorded
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment.outcome import Outcome
 from nasjax.plots.genotypes import text
@@ -24,18 +19,9 @@ def show(workdir: str) -> str:
     Raises:
       UserError: there is no run in that folder.
     """
-    path = Path(workdir)
-    if not os.path.isdir(path):  # also of names that the system refuses
-        raise UserError(f"There is no folder {path}; give the folder of a run.")
-    config = read_json(path / "config.json")
-    if config is None:
-        raise UserError(
-            f"{path} is not a run: it holds no config.json; give a folder that "
-            "`python -m nasjax.main` wrote."
-        )
-    manifest = read_json(path / "manifest.json") or {}
-    load_recorded(manifest, path)
-    folder = RunFolder(path, manifest, None)  # reads only: takes no lock
+    folder = RunFolder.read(workdir)
+    path, manifest = folder.path, folder.manifest
+    config = folder.read_outcome("config") or {}
     result = folder.read_outcome("result") or {}
     known = {**config, **manifest, **result}
     rows: dict[str, str] = {}
@@ -53,7 +39,7 @@ def show(workdir: str) -> str:
     for name in (*scores, "true_accuracy", *counts, "seconds"):
         if result.get(name) is not None:
             rows[name.replace("_", " ")] = _value(result[name])
-    parts = [table(f"{path}: {_state(folder)}", rows)]
+    parts = [table(f"{workdir}: {_state(folder)}", rows)]
     if (path / "genotype.json").exists():
         parts.append(text(load(path)))
     return "\n\n".join(parts)

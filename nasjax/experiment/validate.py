@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ml_collections import ConfigDict
 
@@ -213,6 +213,21 @@ def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:
             _same_fields(value, example, f"{path}.{name}")
         else:
             of_kind(value, example, f"{path}.{name}")
+
+
+def unknown_field(name: str, known: Collection[str]) -> UserError:
+    """The error for a field that a config lacks; it lists the fields of its group.
+
+    >>> print(unknown_field("config.data.x", ["config.lowering", "config.data.pad"]))
+    Unknown config field 'config.data.x'; did you mean 'config.data.pad'? Known: config.data.pad.
+    """
+    group = name
+    while group and not any(each.startswith(f"{group}.") for each in known):
+        group = group.rpartition(".")[0]
+    inside = (each for each in known if each.startswith(f"{group}."))
+    depth = group.count(".") + 2
+    listed = {".".join(each.split(".")[:depth]) for each in inside}
+    return unknown("config field", name, known, listed)
 
 
 def _has(given: ConfigDict, name: str, path: str) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nasjax.core.errors import UserError
+from nasjax.core.errors import UserError, short
+from nasjax.core.files import named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,10 +83,10 @@ def save(figure: Figure, path: str | os.PathLike[str], footer: str = "") -> None
     Raises:
       UserError: the suffix is not .png, .svg or .pdf, or the file cannot be written.
     """
-    path = Path(path)
+    path = named(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(
-            f"Cannot draw to {path}: the name must end in .png, .svg or .pdf."
+            f"Cannot draw to {short(str(path))}: the name must end in .png, .svg or .pdf."
         )
     around: dict[str, Any] = {}
     if footer:
@@ -98,6 +98,6 @@ def save(figure: Figure, path: str | os.PathLike[str], footer: str = "") -> None
         figure.savefig(path, dpi=200, facecolor="white", **around)
     except OSError as error:
         raise UserError(
-            f"Cannot write the drawing {path}: {error.strerror}; give a file in a "
+            f"Cannot write the drawing {short(str(path))}: {error.strerror}; give a file in a "
             "folder that exists and can be written."
         ) from None

@@ -45,7 +45,7 @@ def _text(text: str, space: CellSpace | None) -> Genotype:
     """The genotype of a text."""
     found = texts.read(text, space)
     if found is None:
-        hint = str(unknown("genotype", texts.short(text), PUBLISHED))
+        hint = str(unknown("genotype", text, PUBLISHED))
         raise UserError(
             f"{hint.rstrip('.')}; or give a JSON file, a run folder, or a text such as "
             '"Genotype(normal=[...], ...)".'

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nasjax.core.errors import UserError, unknown
+from nasjax.core.errors import UserError, short, unknown
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.nasbench201 import from_string, numbers, to_string
 
@@ -77,7 +77,7 @@ class Table:
                 header, *rows = list(csv.reader(file)) or [[]]
         except OSError as error:
             raise UserError(
-                f"Cannot read the table {path}: {error.strerror}; give a CSV file with "
+                f"Cannot read the table {short(str(path))}: {error.strerror}; give a CSV file with "
                 f"the columns {', '.join(_NEEDED)}."
             ) from None
         except (ValueError, csv.Error) as error:  # ValueError: not text

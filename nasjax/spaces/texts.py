@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from nasjax.core.errors import UserError
+from nasjax.core.errors import UserError, short
 from nasjax.spaces.cells import CellSpace
 from nasjax.spaces.genotype import EXAMPLE, Genotype, check
 from nasjax.spaces.known import known_space
@@ -39,7 +39,6 @@ _MEANT = {
     "zeroize": "none",
 }
 _MOST = 100  # numbers in a range
-_SHOWN = 60  # characters of a text in a message
 
 
 def read(text: str, space: CellSpace | None = None) -> Genotype | None:
@@ -63,11 +62,6 @@ def read(text: str, space: CellSpace | None = None) -> Genotype | None:
     if found and space:
         check(found, space)
     return found
-
-
-def short(text: str) -> str:
-    """The text as a message shows it."""
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def _printed(text: str, space: CellSpace | None) -> Genotype | None:

@@ -7,6 +7,7 @@ import pytest
 from nasjax import cli
 from nasjax.analysis import compare, runs, stability
 from nasjax.core.errors import UserError
+from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import defaults
 
 
@@ -37,7 +38,7 @@ SAYS = "by nasjax 0.1.0, is without a format, and here it is of format 2"
     "read",
     [
         runs.load,
-        lambda path: runs.config_of(runs.open_folder(path)),
+        lambda path: runs.config_of(RunFolder.read(path)),
         lambda path: compare.sets([str(path)]),
     ],
 )
@@ -61,9 +62,9 @@ def test_commands_say_so_in_one_line(old, tmp_path, capsys, monkeypatch):
 
 def test_a_run_of_this_format_is_filled_up_to_this_version(tmp_path):
     """Later fields get their present defaults, except the format."""
-    folder = runs.open_folder(write(tmp_path / "new", format=defaults.FORMAT))
+    folder = RunFolder.read(write(tmp_path / "new", format=defaults.FORMAT))
     config = runs.config_of(folder)
     assert config.search.cells == defaults.settings().search.cells
     assert config.arch.zarts_mgs == defaults.settings().arch.zarts_mgs
     with pytest.raises(UserError, match="is of format 3, and here it is of format 2"):
-        runs.config_of(runs.open_folder(write(tmp_path / "later", format=3)))
+        runs.config_of(RunFolder.read(write(tmp_path / "later", format=3)))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 
 import pytest
@@ -147,7 +148,41 @@ def test_commands_on_a_run_import_its_modules(run, mine, tmp_path, capsys, monke
     assert "warm" in found.config.arch
 
 
-COMMANDS = (["show"], ["count"], ["saliency"], ["draw", "-o", "x.png"])
+COMMANDS = (["show"], ["count"], ["saliency"], ["draw", "-o", "x.png"], ["report"],
+            ["retrain", "--epochs", "1"], ["stability"], ["convergence"], ["landscape"],
+            ["condition"], ["importance"])  # fmt: skip
+ALL = (*COMMANDS, ["compare"], ["run", "--config=retrain", "--config.seed=x"])
+
+
+@OLD_LOADER
+@pytest.mark.parametrize("command", ALL, ids=lambda own: own[0])
+def test_every_command_on_a_run_imports_its_modules(run, command, capsys, monkeypatch):
+    """Also those that then end for another reason: this run has no checkpoint."""
+    monkeypatch.setattr("nasjax.experiment.run.run", lambda *_: None)
+    given = f"--config.genotype={run}" if command[0] == "run" else run
+    _, _, err = said(capsys, command[0], given, *command[1:])
+    assert "warm" in PARTS and "Unknown" not in err and imports.GIVEN == []
+
+
+def test_two_runs_with_modules_of_their_own(run, mine, tmp_path, capsys):
+    second = tmp_path / "second"
+    shutil.copytree(run, second)
+    other = tmp_path / "other.py"
+    other.write_text("from nasjax.search import PARTS\nPARTS['other'] = PARTS['sanas']")
+    manifest = {"imports": [str(other)], "started": [{"time": "now"}]}
+    (second / "manifest.json").write_text(json.dumps(manifest))
+    for folder in (run, second):
+        (folder / "result.json").write_text('{"dataset": "digits"}')
+    said(capsys, "compare", run, second)
+    assert {"warm", "other"} <= set(PARTS)
+
+
+def test_a_recorded_name_that_has_gone(run, capsys):
+    manifest = {"imports": ["no_such.module"], "started": [{"time": "now"}]}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    code, _, err = said(capsys, "show", run)
+    assert code == 2 and "run was started with --import=no_such.module." in err
+    assert "--import=mine.py" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda own: own[0])
@@ -161,7 +196,10 @@ def test_a_module_that_has_gone(run, mine, tmp_path, capsys, command):
         assert said(capsys, *given)[0] == 0
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda own: own[0])
+BUILDING = [own for own in COMMANDS if own != ["stability"]]  # needs a search first
+
+
+@pytest.mark.parametrize("command", BUILDING, ids=lambda own: own[0])
 def test_a_run_that_recorded_none(run, capsys, command):
     (run / "manifest.json").write_text("{}")
     code, _, err = said(capsys, command[0], run, *command[1:])
