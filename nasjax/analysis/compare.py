@@ -100,7 +100,8 @@ def sets(folders: Sequence[str]) -> Sets:
             )
         lines = [line for line in opened.metrics() if "mix" not in line]
         own[config.seed] = Run(str(folder), result, verdict.followed(lines))
-    data = sorted({one.result["dataset"] for _, own in found for one in own.values()})
+    data = {one.result.get("dataset") for _, own in found for one in own.values()}
+    data = sorted(data - {None})
     if len(data) > 1:
         raise UserError(
             f"The runs are on {' and '.join(data)}; give runs on the same data."

@@ -25,6 +25,7 @@ from nasjax.engine.progress import Progress
 from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment.defaults import free_on_resume
+from nasjax.experiment.outcome import Outcome
 from nasjax.experiment.phases import tested
 from nasjax.experiment.retrain import retrain
 from nasjax.plots import studies
@@ -137,10 +138,12 @@ def _study(arguments: argparse.Namespace) -> str:
 def _own(run: runs.Run, cell: Genotype) -> dict[str, Any] | None:
     """The result of the run for its last architecture, by the same retraining."""
     result = run.folder.read_outcome("result")
-    if result is None or result["genotype"] != cell.to_json():
+    if result is None or result.get("genotype") != cell.to_json():
         return None
     size = run.experiment.domain.size(cell, run.experiment.space)
-    first = result.get("test_accuracy_each", [result["test_accuracy"]])[0]
+    first = (*Outcome.of(result).found, None)[0]
+    if first is None:
+        return None
     return {"test_accuracy": first, **size}
 
 

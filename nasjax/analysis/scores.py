@@ -44,7 +44,7 @@ def value_of(result: Mapping[str, Any], metric: str) -> float | None:
 
 def cost(run: Run) -> dict[str, float | None]:
     """Seconds of the search and of compiling, evaluations of a batch's gradient."""
-    seconds = run.result.get("seconds", {})
+    seconds = run.result.get("seconds") or {}
     return {
         "search_seconds": seconds.get("search"),
         "compile_seconds": seconds.get("compile"),

@@ -45,7 +45,8 @@ def draw(run: Recorded, path: Path) -> list[Path]:
             continue
         last = phase == "search"
         steps = np.array([line["step"] for line in seen])
-        edges = {k: [(s, t) for s, t in own] for k, own in seen[0]["edges"].items()}
+        known = searched(space, seen)
+        edges = {k: [*known.edges_of(k)] for k in space.types}
         history = {k: np.array([line["mix"][k] for line in seen]) for k in edges}
         names = {k: [space.operations(k, e) for e in own] for k, own in edges.items()}
         chosen = _chosen(genotype, space) if last and genotype else None
@@ -73,9 +74,9 @@ def footer(name: str, result: Mapping[str, Any]) -> str:
       name: name of the run.
       result: content of result.json; of an unfinished run what is known of it.
     """
-    on = f" on {result['dataset']}" if "dataset" in result else ""
-    seed = f"seed {result['seed']}" if "seed" in result else ""
-    about = result.get("algorithm", "") + on
+    on = f" on {result['dataset']}" if result.get("dataset") else ""
+    seed = f"seed {result['seed']}" if result.get("seed") is not None else ""
+    about = f"{result.get('algorithm') or ''}{on}"
     parts = (f"run {name}", about, seed, Outcome.of(result).short())
     return "   ·   ".join(filter(None, parts))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,18 +80,14 @@ def _estimate(experiment: Experiment, store: Store) -> str:
     )
 
 
-def closing(result: dict[str, Any], path: Path) -> str:
-    """The message at the end of a run."""
-    genotype = _found(result["genotype"])
-    seconds = result["seconds"]
+def closing(result: Mapping[str, Any], path: Path) -> str:
+    """The message at the end of a run; without what an older version did not write."""
     metric = Metric.of(result)
     name, text = metric.name, metric.text
-    supernet = result.get(f"supernet_valid_{name}")
     second = result.get(f"reweighted_test_{name}")
-    searching, of_search = f"{seconds['search']:.0f} s searching, ", SEARCHED
-    further = FURTHER
-    if result["algorithm"] == "retrain":
-        searching, of_search, further = "", "", RETRAINED
+    of_search, further = SEARCHED, FURTHER
+    if result.get("algorithm") == "retrain":
+        of_search, further = "", RETRAINED
     accuracies = list(filter(None, [Outcome.of(result).text()]))
     if second is not None:
         accuracies.append(f"on images reweighted by their saliency: {text(second)}")
@@ -99,17 +96,14 @@ def closing(result: dict[str, Any], path: Path) -> str:
             f"{name} {value:.2%}" for name, value in result["true_accuracy"].items()
         )
         accuracies.append(f"true test accuracy, from the table: {', '.join(each)}")
+    found = result.get("genotype")
+    cells = [genotypes.text(_found(found)), ""] if found else []
     return "\n".join(
         [
             "",
-            genotypes.text(genotype),
-            "",
+            *cells,
             *accuracies,
-            f"{result['params']:,} parameters{_training(result)}, {result['macs']:,} "
-            "multiply-adds"
-            + ("" if supernet is None else f"; supernet's {name} {text(supernet)}"),
-            f"{seconds['compile']:.0f} s compiling, {searching}"
-            f"{seconds['retrain']:.0f} s retraining",
+            *filter(None, (_size(result), _time(result))),
             f"everything is in {path}: genotype.json, result.json, cells.png, {of_search}"
             "curves.png, report.html, metrics.jsonl, checkpoints/",
             "",
@@ -120,11 +114,28 @@ def closing(result: dict[str, Any], path: Path) -> str:
     )
 
 
-def _training(result: dict[str, Any]) -> str:
-    """The number of parameters in training, where the auxiliary head adds to them."""
-    trained = result.get("params_training") or result["params"]
-    head = trained != result["params"]
-    return f" ({trained:,} in training, with the auxiliary head)" if head else ""
+def _size(result: Mapping[str, Any]) -> str:
+    """Parameters, in training too where the auxiliary head adds some; multiply-adds."""
+    metric, counts = Metric.of(result), []
+    if (own := result.get("params")) is not None:
+        trained = result.get("params_training") or own
+        head = f" ({trained:,} in training, with the auxiliary head)"
+        counts.append(f"{own:,} parameters{head if trained != own else ''}")
+    if result.get("macs") is not None:
+        counts.append(f"{result['macs']:,} multiply-adds")
+    parts = [", ".join(counts)]
+    if (supernet := result.get(f"supernet_valid_{metric.name}")) is not None:
+        parts.append(f"supernet's {metric.name} {metric.text(supernet)}")
+    return "; ".join(filter(None, parts))
+
+
+def _time(result: Mapping[str, Any]) -> str:
+    spent = result.get("seconds") or {}
+    names = {"compile": "compiling", "search": "searching", "retrain": "retraining"}
+    if result.get("algorithm") == "retrain":
+        del names["search"]
+    each = (f"{spent[k]:.0f} s {word}" for k, word in names.items() if k in spent)
+    return ", ".join(each)
 
 
 def _found(data: dict[str, Any]) -> Genotype:

@@ -48,7 +48,8 @@ class Metric(NamedTuple):
     def of(cls, result: Mapping[str, Any]) -> Metric:
         """The metric of a result.json; accuracy if an older version wrote it."""
         old = {"name": "accuracy", "higher_is_better": True, "form": "{:.2%}"}
-        return cls(**result.get("metric", old))
+        given = old | (result.get("metric") or {})
+        return cls(**{field: given[field] for field in cls._fields})
 
     def text(self, value: float) -> str:
         """A value as a person reads it.
