@@ -139,6 +139,27 @@ class Outcome(NamedTuple):
         side = "above" if own > max(self.random) else "below"
         return f"{size} It is {side} all random cells{better if gain > 0 else worse}."
 
+    def share(self) -> str:
+        """A sentence on how many random cells are as good; empty without both.
+
+        >>> accuracy = Metric("accuracy", True, "{:.2%}")
+        >>> print(Outcome(accuracy, (0.75,), (0.5, 0.7, 0.8), 100).share())
+        1 of 3 random cells reached at least the accuracy of the architecture found; \
+of all random cells 6% to 79% would (interval of 95 %).
+        """
+        if not self.found or not self.random:
+            return ""
+        best, own = self.metric.higher_is_better, _mean(self.found)
+        number = len(self.random)
+        count = sum(v >= own if best else v <= own for v in self.random)
+        low, high = interval(count / number, number)
+        return (
+            f"{count} of {number} random cell{'s' if number > 1 else ''} reached at "
+            f"{'least' if best else 'most'} the {self.metric.name} of the architecture "
+            f"found; of all random cells {low:.0%} to {high:.0%} would (interval of "
+            "95 %)."
+        )
+
     def short(self) -> str:
         """The test in a few words, as below a picture; empty if nothing was retrained."""
         if not self.found:

@@ -19,6 +19,7 @@ from nasjax.experiment.recorded import Recorded
 from nasjax.monitors.alpha import base_rate
 from nasjax.plots.genotypes import text
 from nasjax.plots.style import TITLES, pretty
+from nasjax.spaces import CellSpace
 from nasjax.spaces.genotype import Genotype
 
 Rows = list[tuple[str, str]]
@@ -57,6 +58,8 @@ def write(run: Recorded, path: Path, drawn: Iterable[Path]) -> None:
         summary=outcome.text().splitlines(),
         metric=outcome.metric.name,
         tests=_tests(outcome),
+        share=outcome.share(),
+        alphas=_alphas(run.space),
         images={one.stem: _embedded(one) for one in drawn},
         cells=text(run.genotype) if run.genotype else "",
         operations=_operations(run.genotype) if run.genotype else [],
@@ -119,6 +122,19 @@ def _tests(outcome: Outcome) -> list[tuple[str, str, str]]:
     return rows
 
 
+def _alphas(space: CellSpace) -> str:
+    """What alpha is, and which cells share one."""
+    which = "Every cell has an alpha of its own."
+    if len(space.types) == 1:
+        which = "All cells share one alpha."
+    elif set(space.types) == {"normal", "reduce"}:
+        which = (
+            "All normal cells share one alpha; all reduction cells, which halve the "
+            "height and width of the maps, share another."
+        )
+    return f"Alpha holds a number for each operation of each edge. {which}"
+
+
 def _operations(genotype: Genotype) -> list[tuple[str, list[tuple[str, int]]]]:
     """(cell type, its operations with their number), the most frequent first."""
     return [
@@ -148,7 +164,8 @@ def _commands(run: Recorded) -> list[str]:
     return [*own, f"nasjax show {folder}", f"nasjax stability {folder}"]
 
 
-def _embedded(path: Path) -> str:
-    """A picture as a data URL."""
-    kind = {".svg": "svg+xml"}.get(path.suffix, path.suffix.lstrip("."))
-    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+def _embedded(path: Path) -> tuple[str, int]:
+    """A PNG as a data URL, and the width in pixels at which its labels are readable."""
+    data = path.read_bytes()
+    width = int.from_bytes(data[16:20], "big")  # the first field of a PNG's header
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}", width // 2

@@ -78,10 +78,11 @@ def finished(tmp_path_factory):
 
 def test_the_report_holds_what_a_run_found(finished):
     page = finished.read_text("utf-8")
-    assert page.count('<img src="data:image/png;base64,') == 4
+    assert page.count('src="data:image/png;base64,') == 4
     for words in (
         "75.00%", "random cell 2", "1,000 examples", "72.22% to 77.58%", "12,345",
         "678,901", "Collapse: ", "random architectures", "nasjax stability", "Normal cell",
+        "0 of 2 random cells reached at least the accuracy", "All normal cells share one",
     ):  # fmt: skip
         assert words in page
     assert {file.name for file in finished.parent.glob("*.png")} == set()
@@ -133,13 +134,26 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 STATE = """() => ({
     width: document.documentElement.scrollWidth,
     images: [...document.images].map(i => i.complete && i.naturalWidth),
+    shown: [...document.images].map(i => i.clientWidth),
+    colours: [getComputedStyle(document.body).color,
+              getComputedStyle(document.body).backgroundColor],
     title: document.title,
 })"""
 
 
-@pytest.mark.parametrize("width", [400, 1200])
-def test_in_a_browser(finished, browser, width):
-    page = browser.new_page(viewport={"width": width, "height": 900})
+def luminance(colour):
+    """The relative luminance of "rgb(R, G, B)" (WCAG 2)."""
+    parts = np.array([int(n) / 255 for n in re.findall(r"\d+", colour)[:3]])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_in_a_browser(finished, browser, width, scheme):
+    page = browser.new_page(
+        viewport={"width": width, "height": 900}, color_scheme=scheme
+    )
     requests, said = [], []
     page.on("request", lambda one: requests.append(one.url))
     page.on("console", lambda one: said.append(one.text))
@@ -150,5 +164,11 @@ def test_in_a_browser(finished, browser, width):
     assert outside == [finished.as_uri()] and said == []
     assert state["width"] <= width
     assert len(state["images"]) == 4 and min(state["images"]) > 500
+    # Labels of 8 points need 80 pixels per inch; a phone scrolls the picture.
+    dots = [w / (n / 200) for w, n in zip(state["shown"], state["images"], strict=True)]
+    assert min(dots) > 80
+    text, ground = map(luminance, state["colours"])
+    assert (text > ground) == (scheme == "dark")
+    assert (max(text, ground) + 0.05) / (min(text, ground) + 0.05) > 7
     assert state["title"].startswith("a <b> & 'c' $x")
     page.close()
