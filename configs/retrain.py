@@ -1,4 +1,4 @@
-"""Training of a given architecture, without a search: published, of a run, or a text.
+"""Training of a given architecture without search: published, of a run, or a text.
 
     python -m nasjax.main --config=configs/retrain.py
     python -m nasjax.main --config=configs/retrain.py:cifar10 --config.data.path=F.npz

@@ -1,4 +1,4 @@
-"""SANAS on DARTS: an architecture whose saliency maps make a second network learn better.
+"""SANAS on DARTS: an architecture whose saliency maps help a second network learn.
 
     python -m nasjax.main --config=configs/sanas_darts2.py
     python -m nasjax.main --config=configs/sanas_darts2.py:cifar10 --config.data.path=F.npz

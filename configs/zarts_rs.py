@@ -1,4 +1,4 @@
-"""ZARTS-RS: alpha moved by random search, finite differences along random directions.
+"""ZARTS-RS: alpha moved by random search, differences along random directions.
 
     python -m nasjax.main --config=configs/zarts_rs.py
     python -m nasjax.main --config=configs/zarts_rs.py:cifar10 --config.data.path=F.npz

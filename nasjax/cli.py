@@ -17,6 +17,7 @@ from nasjax import __version__
 from nasjax.core.errors import unknown
 from nasjax.engine.beside import leave
 from nasjax.engine.program import execute
+from nasjax.experiment import configs
 
 
 class Command(NamedTuple):
@@ -61,6 +62,16 @@ COMMANDS = {
         "nasjax.commands.testbed", "compare searches on NAS-Bench-201's table"
     ),
 }
+MEANT = {  # what other programs call commands
+    "search": ["run"],
+    "resume": ["run"],
+    "train": ["run", "retrain"],
+    "evaluate": ["retrain"],
+    "eval": ["retrain"],
+    "test": ["retrain"],
+    "plot": ["draw", "report"],
+    "status": ["show"],
+}
 _USAGE = "usage: nasjax COMMAND ..."
 
 
@@ -95,7 +106,7 @@ def _main(argv: Sequence[str]) -> int:
         sys.stderr.write(_help() + "\n")
         return 2
     if name not in COMMANDS:
-        raise unknown("command", name, COMMANDS)
+        raise unknown("command", name, COMMANDS, meant=MEANT.get(name.lower(), ()))
     module = COMMANDS[name].module
     if module.startswith("nasjax.launch") and find_spec("nasjax.launch") is None:
         module = module.removeprefix("nasjax.")  # in a clone
@@ -113,6 +124,10 @@ def _help() -> str:
             "Neural architecture search in JAX.",
             "",
             *rows,
+            "",
+            "Configs, as in `nasjax run --config=zarts_mgs`:",
+            "",
+            *configs.table(),
             "",
             "`nasjax COMMAND --help` explains a command. Every command takes",
             "--import=FILE.py or --import=MODULE: a module that registers your own",

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,8 +33,7 @@ was stopped.
 
   --config=CONFIG[:VARIANT]
       a Python file with a function get_config(variant), which returns the settings; or
-      the name of a config that ships with nasjax: {configs}.
-      Their variants:
+      the name of a config that ships with nasjax, see the end. Their variants:
       none: 1,797 handwritten digits, minutes on two cores;
       :cifar10, :cifar100, :svhn, :imagenet: the setting of the papers;
       :cifar10-s1 ... :svhn-s4: the same in the spaces S1 to S4;
@@ -56,7 +54,10 @@ was stopped.
 The file {defaults}
 explains each field; the files in {algorithms}
 explain the fields of config.arch. `nasjax list` lists the algorithms, spaces and data
-sets."""
+sets.
+
+configs:
+{configs}"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,10 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str]) -> int:
     logging.set_verbosity(logging.ERROR)
     if any(arg in ("-h", "--help", "--helpfull", "--helpshort") for arg in argv):
-        known = textwrap.fill(", ".join(configs.shipped()), 80)
         print(
             HELP.format(
-                configs=textwrap.indent(known, " " * 8),
+                configs="\n".join(configs.table()),
                 defaults=defaults.__file__,
                 algorithms=algorithms.__path__[0],
             )

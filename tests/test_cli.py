@@ -1,8 +1,10 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,8 @@ from nasjax.search.algorithms import partners
 from nasjax.spaces import SPACES
 from nasjax.spaces.load import load
 from nasjax.spaces.published import PUBLISHED
+
+ROOT = Path(__file__).parents[1]
 
 
 def run(capsys, *arguments):
@@ -206,6 +210,25 @@ def test_unknown_commands_and_none(capsys):
     assert run(capsys, "--help")[1] == run(capsys)[2]
     assert run(capsys)[:2] == (2, "")
     assert run(capsys, "--version")[1] == f"nasjax {nasjax.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "given, meant",
+    [("train", "'run' or 'retrain'"), ("search", "'run'"), ("evaluate", "'retrain'"),
+     ("Search", "'run'"), ("help shwo", "'show'"), ("help train", "'run' or 'retrain'")],
+)  # fmt: skip
+def test_names_of_other_programs(given, meant, capsys):
+    code, out, err = run(capsys, *given.split())
+    assert code == 2 and out == "" and f"; did you mean {meant}? Known: " in err
+
+
+@pytest.mark.parametrize("command", ["--help", "help", "run --help"])
+def test_the_help_lists_every_config(command, capsys):
+    _, out, _ = run(capsys, *command.split())
+    assert re.search(r"^  zarts_mgs +ZARTS-MGS: alpha moved by .*\.$", out, re.M)
+    for file in (ROOT / "configs").glob("*.py"):
+        assert re.search(rf"^  {file.stem} +\S.*\.$", out, re.M)
+    assert max(map(len, out.splitlines())) <= 100
 
 
 def test_the_help_of_a_run_lists_what_a_user_needs(capsys):

@@ -54,7 +54,11 @@ def unregistered(kind: str, given: object, known: Iterable[str]) -> UserError:
 
 
 def unknown(
-    kind: str, given: object, known: Iterable[str], listed: Iterable[str] = ()
+    kind: str,
+    given: object,
+    known: Iterable[str],
+    listed: Iterable[str] = (),
+    meant: Iterable[str] = (),
 ) -> UserError:
     """The error for a name that is not in a table, with the nearest names.
 
@@ -63,12 +67,13 @@ def unknown(
       given: the name.
       known: all names.
       listed: those of them that the message lists; none: all.
+      meant: those that are suggested; none: the nearest in spelling.
 
     >>> print(unknown("primitive", "sep_conv", ["sep_conv_3x3", "none"]))
     Unknown primitive 'sep_conv'; did you mean 'sep_conv_3x3'? Known: none, sep_conv_3x3.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(str(given), known, n=3)
+    near = [*meant] or difflib.get_close_matches(str(given), known, n=3)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
     shown = short(given) if isinstance(given, str) else given
     return UserError(

@@ -19,9 +19,18 @@ def folder() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
-def shipped() -> list[str]:
-    """The names of the configs that ship with nasjax."""
-    return sorted(path.stem for path in folder().glob("[!_]*.py"))
+def shipped() -> dict[str, str]:
+    """The names of the configs that ship with nasjax, and their first sentences."""
+    files = sorted(folder().glob("[!_]*.py"))
+    first = lambda file: file.read_text("utf-8").partition("\n")[0].strip('"')
+    return {file.stem: first(file) for file in files}
+
+
+def table() -> list[str]:
+    """The shipped configs as lines of text: name and first sentence."""
+    known = shipped()
+    width = max(map(len, known), default=0)
+    return [f"  {name:<{width}}  {about}" for name, about in known.items()]
 
 
 def find(given: str) -> str:
