@@ -176,6 +176,11 @@ BAD = {
     "odd channels": (lambda: {"search__channels": 3}, "even number of channels"),
     "seed": (lambda: {"seed": -1}, "config.seed"),
     "split seed": (lambda: {"data__split_seed": -1}, "split_seed"),
+    "size in words": (lambda: {"data__resize": "big"}, "(32, 48)"),
+    "size of three": (lambda: {"data__resize": (8, 8, 3)}, "expected 0, a side"),
+    "size of half a pixel": (lambda: {"data__resize": 0.5}, "expected 0, a side"),
+    "size that is no number": (lambda: {"data__resize": False}, "expected 0, a side"),
+    "middle of no pixels": (lambda: {"data__crop": 0}, "expected True, False, a side"),
     "two fractions": (lambda: {"data__fractions": (0.5, 0.5)}, "three positive"),
     "fractions": (lambda: {"data__fractions": (0.5, 0.5, 0.5)}, "sum to 1"),
     "search batch": (lambda: {"search__batch": 720}, "has 719 images"),
@@ -203,7 +208,6 @@ BAD = {
         "expected uint8",
     ),
     "negative label": (lambda: npz("d.npz", image=images(), label=LABELS - 1), "label"),
-    "absent class": (lambda: npz("d.npz", image=images(), label=LABELS * 2), "label"),
     "one class": (lambda: npz("d.npz", image=images(), label=LABELS * 0), "class"),
     "test label outside": (
         lambda: (

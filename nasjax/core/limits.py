@@ -69,7 +69,36 @@ class OneOf(NamedTuple):
             raise unknown(where, value, self.words)
 
 
-Limit = Range | OneOf
+class Size(NamedTuple):
+    """Sides of an image in pixels: a number, or (height, width).
+
+    Attributes:
+      others: values that are allowed as well.
+
+    >>> Size((0,)).check((32, 48), "config.data.resize")
+    """
+
+    others: tuple[Any, ...] = ()
+
+    def check(self, value: Any, where: str) -> None:
+        """Refuses any other value.
+
+        Raises:
+          UserError: the value is no size.
+        """
+        sides = value if isinstance(value, tuple | list) else (value, value)
+        if len(sides) == 2 and all(type(side) is int and side > 0 for side in sides):
+            return
+        if any(type(value) is type(other) and value == other for other in self.others):
+            return
+        others = "".join(f"{other}, " for other in self.others)
+        raise UserError(
+            f"{where} is {value!r}; expected {others}a side in pixels such as 32, or "
+            f'height and width as in --{where}="(32, 48)".'
+        )
+
+
+Limit = Range | OneOf | Size
 
 
 def at_least(least: int | float) -> Range:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from nasjax.core.errors import UserError
-from nasjax.data.arrays import Arrays, describe, resized
+from nasjax.data.arrays import Arrays
 from nasjax.data.files import unreadable
-from nasjax.data.pictures import decoded, is_picture, with_channels
+from nasjax.data.pictures import is_picture, stacked, told
+from nasjax.data.sizes import AS_IT_IS, Resize
 
 _TRAIN = ("train", "training")
 _VALID = ("val", "valid", "validation", "dev")
@@ -42,67 +43,43 @@ def parts(path: str) -> tuple[list[str], str] | None:
 def folder(
     path: str,
     classes: tuple[str, ...] | None = None,
-    side: int = 0,
-    crop: bool = True,
+    resize: Resize = AS_IT_IS,
     channels: int = 0,
 ) -> Arrays:
     """Reads a folder with one sub-folder of images for each class.
 
     Classes and images are sorted by name. Ignored are hidden entries, files next to the
     sub-folders, and files that are not images by their name. Images are in a class
-    folder, or in the only folder in it. If some images are grey and others have colours,
-    all are stored in colours. Transparency is stored if all images have it.
+    folder, or in the only folder in it.
 
     Args:
         path: the folder.
         classes: for test data, the classes of the training data. Every sub-folder must
             be one of them. By default the sub-folders are the classes.
-        side, crop: see `nasjax.data.arrays.resized`; with side 0 all images must have
-            one size.
-        channels: number of channels to store, 1, 3 or 4; 0: as the images have.
+        resize, channels: see `nasjax.data.pictures.stacked`.
 
     Raises:
         UserError: the folder, or a file in it, has other contents.
     """
     names = _class_folders(path, classes)
     classes = tuple(names) if classes is None else classes
-    images: list[np.ndarray] = []
     files: list[str] = []
     labels: list[int] = []
-    lost: dict[str, list[str]] = {}
+    skipped: list[str] = []
     for name in names:
         if name not in classes:
             raise UserError(
                 f"Sub-folder '{name}' of '{path}' is not a class of the training data; "
                 f"expected sub-folders among {', '.join(classes[:20])}."
             )
-        own, skipped = _pictures(f"{path}/{name}")
-        for file in skipped:
-            lost.setdefault("skipped as no image", []).append(file)
-        for file in own:
-            pixels, words = decoded(file)
-            pixels = resized(pixels, side, crop)
-            if images and pixels.shape[:2] != images[0].shape[:2]:
-                raise UserError(
-                    f"Image '{file}' is {describe(pixels)} but '{files[0]}' is "
-                    f"{describe(images[0])}; expected one size: set "
-                    f"--config.data.resize={min(images[0].shape[:2])} to make all images "
-                    "squares of this side."
-                )
-            for word in words:
-                lost.setdefault(word, []).append(file)
-            images.append(pixels)
-            files.append(file)
+        own, other = _pictures(f"{path}/{name}")
+        files += own
+        skipped += other
         labels += [classes.index(name)] * len(own)
-    channels = channels or _common(images)
-    for index, pixels in enumerate(images):
-        images[index], word = with_channels(pixels, channels, files[index])
-        if word:
-            lost.setdefault(word, []).append(files[index])
-    notes = tuple(
-        f"{len(own)} file(s) {word}, such as '{own[0]}'" for word, own in lost.items()
-    )
-    return Arrays(np.stack(images), np.asarray(labels, np.int32), classes, notes)
+    image, notes = stacked(files, resize, channels)
+    if skipped:
+        notes = (told("skipped as no image", skipped), *notes)
+    return Arrays(image, np.asarray(labels, np.int32), classes, notes)
 
 
 def joined(found: Sequence[Arrays]) -> Arrays:
@@ -113,12 +90,6 @@ def joined(found: Sequence[Arrays]) -> Arrays:
         found[0].classes,
         tuple(note for part in found for note in part.notes),
     )
-
-
-def _common(images: Sequence[np.ndarray]) -> int:
-    """The number of channels that all images are stored with."""
-    found = {pixels.shape[-1] for pixels in images}
-    return found.pop() if len(found) == 1 else 3
 
 
 def _class_folders(path: str, classes: tuple[str, ...] | None) -> list[str]:

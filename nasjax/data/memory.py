@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from nasjax.core.errors import UserError
-from nasjax.data.arrays import Arrays, Origin, checked
+from nasjax.data.arrays import Arrays, Origin, checked, pixels
+from nasjax.data.sizes import AS_IT_IS, Resize, mixed, smaller
 
 _FORMS = (
     '(image, label), {"image": image, "label": label}, or two of these in a tuple, for '
@@ -18,23 +19,25 @@ _FORMS = (
 _PREFIX = "arrays in memory, "
 
 
-def read(data: Any) -> tuple[Arrays, Arrays | None]:
+def read(data: Any, resize: Resize = AS_IT_IS) -> tuple[Arrays, Arrays | None]:
     """The data and the test data, or None, after the checks that files have to pass.
 
     Args:
         data: (image, label) or {"image": image, "label": label}, or a tuple of two of
             these: the data and the test data. image is [N, H, W] or [N, H, W, C], label
             [N]: arrays of numpy or jax, or nested lists; see
-            `nasjax.data.arrays.checked`.
+            `nasjax.data.arrays.checked`. Images [H, W, C] of different sizes in a list
+            are brought to one size by `resize`.
+        resize: the change of images to one size.
 
     Raises:
         UserError: the data have another form or content.
     """
     parts = list(data) if _is_two(data) else [data]
-    train = _part(parts[0], None, Origin("of the data"))
+    train = _part(parts[0], None, Origin("of the data"), resize)
     if not parts[1:]:
         return train, None
-    return train, _part(parts[1], train.classes, Origin("of the test data"))
+    return train, _part(parts[1], train.classes, Origin("of the test data"), resize)
 
 
 def address(data: Any) -> str:
@@ -44,10 +47,15 @@ def address(data: Any) -> str:
     """
     digest = hashlib.sha256()
     for part in data if _is_two(data) else [data]:
-        for array in _pair(part):
-            values = _array(array)
+        image, label = _pair(part)
+        images = _images(image)
+        for values in (
+            *(images if isinstance(images, list) else [images]),
+            _array(label),
+        ):
             digest.update(repr((values.shape, values.dtype.str)).encode())
-            digest.update(values.tobytes())
+            plain = values.dtype != object
+            digest.update(values.tobytes() if plain else repr(values.tolist()).encode())
     return f"{_PREFIX}{digest.hexdigest()[:16]}"
 
 
@@ -64,9 +72,39 @@ def _is_two(data: Any) -> bool:
     )
 
 
-def _part(data: Any, classes: tuple[str, ...] | None, origin: Origin) -> Arrays:
-    image, label = map(_array, _pair(data))
-    return checked(image, label, classes, origin)
+def _part(
+    data: Any, classes: tuple[str, ...] | None, origin: Origin, resize: Resize
+) -> Arrays:
+    image, label = _pair(data)
+    images, label = _images(image), _array(label)
+    if isinstance(images, list):
+        return checked(_one_size(images, origin, resize), label, classes, origin)
+    found = checked(images, label, classes, origin)
+    return found._replace(image=resize.every(found.image))
+
+
+def _images(values: Any) -> np.ndarray | list[np.ndarray]:
+    """Images as an array; of different sizes, as a list of arrays [H, W] or [H, W, C]."""
+    objects = isinstance(values, np.ndarray) and values.dtype.kind == "O"
+    several = objects or isinstance(values, list | tuple)
+    if several and len(values) and all(hasattr(each, "shape") for each in values):
+        images = [_array(each) for each in values]
+        if len({image.shape for image in images}) > 1:
+            return images
+        return np.stack(images)
+    return _numbers(_array(values))
+
+
+def _one_size(images: list[np.ndarray], origin: Origin, resize: Resize) -> np.ndarray:
+    """Images of different sizes as uint8 [N, H, W, C]."""
+    made: list[np.ndarray] = []
+    for place, image in enumerate(images):
+        where = f"Image {place} {origin.text}"
+        (read,) = pixels(_numbers(image)[None], where, origin)
+        made.append(resize.of(read, where))
+        if made[0].shape != made[-1].shape:
+            raise mixed(made[0], "image 0", made[-1], where)
+    return smaller(np.stack(made), resize.shrink)
 
 
 def _pair(data: Any) -> tuple[Any, Any]:
@@ -91,9 +129,14 @@ def _array(values: Any) -> np.ndarray:
         raise UserError(
             f"The data cannot be made an array ({reason}); expected {_FORMS}."
         ) from error
+    return found
+
+
+def _numbers(found: np.ndarray) -> np.ndarray:
+    """An array of images, or a UserError if it holds Python objects."""
     if found.dtype == object:
         raise UserError(
-            f"The data hold Python objects of shape {found.shape}; expected {_FORMS}, "
-            "with arrays of numbers, and labels that are integers or strings."
+            f"The images are Python objects of shape {found.shape}; expected {_FORMS}, "
+            "with images that are arrays of numbers."
         )
     return found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from nasjax.core.errors import UserError
 from nasjax.data.files import unreadable
+from nasjax.data.sizes import Resize, mixed, smaller
 
 # Kinds of images that Pillow does not read without a plugin: refused, not skipped.
 _FOREIGN = (".heic", ".heif", ".avif", ".jxl", ".svg", ".dng", ".cr2", ".nef", ".arw")
@@ -21,6 +23,48 @@ def is_picture(name: str) -> bool:
     ending = os.path.splitext(name)[1].lower()
     kind = Image.registered_extensions().get(ending)
     return not ending or kind in Image.OPEN or ending in _FOREIGN
+
+
+def stacked(
+    files: Sequence[str], resize: Resize, channels: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Image files as uint8 [N, H, W, C], and sentences on what is lost.
+
+    If some images are grey and others have colours, all are stored in colours.
+    Transparency is stored if all images have it.
+
+    Args:
+        files: at least one.
+        resize: the change of images to one size; all images must have one size after it.
+        channels: number of channels to store, 1, 3 or 4; 0: as the images have.
+
+    Raises:
+        UserError: a file cannot be read, or the sizes differ.
+    """
+    images: list[np.ndarray] = []
+    lost: dict[str, list[str]] = {}
+    for file in files:
+        pixels, words = decoded(file)
+        pixels = resize.of(pixels, f"Image '{file}'")
+        if images and pixels.shape[:2] != images[0].shape[:2]:
+            raise mixed(images[0], f"'{files[0]}'", pixels, f"Image '{file}'")
+        for word in words:
+            lost.setdefault(word, []).append(file)
+        images.append(pixels)
+    if not channels:
+        found = {pixels.shape[-1] for pixels in images}
+        channels = found.pop() if len(found) == 1 else 3
+    for index, pixels in enumerate(images):
+        images[index], word = with_channels(pixels, channels, files[index])
+        if word:
+            lost.setdefault(word, []).append(files[index])
+    notes = tuple(told(word, own) for word, own in lost.items())
+    return smaller(np.stack(images), resize.shrink), notes
+
+
+def told(word: str, files: Sequence[str]) -> str:
+    """A sentence on files that lose something, with an example."""
+    return f"{len(files)} file(s) {word}, such as '{files[0]}'"
 
 
 def decoded(file: str) -> tuple[np.ndarray, list[str]]:

@@ -6,14 +6,15 @@ import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from nasjax.core.errors import UserError, short, unknown
-from nasjax.data import folders, memory
-from nasjax.data.arrays import Arrays, describe, resized, smaller
-from nasjax.data.files import npz
+from nasjax.data import folders, listed, memory
+from nasjax.data.arrays import Arrays
+from nasjax.data.files import npy, npz
+from nasjax.data.sizes import AS_IT_IS, Resize, describe
 
 
 def digits() -> Arrays:
@@ -40,24 +41,6 @@ EXTERNAL = ("cifar10", "cifar100", "svhn", "imagenet")
 """The data sets known by name whose file the user brings."""
 
 
-class Resize(NamedTuple):
-    """The change of images to one size.
-
-    Attributes:
-        side: of the square in pixels; 0: unchanged.
-        crop: True keeps the largest square in the middle; False stretches.
-        shrink: factor by which images are made smaller after this: squares of
-            shrink x shrink pixels are averaged.
-    """
-
-    side: int = 0
-    crop: bool = True
-    shrink: int = 1
-
-
-AS_IT_IS = Resize()
-
-
 def load(
     name: str, path: str = "", test_path: str = "", resize: Resize = AS_IT_IS
 ) -> tuple[Arrays, Arrays | None, str]:
@@ -66,8 +49,9 @@ def load(
     Args:
         name: a name in `SOURCES`. With a path the name is only a label; the stem of the
             path replaces it if it is empty or names an embedded data set.
-        path: an `.npz` file or a folder of images, instead of an embedded data set. A
-            folder may hold the parts `train`, `val` and `test`, see
+        path: a folder of images, an `.npz` file, an `.npy` file of images with one of
+            labels, or a CSV table of files and labels, instead of an embedded data set.
+            A folder may hold the parts `train`, `val` and `test`, see
             `nasjax.data.folders.parts`.
         test_path: a second file or folder, for the test only.
         resize: the change of images to one size.
@@ -92,7 +76,8 @@ def load(
             )
         if name not in SOURCES:
             raise unknown("data set", name, (*SOURCES, *EXTERNAL))
-        return _sized(SOURCES[name](), resize), None, name
+        own = SOURCES[name]()
+        return own._replace(image=resize.every(own.image)), None, name
     path, test_path = os.path.expanduser(path), os.path.expanduser(test_path)
     inside = folders.parts(path) if os.path.isdir(path) else None
     paths = [path]
@@ -130,8 +115,7 @@ def load(
 
 def given(data: Any, name: str, resize: Resize) -> tuple[Arrays, Arrays | None, str]:
     """Arrays in memory instead of files; see `nasjax.data.memory.read` and `load`."""
-    train, test = memory.read(data)
-    train, test = _sized(train, resize), test and _sized(test, resize)
+    train, test = memory.read(data, resize)
     if test:
         _same_size(train, "data", test, "test data")
     return train, test, _label(name, "arrays")
@@ -154,29 +138,23 @@ def _same_size(train: Arrays, path: str, test: Arrays, test_path: str) -> None:
         )
 
 
-def _sized(data: Arrays, resize: Resize) -> Arrays:
-    """Images of one size as the config asks for them."""
-    if resize.side and data.image.shape[1:3] != (resize.side, resize.side):
-        images = [resized(pixels, resize.side, resize.crop) for pixels in data.image]
-        data = data._replace(image=np.stack(images))
-    return smaller(data, resize.shrink)
-
-
 def _read(path: str, resize: Resize, train: Arrays | None) -> Arrays:
     """A file or folder; `train`: the data whose classes and channels it has to have."""
     classes, channels = (train.classes, train.image.shape[-1]) if train else (None, 0)
     if os.path.isdir(path):
-        read = folders.folder(path, classes, resize.side, resize.crop, channels)
-    elif os.path.exists(path):
-        read = npz(path, classes)
-    elif memory.is_address(path):
+        return folders.folder(path, classes, resize, channels)
+    if not os.path.exists(path) and memory.is_address(path):
         raise UserError(
             f"The data were {path}, which are in no file; call nasjax.run with data=..., "
             "or write them with numpy.savez(path, image=..., label=...)."
         )
-    else:
+    if not os.path.exists(path):
         raise UserError(
             f"Data '{short(str(path))}' does not exist; give an .npz file with 'image' and "
             "'label', or a folder with one sub-folder of images for each class."
         )
-    return _sized(read, resize)
+    ending = os.path.splitext(path)[1].lower()
+    if ending in listed.ENDINGS:
+        return listed.listed(path, classes, resize, channels)
+    read = npy(path, classes) if ending == ".npy" else npz(path, classes)
+    return read._replace(image=resize.every(read.image))

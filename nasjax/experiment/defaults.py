@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from nasjax.core.errors import unknown
 from nasjax.search.algorithms import PARTS, parse
@@ -103,12 +103,12 @@ def settings(arg: str | None = None) -> ConfigDict:
 
     config.data = data = ConfigDict()
     data.name = "digits"  # embedded data set, or a label for `path`
-    data.path = ""  # .npz file (image, label), or folder of one folder per class; or of train, val
+    data.path = ""  # folder, .npz, .npy or .csv; docs/data.md
     data.test_path = ""  # separate test file; "" takes the test part from `path`
     data.fractions = ()  # weight, architecture and test parts; (): see `by_data`
     data.split_seed = 0  # seed of the split, independent of `seed`
-    data.resize = 0  # side of the squares that images become; 0: images have one size
-    data.crop = True  # with `resize`, the middle square is cut out; False: stretched
+    data.resize = _any(0)  # side of a square, or (height, width); 0: one size already
+    data.crop = _any(True)  # middle kept, undistorted; or its size; False: stretched
     data.shrink = 1  # factor by which images are made smaller, averaging pixels
     data.pad = 1  # pixels of padding before a random crop
     data.flip = False  # random horizontal flip
@@ -207,6 +207,11 @@ def by_data(config: ConfigDict) -> None:
         config.space.primitives = SPACES["s4"].primitives if embedded else DARTS_7
     if not data.fractions:
         data.fractions = (0.2, 0.2, 0.6) if embedded else (0.4, 0.4, 0.2)
+
+
+def _any(value: Any) -> FieldReference:
+    """A field that takes values of several kinds."""
+    return FieldReference(value, field_type=object)
 
 
 def scale(arg: str | None) -> str:

@@ -12,7 +12,7 @@ from nasjax import saliency
 from nasjax.collapse.early_stopping import adapt
 from nasjax.collapse.rollback import REMEDIES
 from nasjax.core.errors import UserError, unknown, unregistered
-from nasjax.core.limits import Limit, Range, above, at_least, one_of
+from nasjax.core.limits import Limit, Range, Size, above, at_least, one_of
 from nasjax.engine.devices import MODES
 from nasjax.experiment import defaults
 from nasjax.nets.layers import DTYPES, REMATS
@@ -52,7 +52,8 @@ LIMITS: dict[str, Mapping[str, Limit]] = {
     },
     "data": {
         "split_seed": at_least(0),
-        "resize": at_least(0),
+        "resize": Size((0,)),
+        "crop": Size((True, False)),
         "shrink": at_least(1),
         "pad": at_least(0),
     },
@@ -211,7 +212,7 @@ def _same_fields(given: ConfigDict, known: ConfigDict, path: str) -> None:
         example = known[name]
         if isinstance(example, ConfigDict) and isinstance(value, ConfigDict):
             _same_fields(value, example, f"{path}.{name}")
-        else:
+        elif known.get_type(name) is not object:  # a limit checks it
             of_kind(value, example, f"{path}.{name}")
 
 

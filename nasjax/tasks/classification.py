@@ -13,6 +13,7 @@ from nasjax.core.errors import UserError
 from nasjax.data import augment as augmentation
 from nasjax.data import sources, splits
 from nasjax.data.augment import Augment
+from nasjax.data.sizes import Resize
 from nasjax.engine import optim
 from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
@@ -280,7 +281,7 @@ def load(settings: Any, arrays: Any = None) -> Classification:
       UserError: the data cannot be read, split or augmented as asked.
     """
     of = settings.data
-    resize = sources.Resize(of.resize, of.crop, of.shrink)
+    resize = Resize(of.resize, of.crop, of.shrink)
     if arrays is None:
         train, test, name = sources.load(of.name, of.path, of.test_path, resize)
     else:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from nasjax.data.folders import folder
+from nasjax.data.sizes import AS_IT_IS
 from tests.support.pictures import pictures, refused
 
 
@@ -157,4 +158,4 @@ def test_test_images_follow_the_training_images(tmp_path):
     same = pictures(tmp_path / "e", {"a": 1}, mode="RGB")
     assert folder(same, ("a", "b"), channels=1).image.shape[-1] == 1
     COLOUR.resize((5, 4)).save(tmp_path / "e" / "a" / "9.png")
-    refused("has colours but", folder, same, ("a", "b"), 0, True, 1)
+    refused("has colours but", folder, same, ("a", "b"), AS_IT_IS, 1)

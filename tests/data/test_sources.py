@@ -1,6 +1,8 @@
 """Sources against files written here by hand, sklearn's own array and real CIFAR-10."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from nasjax.data import sources
 from nasjax.data.augment import NORMALISATION, statistics
 from nasjax.data.files import npz
 from nasjax.data.folders import folder
+from nasjax.data.sizes import Resize
 from tests.support.pictures import pictures, refused
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -74,13 +77,14 @@ NAN = np.where(np.arange(360).reshape(IMAGE.shape) == 7, np.nan, 0.5)
         (IMAGE.astype(object), LABEL, "any code"),
         (IMAGE, LABEL.astype(object), "numpy.array(label.tolist()).astype(str)"),
         (IMAGE, LABEL[:5], "(5,) for 6 image"),
-        (IMAGE, LABEL[:, None], "(6, 1)"),
-        (IMAGE, LABEL.astype(float), "float64"),
-        (IMAGE, LABEL > 0, "bool"),
+        (IMAGE, np.eye(3)[LABEL], "one-hot"),
+        (IMAGE, LABEL.astype(float), "].astype(int)"),
+        (IMAGE, LABEL + 0.5, "float64; expected integers from 0, or strings"),
+        (IMAGE, LABEL * np.nan, "float64; expected integers from 0, or strings"),
+        (IMAGE, LABEL.astype("M8[s]"), "datetime64"),
+        (IMAGE, np.array(["a", ""] * 3), "an empty string"),
         (IMAGE, LABEL - 1, "contains -1"),
         (IMAGE, np.array(["a"] * 6), "one class only"),
-        (IMAGE, LABEL + 1, "no label is 0"),
-        (IMAGE, LABEL * 10**9, "no label is 1"),
         (IMAGE, LABEL * 0, "one class only"),
     ],
 )
@@ -122,7 +126,7 @@ def test_load_files(tmp_path):
     assert test is not None and test.classes == ("0", "1", "2") and len(test.label) == 2
     refused("training and as test", sources.load, "", path, path)
     more = save(tmp_path / "more.npz", IMAGE, LABEL + 1)
-    refused("outside the 3 classes", sources.load, "", path, more)
+    refused("'3', which is not a class", sources.load, "", path, more)
     for size, shape in ("4x4", IMAGE[:, :, :4]), ("with 1", IMAGE[..., :1]):
         refused(size, sources.load, "", path, save(tmp_path / f"{size}.npz", shape))
 
@@ -172,15 +176,65 @@ def test_resize_in_files_of_both_kinds(tmp_path, crop):
     wide = np.zeros((4, 8, 24, 3), np.uint8)
     wide[:, :, :8], wide[:, :, 16:] = 255, 255  # black in the middle third
     path = save(tmp_path / "x.npz", wide, np.array([0, 1, 0, 1]))
-    small = sources.load("", path, "", sources.Resize(4, crop))[0].image
+    small = sources.load("", path, "", Resize(4, crop))[0].image
     assert small.shape == (4, 4, 4, 3)
     assert small[0, 0, 0, 0] == 0 if crop else small[0, 0, 0, 0] > 200
     root = pictures(tmp_path / "d", {"a": 1, "b": 1})
     pictures(tmp_path / "d" / "b", {"inner": 2}, size=(9, 7))
     (tmp_path / "d" / "b" / "0.png").unlink()
     refused("--config.data.resize=4", sources.load, "", root)
-    data = sources.load("", root, "", sources.Resize(6, crop, 2))[0]
+    data = sources.load("", root, "", Resize(6, crop, 2))[0]
     assert data.image.shape == (3, 3, 3, 3)
+
+
+def test_npy_has_its_labels_next_to_it(tmp_path):
+    np.save(tmp_path / "train_images.npy", IMAGE)
+    path = str(tmp_path / "train_images.npy")
+    refused("train_labels.npy' next to", sources.load, "", path)
+    np.save(tmp_path / "train_labels.npy", np.array(["b", "a"])[LABEL % 2])
+    train, _, name = sources.load("", path)
+    np.testing.assert_array_equal(train.image, IMAGE)
+    assert name == "train_images" and train.classes == ("a", "b")
+    assert train.label.tolist() == [1, 0, 1, 1, 0, 1]
+    np.save(tmp_path / "x.npy", IMAGE)
+    refused(
+        "in a file like train_labels.npy", sources.load, "", str(tmp_path / "x.npy")
+    )
+    np.save(tmp_path / "train_labels.npy", LABEL.astype(object))
+    refused("any code", sources.load, "", path)
+    np.save(tmp_path / "train_labels.npy", LABEL.astype(float))
+    text = refused("to write it so to", sources.load, "", path)
+    command = text[text.index("python -c") + 6 : text.index(" to write it so")]
+    subprocess.run(f"{sys.executable} {command}", shell=True, check=True)
+    fixed = sources.load("", str(tmp_path / "train_images_fixed.npz"))[0]
+    assert fixed.label.tolist() == LABEL.tolist()
+
+
+@pytest.mark.parametrize("header", ["", "file,label\n"])
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_table_names_files_and_labels(tmp_path, header, mark):
+    pictures(tmp_path, {"images": 4})
+    rows = "".join(f"images/{i}.png,{label}\n" for i, label in enumerate("badb"))
+    path = tmp_path / "train.csv"
+    path.write_text((header + rows).replace(",", mark))
+    data = sources.load("", str(path))[0]
+    assert data.classes == ("a", "b", "d") and data.label.tolist() == [1, 0, 2, 1]
+    assert data.image[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_tables_refused_and_numbers_in_them(tmp_path):
+    pictures(tmp_path, {"images": 12})
+    path = tmp_path / "train.csv"
+    path.write_text("".join(f"images/{i}.png,{i}\n" for i in range(12)))
+    assert sources.load("", str(path))[0].label.tolist() == list(range(12))
+    path.write_text("images/0.png,a\nimages/none.png,b\n")
+    refused("Line 2 of", sources.load, "", str(path))
+    path.write_text("label,pixel0,pixel1\n1,0,0\n")
+    refused("has 3 column(s)", sources.load, "", str(path))
+    path.write_text("")
+    refused("names no image that exists", sources.load, "", str(path))
+    path.write_bytes(b"\xff\xfe\x00")
+    refused("cannot be read", sources.load, "", str(path))
 
 
 @pytest.mark.skipif(not CIFAR.is_dir(), reason="needs NASJAX_DATA/cifar10")

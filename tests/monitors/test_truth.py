@@ -12,8 +12,7 @@ from support.tiny import shrink
 import nasjax
 from nasjax import cli
 from nasjax.core.errors import UserError
-from nasjax.data import sources
-from nasjax.data.arrays import Arrays
+from nasjax.data.sizes import smaller
 from nasjax.engine.progress import Progress
 from nasjax.experiment import validate
 from nasjax.search.base import Cadence
@@ -125,7 +124,7 @@ def test_what_cannot_be_is_refused(table, fields, words, tmp_path):
 
 def test_smaller_images_are_means_of_squares():
     image = np.arange(2 * 4 * 6 * 1, dtype=np.uint8).reshape(2, 4, 6, 1)
-    small = sources.smaller(Arrays(image, np.zeros(2, np.int32), ("a",)), 2).image
+    small = smaller(image, 2)
     assert small.shape == (2, 2, 3, 1) and small.dtype == np.uint8
     for n, i, j in np.ndindex(2, 2, 3):
         window = image[n, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
