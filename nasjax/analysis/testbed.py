@@ -31,6 +31,8 @@ from nasjax.spaces.table import DATASETS, Table
 
 # Halves the time to compile, which is nearly all of the time; runs as fast.
 _QUICK = {"xla_backend_optimization_level": 1}
+SIGNALS = ("cifar10_valid_12ep", "cifar10_valid_200ep", "cifar10_test_12ep")
+"""The columns that a search sees by default, the first one that there is."""
 _COLOURS = ("#666666", "#000000", style.LINES[0], style.LINES[2], style.LINES[3])
 
 
@@ -82,7 +84,7 @@ def study(
     path: str | os.PathLike[str],
     seeds: int = 100,
     evaluations: int = 1000,
-    signal: str = "cifar10_valid_12ep",
+    signal: str | None = None,
     report: str = DATASETS["cifar10"],
     output: str | os.PathLike[str] | None = None,
 ) -> str:
@@ -92,7 +94,8 @@ def study(
       path: the table, see `nasjax.spaces.table`.
       seeds: runs of each method, 0 to seeds - 1.
       evaluations: evaluations of each run.
-      signal: the column that the methods see, in percent.
+      signal: the column that the methods see, in percent; None: the first column of
+        `SIGNALS` that the table has in full, or `report`.
       report: the column that judges the incumbents, in percent.
       output: a folder to write testbed.md, testbed.json and testbed.png into.
 
@@ -106,6 +109,15 @@ def study(
         if value < 1:
             raise UserError(f"There are {value} {name}; give --{name} 1 or more.")
     table = Table.read(path)
+    note = ""
+    if signal is None:
+        whole = (name for name in (*SIGNALS, report) if name in table.full)
+        signal = next(whole, report)
+        if signal != SIGNALS[0]:
+            note = (
+                f"\n\n{table.path.name} has no {SIGNALS[0]} of every architecture, so the "
+                f"methods see {signal}; --signal=COLUMN takes another."
+            )
     seen, worth = table.grid(signal), table.grid(report).ravel()
     folder = None if output is None else commands.folder(output)
     start = time.perf_counter()
@@ -120,7 +132,7 @@ def study(
         "best": worth.max(),
         "methods": {n: _summary(seen.ravel(), worth, t) for n, t in traces.items()},
     }  # fmt: skip
-    text = _markdown(found)
+    text = _markdown(found) + note
     if folder is None:
         return text
     picture = "![Results of the methods over evaluations](testbed.png)"

@@ -9,8 +9,8 @@ The file is the user's. Its first line names the columns; these are needed:
 | `cifar100_test_200ep` | the same on CIFAR-100 |
 | `imagenet16_test_200ep` | the same on ImageNet16-120 |
 
-Other columns of numbers can be read by name; an empty cell is nan. This module does not
-need jax.
+`nasjax.spaces.official` makes it from the benchmark's files. Other columns of numbers
+can be read by name; an empty cell is nan. This module does not need jax.
 """
 
 from __future__ import annotations
@@ -97,6 +97,16 @@ class Table:
         if not rows:
             raise UserError(f"{path} has no rows; give a table with architectures.")
         return cls(path, dict(zip(header, zip(*rows, strict=True), strict=True)))
+
+    @property
+    def full(self) -> list[str]:
+        """The columns of accuracies that have a value of every architecture."""
+        if len(self.architectures) != len(numbers()):
+            return []
+        names = [
+            name for name in self._columns if "_test_" in name or "_valid_" in name
+        ]
+        return [name for name in names if all(self._columns[name])]
 
     def column(self, name: str) -> np.ndarray:
         """A column of numbers, float64 [N] in the order of the file; empty cells nan.
@@ -189,11 +199,10 @@ class Table:
         values = np.where(order < 0, np.nan, self.column(column)[order])
         missing = int(np.isnan(values).sum())
         if missing:
-            full = [name for name in self._columns if self._is_full(name)]
             raise UserError(
                 f"The column {column!r} of {self.path} has no value for {missing} of "
                 f"the {len(numbers())} architectures; all are needed: take "
-                f"{' or '.join(full) or 'a table that has them'}."
+                f"{' or '.join(self.full) or 'a table that has them'}."
             )
         return values.reshape((5,) * 6)
 
@@ -205,8 +214,3 @@ class Table:
                 "architecture; ask for another column."
             )
         return value
-
-    def _is_full(self, name: str) -> bool:
-        accuracy = "_test_" in name or "_valid_" in name
-        cells = self._columns[name]
-        return accuracy and len(cells) == len(numbers()) and all(cells)

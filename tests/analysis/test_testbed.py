@@ -199,6 +199,29 @@ def test_a_study_of_one_evaluation(table, two_methods, tmp_path):
     assert "±" not in text.split("\n")[2] and "| 1 |" in text
 
 
+def test_the_signal_is_taken_from_the_columns_that_there_are(
+    table, two_methods, tmp_path
+):
+    """With the documented columns alone the methods see the column that judges."""
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    needed = [name for name in rows[0] if name == "arch" or "_test_200ep" in name]
+
+    def studied(*more):
+        path = tmp_path / "table.csv"
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, [*needed, *more], extrasaction="ignore")
+            writer.writeheader()
+            for row in rows:
+                own = row["cifar10_valid_12ep"]
+                writer.writerow(dict.fromkeys(more, own) | row)
+        return testbed.study(path, seeds=1, evaluations=1)
+
+    assert "see cifar10_test_200ep; --signal=COLUMN takes another" in studied()
+    assert "so the methods see cifar10_valid_200ep" in studied("cifar10_valid_200ep")
+    assert "so the methods see" not in testbed.study(table, seeds=1, evaluations=1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
