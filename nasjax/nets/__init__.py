@@ -3,6 +3,7 @@
 from nasjax.nets.count import choice_macs, count_genotype, count_supernet, parameters
 from nasjax.nets.edges import EdgeFactory, Mixed
 from nasjax.nets.network import Model, Output, genotype_network, supernet
+from nasjax.nets.own import nhwc
 
 __all__ = [
     "EdgeFactory",
@@ -13,6 +14,7 @@ __all__ = [
     "count_genotype",
     "count_supernet",
     "genotype_network",
+    "nhwc",
     "parameters",
     "supernet",
 ]

@@ -27,6 +27,7 @@ from nasjax.nets.edges import EdgeFactory, Mixed
 from nasjax.nets.layers import Style
 from nasjax.nets.network import Model, genotype_network, supernet
 from nasjax.nets.operations import NO_DRAWS, operation
+from nasjax.nets.own import check_operations
 from nasjax.spaces import CellSpace, Macro
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.load import space_of
@@ -77,6 +78,8 @@ def count_genotype(
             f"Images of {min(size)} pixels leave no 2x2 map for an auxiliary head; use "
             "larger images, or count without --auxiliary."
         )
+    names = {name for own in genotype.cells.values() for name, _ in own}
+    check_operations(names, macro.plan(), _FIXED)
     empty = {kind: (("none", 0),) * len(own) for kind, own in genotype.cells.items()}
     bare = dataclasses.replace(genotype, cells=empty)
     found = dict(_rest(space, bare, macro, classes, auxiliary, size, in_channels))
@@ -106,6 +109,7 @@ def count_supernet(
     bare = space._replace(primitives=("none",), lists=None)
     found = dict(_rest(bare, None, macro, classes, False, size, in_channels))
     style = Style(True, "conv", pool_norm=space.pool_norm)
+    check_operations(space.primitives, macro.plan(), style)
     for kind, place in _places(space, macro, size):
         for (source, _), names in zip(
             space.edges_of(kind), space.choices(kind), strict=True

@@ -34,6 +34,7 @@ from nasjax.nets.layers import (
     wide,
 )
 from nasjax.nets.operations import NO_DRAWS, Draws
+from nasjax.nets.own import check_operations
 from nasjax.spaces import CellPlan, CellSpace, Edge, Macro
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.load import space_of
@@ -100,6 +101,9 @@ def supernet(
       auxiliary: True if the training output has an auxiliary head.
       edge: factory of the edges, see `nasjax.nets.edges`. Edges are initialised with
         mixing weights that have `ops` only.
+
+    Raises:
+      UserError: an option is unknown, or an operation does not turn maps into maps.
     """
 
     function = functools.cache(edge_function)
@@ -114,6 +118,7 @@ def supernet(
         body = runs(space, kind, plan.type == "reduce")
         cells.append(Cell(plan, kind, body, space.edges_of(kind)))
     style = Style.of(True, spelling, axis_name, remat, dtype, space.pool_norm)
+    check_operations(space.primitives, macro.plan(), style)
     mix = {k: Weights(jnp.zeros(space.alpha_shape(k))) for k in space.types}
     network = Network(macro, classes, tuple(cells), cell, style, auxiliary)
     most = max(len(each.edges or ()) for each in cells)
@@ -139,7 +144,7 @@ def genotype_network(
 
     Raises:
       UserError: the genotype has an architecture for each cell, and the number of cells
-        is another one.
+        is another one; an operation does not turn maps into maps.
     """
     space = space_of(genotype)
 
@@ -160,6 +165,7 @@ def genotype_network(
     style = Style.of(False, spelling, axis_name, remat, dtype)
     network = Network(macro, classes, tuple(cells), cell, style, auxiliary)
     pairs = [pair for own in genotype.cells.values() for pair in own]
+    check_operations(dict(pairs), macro.plan(), style)
     most = max(map(len, genotype.cells.values()))
     return _model(network, most, "noise" in dict(pairs), {})
 

@@ -1,7 +1,8 @@
 """The primitives of the spaces as flax modules (DARTS, R-DARTS' noise, NAS-Bench-201).
 
 A primitive is built by `OPERATIONS[name](channels, stride, style)` and called with
-(x [H, C, W, B], train). To add a primitive, write a module and add it to `OPERATIONS`.
+(x [H, C, W, B], train). To add a primitive, write a module and add it to `OPERATIONS`;
+`nasjax.nets.nhwc` adapts a flax module on [B, H, W, C].
 """
 
 from __future__ import annotations
@@ -171,6 +172,6 @@ def is_parametric(name: str) -> bool:
     >>> is_parametric("sep_conv_3x3"), is_parametric("skip_connect")
     (True, False)
     """
-    op, x = operation(name)(2, 1, Style(True, "conv")), jnp.zeros((2, 2, 2, 1))
+    op, x = operation(name)(16, 1, Style(True, "conv")), jnp.zeros((8, 16, 8, 1))
     variables = jax.eval_shape(lambda: op.init(jax.random.key(0), x, True))
     return bool(jax.tree.leaves(variables.get("params", {})))
