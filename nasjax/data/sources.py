@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from nasjax.core.errors import UserError, short, unknown
+from nasjax.core.errors import UserError, short, unregistered
+from nasjax.core.tables import Table
 from nasjax.data import folders, listed, memory
 from nasjax.data.arrays import Arrays
 from nasjax.data.files import npy, npz
@@ -34,7 +35,12 @@ def digits() -> Arrays:
     return Arrays(image, rows[:, -1], tuple("0123456789"))
 
 
-SOURCES: dict[str, Callable[[], Arrays]] = {"digits": digits}
+SOURCES: Table[Callable[[], Arrays]] = Table(
+    "nasjax.data.sources.SOURCES",
+    "a function () -> nasjax.data.arrays.Arrays",
+    callable,
+    {"digits": digits},
+)
 """The data sets that need no file."""
 
 EXTERNAL = ("cifar10", "cifar100", "svhn", "imagenet")
@@ -75,8 +81,8 @@ def load(
                 "--config.data.path=FILE.npz (arrays 'image' and 'label')."
             )
         if name not in SOURCES:
-            raise unknown("data set", name, (*SOURCES, *EXTERNAL))
-        own = SOURCES[name]()
+            raise unregistered("data set", name, (*SOURCES, *EXTERNAL))
+        own = _of_table(name)
         return own._replace(image=resize.every(own.image)), None, name
     path, test_path = os.path.expanduser(path), os.path.expanduser(test_path)
     inside = folders.parts(path) if os.path.isdir(path) else None
@@ -111,6 +117,31 @@ def load(
         )
         train = train._replace(notes=(told + _stem(test_path), *train.notes))
     return train, test, _label(name, Path(path).stem)
+
+
+def _of_table(name: str) -> Arrays:
+    """The data of a row of `SOURCES`, which may be the user's."""
+    found = SOURCES[name]()
+    if not isinstance(found, Arrays):
+        raise UserError(
+            f"The data set {name!r} is a {type(found).__name__}; expected "
+            "nasjax.data.arrays.Arrays(image, label, classes)."
+        )
+    image, label = np.asarray(found.image), np.asarray(found.label)
+    kinds = image.dtype == np.uint8 and label.dtype.kind in "iu"
+    if not kinds or image.ndim != 4 or label.shape != image.shape[:1] or not len(label):
+        raise UserError(
+            f"The data set {name!r} has image {image.dtype} {list(image.shape)} and label "
+            f"{label.dtype} {list(label.shape)}; expected uint8 [N, H, W, C] and int32 "
+            "[N]; nasjax.data.arrays.checked converts."
+        )
+    if label.min() < 0 or label.max() >= len(found.classes):
+        raise UserError(
+            f"The data set {name!r} has labels {label.min()} to {label.max()} and "
+            f"{len(found.classes)} classes; expected labels from 0 to "
+            f"{len(found.classes) - 1}."
+        )
+    return found._replace(image=image, label=label.astype(np.int32))
 
 
 def given(data: Any, name: str, resize: Resize) -> tuple[Arrays, Arrays | None, str]:

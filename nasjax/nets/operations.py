@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nasjax.core.errors import unregistered
+from nasjax.core.tables import Table
 from nasjax.nets import lowering
 from nasjax.nets.layers import (
     BatchNorm,
@@ -108,23 +109,28 @@ def _dense(kernel: int) -> Callable[[int, int, Style], nn.Module]:
     return lambda channels, stride, style: ReLUConvBN(channels, style, kernel, stride)
 
 
-OPERATIONS: dict[str, Callable[[int, int, Style], nn.Module]] = {
-    "none": lambda channels, stride, style: Zero(stride),
-    "max_pool_3x3": lambda channels, stride, style: Pool(
-        lowering.max_pool, stride, style
-    ),
-    "avg_pool_3x3": lambda channels, stride, style: Pool(
-        lowering.avg_pool, stride, style
-    ),
-    "skip_connect": _skip,
-    "noise": lambda channels, stride, style: Noise(stride),
-    "sep_conv_3x3": _conv(3, 1),
-    "sep_conv_5x5": _conv(5, 1),
-    "dil_conv_3x3": _conv(3, 2),
-    "dil_conv_5x5": _conv(5, 2),
-    "nor_conv_1x1": _dense(1),
-    "nor_conv_3x3": _dense(3),
-}
+OPERATIONS: Table[Callable[[int, int, Style], nn.Module]] = Table(
+    "nasjax.nets.operations.OPERATIONS",
+    "a function (channels, stride, style) -> flax module",
+    callable,
+    {
+        "none": lambda channels, stride, style: Zero(stride),
+        "max_pool_3x3": lambda channels, stride, style: Pool(
+            lowering.max_pool, stride, style
+        ),
+        "avg_pool_3x3": lambda channels, stride, style: Pool(
+            lowering.avg_pool, stride, style
+        ),
+        "skip_connect": _skip,
+        "noise": lambda channels, stride, style: Noise(stride),
+        "sep_conv_3x3": _conv(3, 1),
+        "sep_conv_5x5": _conv(5, 1),
+        "dil_conv_3x3": _conv(3, 2),
+        "dil_conv_5x5": _conv(5, 2),
+        "nor_conv_1x1": _dense(1),
+        "nor_conv_3x3": _dense(3),
+    },
+)
 
 
 def operation(name: str) -> Callable[[int, int, Style], nn.Module]:

@@ -7,6 +7,7 @@ Robustifying Differentiable Architecture Search", ICLR 2020, arXiv 1909.09656.
 from __future__ import annotations
 
 from nasjax.core.errors import unregistered
+from nasjax.core.tables import Table
 from nasjax.spaces.cells import CellSpace
 
 DARTS_8 = (
@@ -56,28 +57,33 @@ def _s1() -> CellSpace:
     return CellSpace("darts", union, lists=lists)
 
 
-SPACES = {
-    "darts": darts(),
-    "darts7": darts(DARTS_7),
-    "amended_s2": darts(AMENDED_S2),
-    "amended_s3": darts(AMENDED_S3),
-    "s1": _s1(),
-    "s2": darts(("skip_connect", "sep_conv_3x3")),
-    "s3": darts(("none", "skip_connect", "sep_conv_3x3")),
-    "s4": darts(("noise", "sep_conv_3x3")),
-    "nasbench201": CellSpace(
-        "nasbench201",
-        NASBENCH_201,
-        nodes=3,
-        types=("cell",),
-        inputs=1,
-        picks=3,
-        output=(3,),
-        none=True,
-        reduction="block",
-        pool_norm=False,
-    ),
-}
+SPACES = Table(
+    "nasjax.spaces.SPACES",
+    "a nasjax.spaces.CellSpace",
+    lambda space: isinstance(space, CellSpace),
+    {
+        "darts": darts(),
+        "darts7": darts(DARTS_7),
+        "amended_s2": darts(AMENDED_S2),
+        "amended_s3": darts(AMENDED_S3),
+        "s1": _s1(),
+        "s2": darts(("skip_connect", "sep_conv_3x3")),
+        "s3": darts(("none", "skip_connect", "sep_conv_3x3")),
+        "s4": darts(("noise", "sep_conv_3x3")),
+        "nasbench201": CellSpace(
+            "nasbench201",
+            NASBENCH_201,
+            nodes=3,
+            types=("cell",),
+            inputs=1,
+            picks=3,
+            output=(3,),
+            none=True,
+            reduction="block",
+            pool_norm=False,
+        ),
+    },
+)
 
 
 def known_space(name: object) -> CellSpace:

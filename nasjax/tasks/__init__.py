@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from nasjax.core.limits import Limit
+from nasjax.core.tables import Table
 from nasjax.tasks import classification
 from nasjax.tasks.base import Domain
 
@@ -25,4 +26,9 @@ class Kind(NamedTuple):
     limits: Mapping[str, Limit] = MappingProxyType({})
 
 
-DOMAINS = {"images": Kind(classification.load)}
+DOMAINS = Table(
+    "nasjax.tasks.DOMAINS",
+    "nasjax.tasks.Kind(load)",
+    lambda kind: isinstance(kind, Kind) and callable(kind.load),
+    {"images": Kind(classification.load)},
+)

@@ -2,21 +2,28 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 
+import numpy as np
 import pytest
 from support.tiny import shrink
 
 from nasjax import cli
 from nasjax.core import imports
 from nasjax.core.errors import UserError
+from nasjax.data.arrays import Arrays
+from nasjax.data.sources import SOURCES, load
 from nasjax.experiment import defaults
+from nasjax.experiment.build import build as build_experiment
 from nasjax.main import parse_flags
 from nasjax.nets.operations import OPERATIONS
-from nasjax.search import PARTS
+from nasjax.search import PARTS, Part
+from nasjax.search.algorithms import compose, default_settings
 from nasjax.spaces import SPACES
 from nasjax.spaces.rules import random_genotype
+from nasjax.tasks import DOMAINS
 
 MINE = '''"""A softmax with a temperature."""
 import jax
@@ -277,3 +284,82 @@ def test_a_wrong_operation_of_an_own_space(mine, capsys):
 def test_the_command_without_a_name(mine, capsys):
     code, out, err = said(capsys, "--import=own/mine.py")
     assert code == 2 and out == "" and err.startswith("usage: nasjax")
+
+
+def build(settings, base):
+    return base
+
+
+ROWS = {
+    "a function for a part": (PARTS, build, "PARTS['mine'] is set to a function"),
+    "settings as they are": (PARTS, Part(build, {"tau": 2.0}), "with two functions"),  # type: ignore[arg-type]
+    "a module": (OPERATIONS, 3, "OPERATIONS['mine'] is set to an int"),
+    "names": (
+        SPACES,
+        ("skip_connect", "sep_conv_3x3"),
+        "expected a nasjax.spaces.Cell",
+    ),
+    "a loader": (DOMAINS, build, "expected nasjax.tasks.Kind(load)"),
+    "arrays": (SOURCES, ([], []), "SOURCES['mine'] is set to a tuple; expected a func"),
+}
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_a_row_of_another_kind_is_refused_where_it_is_assigned(case):
+    table, row, words = ROWS[case]
+    before = dict(table)
+    with pytest.raises(UserError, match=re.escape(words)):
+        table["mine"] = row
+    assert table == before
+
+
+def test_the_sentence_names_the_line_of_the_module(mine, capsys):
+    mine.write_text("from nasjax.search import PARTS\n\nPARTS['x'] = print\n")
+    code, _, err = said(capsys, "list", f"--import={mine}")
+    assert code == 2 and err.count("\n") == 1
+    assert "(line 3: " in err and "PARTS['x'] is set to a builtin" in err
+
+
+def test_a_part_that_returns_no_algorithm(monkeypatch):
+    monkeypatch.setitem(
+        PARTS, "mine", Part(lambda settings, base: None, lambda scale: {})
+    )  # type: ignore[arg-type, return-value]
+    with pytest.raises(
+        UserError, match="'mine' makes a NoneType; expected an Algorithm"
+    ):
+        compose(
+            "darts_first+mine",
+            {"darts_first": default_settings("darts_first"), "mine": None},
+        )
+
+
+IMAGES, LABELS = np.zeros((6, 8, 8, 1), np.uint8), np.arange(6) % 2
+DATA = {
+    "a pair": ((IMAGES, LABELS), "is a tuple; expected nasjax.data.arrays.Arrays"),
+    "floats": (Arrays(IMAGES / 255, LABELS, ("a", "b")), "image float64 [6, 8, 8, 1]"),
+    "no channels": (Arrays(IMAGES[..., 0], LABELS, ("a", "b")), "[6, 8, 8]"),
+    "a class more": (Arrays(IMAGES, LABELS + 1, ("a", "b")), "labels 1 to 2 and 2 cl"),
+}
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_a_data_set_of_another_form(case, monkeypatch):
+    data, words = DATA[case]
+    monkeypatch.setitem(SOURCES, "mine", lambda: data)
+    with pytest.raises(UserError, match=re.escape(words)):
+        load("mine")
+
+
+def test_every_unknown_name_of_a_table_mentions_import():
+    with pytest.raises(UserError, match="--import=FILE.py"):
+        load("mine")
+    for field, value in (("task", "mine"), ("algorithm", "mine")):
+        config = defaults.settings()
+        config[field] = value
+        with pytest.raises(UserError, match="--import=FILE.py"):
+            build_experiment(config)
+    for field, value in (("name", "mine"), ("primitives", ("mine", "none"))):
+        config = defaults.settings()
+        config.space[field] = value
+        with pytest.raises(UserError, match="--import=FILE.py"):
+            build_experiment(config)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from nasjax.core.errors import UserError, unregistered
 from nasjax.core.limits import Limit
+from nasjax.core.tables import Table
 from nasjax.search.algorithms import (
     amended,
     darts_first,
@@ -70,24 +71,34 @@ def _part(module: ModuleType, **more: Any) -> Part:
     return Part(module.build, module.settings, module.LIMITS, **more)
 
 
-PARTS = {
-    "amended": _part(amended, moves=True),
-    "budget": _part(budget, on="zarts_gld", smooth=False),
-    "darts_first": _part(darts_first, moves=True),
-    "darts_second": _part(darts_second, moves=True),
-    "fair_darts": _part(fair_darts),
-    "implicit": _part(implicit, moves=True),
-    "pc_darts": _part(pc_darts),
-    "random_search": _part(random_search, moves=True),
-    "sanas": _part(
-        sanas, on="darts_second", wraps=("direction", "every"), shares=("saliency",)
-    ),
-    "sdarts_adv": _part(sdarts_adv),
-    "sdarts_rs": _part(sdarts_rs),
-    "zarts_gld": _part(zarts_gld, moves=True, free=("chunk",)),
-    "zarts_mgs": _part(zarts_mgs, moves=True, free=("chunk",)),
-    "zarts_rs": _part(zarts_rs, moves=True, free=("chunk",)),
-}
+def _fits(part: Any) -> bool:
+    return isinstance(part, Part) and callable(part.build) and callable(part.settings)
+
+
+PARTS = Table(
+    "nasjax.search.PARTS",
+    "nasjax.search.Part(build, settings) with two functions, (settings, base) -> "
+    "Algorithm and scale -> default settings",
+    _fits,
+    {
+        "amended": _part(amended, moves=True),
+        "budget": _part(budget, on="zarts_gld", smooth=False),
+        "darts_first": _part(darts_first, moves=True),
+        "darts_second": _part(darts_second, moves=True),
+        "fair_darts": _part(fair_darts),
+        "implicit": _part(implicit, moves=True),
+        "pc_darts": _part(pc_darts),
+        "random_search": _part(random_search, moves=True),
+        "sanas": _part(
+            sanas, on="darts_second", wraps=("direction", "every"), shares=("saliency",)
+        ),
+        "sdarts_adv": _part(sdarts_adv),
+        "sdarts_rs": _part(sdarts_rs),
+        "zarts_gld": _part(zarts_gld, moves=True, free=("chunk",)),
+        "zarts_mgs": _part(zarts_mgs, moves=True, free=("chunk",)),
+        "zarts_rs": _part(zarts_rs, moves=True, free=("chunk",)),
+    },
+)
 WORDS = {  # field of `Algorithm` -> its name in messages
     "direction": "how alpha moves",
     "every": "how often alpha moves",
@@ -142,6 +153,11 @@ def compose(sentence: str, settings: Mapping[str, Any]) -> Algorithm:
     for name in parse(sentence):
         part = PARTS[name]
         before, algorithm = algorithm, part.build(settings[name], algorithm)
+        if not isinstance(algorithm, Algorithm):
+            raise UserError(
+                f"The part {name!r} makes a {type(algorithm).__name__}; expected an "
+                "Algorithm, as base._replace(...) returns it."
+            )
         for field, word in WORDS.items():
             if getattr(before, field) is getattr(algorithm, field):
                 continue
