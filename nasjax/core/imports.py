@@ -177,7 +177,7 @@ def _run(action, given: str) -> Any:
     try:
         return action()
     except (Exception, SystemExit) as error:  # any program of the user
-        frames = traceback.extract_tb(error.__traceback__)
+        frames = list(traceback.extract_tb(error.__traceback__))
         here = Path(__file__).parents[1]  # nasjax, which refuses rows of its tables
         frames = [f for f in frames if here not in Path(f.filename).parents] or frames
         line = getattr(error, "lineno", None) or frames[-1].lineno

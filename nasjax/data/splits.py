@@ -36,6 +36,7 @@ def split(
     test: Arrays | None = None,
     fractions: Sequence[float] = (0.4, 0.4, 0.2),
     seed: int = 0,
+    judged: bool = True,
 ) -> Splits:
     """Splits `train` at random by class; the same seed gives the same parts.
 
@@ -45,10 +46,12 @@ def split(
             fractions, scaled to sum to 1, and the third fraction is not used.
         fractions: fractions of the weight, architecture and test part; they sum to 1.
         seed: seed of the permutation, independent of the seed of the run.
+        judged: False if nothing is measured on the test part, which may then lack
+            classes.
 
     The sizes of the parts are the fractions of all images, by largest remainders. Each
     class is divided as the fractions say, to the nearest images that these sizes permit,
-    and every part has at least one image of each class.
+    and every part that needs it has at least one image of each class.
 
     Raises:
         UserError: the fractions or the seed are malformed, a part would be empty or
@@ -76,8 +79,9 @@ def split(
     order = random.permutation(len(train.label))
     sizes = _sizes(len(order), np.array(used) / sum(used))
     counts = np.bincount(train.label, minlength=len(train.classes))
-    _check(sizes, counts, train.classes, fractions)
-    quotas = _quotas(counts, sizes, random)
+    least = np.array([1, 1, int(judged)][: len(sizes)])
+    _check(sizes, counts, least, train.classes, fractions)
+    quotas = _quotas(counts, sizes, least, random)
     # Of every class, in the order of the permutation, the first images go to the first
     # part, and so on.
     part_of = np.empty(len(order), int)
@@ -107,9 +111,13 @@ def _sizes(count: int, shares: np.ndarray) -> np.ndarray:
 
 
 def _check(
-    sizes: np.ndarray, counts: np.ndarray, classes: tuple[str, ...], fractions: object
+    sizes: np.ndarray,
+    counts: np.ndarray,
+    least: np.ndarray,
+    classes: tuple[str, ...],
+    fractions: object,
 ) -> None:
-    """Refuses parts that are empty or have to lack a class."""
+    """Refuses parts that are empty, or have to lack a class that they need."""
     names, total = ("weight", "architecture", "test"), sizes.sum()
     for name, size in zip(names, sizes, strict=False):
         if not size:
@@ -117,39 +125,45 @@ def _check(
                 f"The {name} part of {total} images is empty with the split "
                 f"fractions {fractions}; give more images or other fractions."
             )
-    rarest = counts.argmin()
-    if counts[rarest] < len(sizes):
+    rarest, parts = counts.argmin(), least.sum()
+    if counts[rarest] < parts:
         raise UserError(
             f"Class '{classes[rarest]}' has {counts[rarest]} of {total} images, but "
-            f"{len(sizes)} parts are split off; give at least {len(sizes)} images per "
+            f"{parts} parts are split off; give at least {parts} images per "
             "class, or leave the class out."
         )
-    if sizes.min() < len(classes):
-        name = names[sizes.argmin()]
-        needed = -(-len(classes) * total // sizes.min()) // len(classes)
+    smallest = sizes[:parts].argmin()
+    size = sizes[smallest]
+    if size < len(classes):
+        name = names[smallest]
+        needed = -(-len(classes) * total // size) // len(classes)
         raise UserError(
-            f"The {name} part of {total} images has {sizes.min()} with the split "
+            f"The {name} part of {total} images has {size} with the split "
             f"fractions {fractions}, fewer than the {len(classes)} classes; give about "
             f"{needed + 1} images per class, or a larger fraction for this part."
         )
 
 
 def _quotas(
-    counts: np.ndarray, sizes: np.ndarray, random: np.random.Generator
+    counts: np.ndarray,
+    sizes: np.ndarray,
+    least: np.ndarray,
+    random: np.random.Generator,
 ) -> np.ndarray:
     """How many images of each class go to each part.
 
     Args:
-        counts: images of each class, [K], each at least P.
-        sizes: images of each part, [P], each at least K.
+        counts: images of each class, [K].
+        sizes: images of each part, [P].
+        least: fewest images of a class in each part, [P], 0 or 1.
         random: decides between equal choices.
 
     Returns:
-        Integers [K, P], at least 1, with the row sums `counts` and the column sums
+        Integers [K, P], at least `least`, with the row sums `counts` and the column sums
         `sizes`, near to counts * sizes / N.
     """
     ideal = np.outer(counts, sizes) / sizes.sum()
-    quotas = np.maximum(np.floor(ideal), 1).astype(int)
+    quotas = np.maximum(np.floor(ideal), least).astype(int)
     rows = np.arange(len(counts))
     quotas[:, 0] += counts - quotas.sum(1)
     short = rows[quotas[:, 0] < 1]
@@ -159,7 +173,9 @@ def _quotas(
     while (over := quotas.sum(0) - sizes).any():
         source, target = over.argmax(), over.argmin()
         gap = quotas - ideal
-        gain = np.where(quotas[:, source] > 1, gap[:, source] - gap[:, target], -np.inf)
+        gain = np.where(
+            quotas[:, source] > least[source], gap[:, source] - gap[:, target], -np.inf
+        )
         row = (gain + tie).argmax()
         quotas[row, source] -= 1
         quotas[row, target] += 1

@@ -286,7 +286,11 @@ def load(settings: Any, arrays: Any = None) -> Classification:
         train, test, name = sources.load(of.name, of.path, of.test_path, resize)
     else:
         train, test, name = sources.given(arrays, of.name, resize)
-    data = splits.split(train, test, of.fractions, of.split_seed)
+    judged = settings.retrain.epochs > 0
+    data = splits.split(train, test, of.fractions, of.split_seed, judged)
+    notes = [*train.notes, *(test.notes if test else ())]
+    if absent := len(data.classes) - len(np.unique(data.test.label)):
+        notes.append(f"the test part lacks {absent} of {len(data.classes)} classes")
     known = np.concatenate([data.weights.image, data.arch.image])
     mean, std = augmentation.NORMALISATION.get(name, ((), ()))  # as published
     if len(mean) != known.shape[-1]:
@@ -300,5 +304,5 @@ def load(settings: Any, arrays: Any = None) -> Classification:
         augmentation.check_augment(augment, known.shape)
     return Classification(
         name, data, settings.search, settings.retrain, settings.saliency, settings,
-        augments[0], augments[1], (*train.notes, *(test.notes if test else ())),
+        augments[0], augments[1], tuple(notes),
     )  # fmt: skip

@@ -107,6 +107,27 @@ def test_every_part_holds_every_class(counts, fractions, separate):
         np.testing.assert_array_equal(np.sort(numbers_of), np.arange(len(label)))
 
 
+@pytest.mark.parametrize("counts", [[8] * 10, [2, 2, 2, 40], [3] * 5, [30, 9, 2]])
+def test_a_test_part_on_which_nothing_is_judged_may_lack_classes(counts):
+    label = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    data = numbered(len(label), len(counts))._replace(label=label)
+    with pytest.raises(UserError):
+        split(data, None, (0.49, 0.49, 0.02), 0, judged=True)
+    for share in 0.1, 0.05:
+        made = split(data, None, (0.5 - share / 2, 0.5 - share / 2, share), 0, False)
+        for part in made[:2]:
+            assert np.bincount(part.label, minlength=len(counts)).min() >= 1
+        sizes = [len(part.label) for part in made[:3]]
+        assert sum(sizes) == len(label) and abs(sizes[2] - share * len(label)) < 1
+        found = np.concatenate([numbers(part) for part in made[:3]])
+        np.testing.assert_array_equal(np.sort(found), np.arange(len(label)))
+    with pytest.raises(UserError, match="has 1 of .* but 2 parts are split off"):
+        rare = data._replace(label=np.minimum(label, 1)[::-1].copy())
+        rare.label[:] = 0
+        rare.label[0] = 1
+        split(rare._replace(classes=("a", "b")), None, (0.45, 0.45, 0.1), 0, False)
+
+
 def test_too_few_images_of_a_class_or_in_a_part_are_refused():
     rare = numbered(100)
     rare.label[:] = 0
