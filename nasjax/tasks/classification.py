@@ -124,6 +124,8 @@ class Classification(NamedTuple):
             ("search", self.search.batch, len(parts[smallest]), f"the {smallest} part"),
             ("retrain", self.retrain.batch, known, "the training data"),
         ):
+            if name == "retrain" and not self.retrain.epochs:
+                continue
             if batch > size:
                 raise UserError(
                     f"A batch of {batch} is larger than {where}, which has {size} "
@@ -300,7 +302,7 @@ def load(settings: Any, arrays: Any = None) -> Classification:
         Augment(cutout=group.cutout, **shared)
         for group in (settings.search, settings.retrain)
     ]
-    for augment in augments:
+    for augment in augments if judged else augments[:1]:
         augmentation.check_augment(augment, known.shape)
     return Classification(
         name, data, settings.search, settings.retrain, settings.saliency, settings,
