@@ -39,7 +39,8 @@ class Phase(NamedTuple):
             `evaluate` ahead of time; refuses programs that do not fit in memory. It is
             timed separately.
         evaluate: (state) -> metrics, floats; called when an epoch or the phase ends.
-        estimator: estimator by which a search moves alpha, for every log line.
+        estimator: estimator by which a search moves alpha, for `metrics.jsonl`.
+        words: metrics of a log line -> at most three words that a person reads.
         start: step of the state that `init` returns; above 0 after a roll-back.
         shapes: () -> shapes and dtypes of the state, faster than tracing `init`.
         place: the state of `init`, or a restored state -> the same on the devices.
@@ -58,6 +59,7 @@ class Phase(NamedTuple):
     compile: Callable[[State], str | None]
     evaluate: Callable[[State], Mapping[str, float]]
     estimator: str | None = None
+    words: Callable[[Mapping[str, float | None]], list[str]] = lambda metrics: []
     start: int = 0
     over: Callable[[], bool] = lambda: False
     keeps: Callable[[int, int], bool] = lambda step, newest: False
@@ -131,18 +133,17 @@ def run_phase(
             progress.line(f"{phase.name}: compiled in {spent:.1f} s")
             if remark:
                 progress.line(f"{phase.name}: {remark}")
-        progress.update(phase.name, run.step, phase.steps, {}, phase.estimator)
+        progress.update(phase.name, run.step, phase.steps, {})
         run.begun = time.perf_counter() - run.run_seconds
         while flag.signum is None and not over:
             run.advance()
-            line = {}
+            line, words = {}, []
             if run.step % log_every == 0 or run.ends_epoch():
                 line = run.look()
                 folder.log(run.stamp(line))
+                words = [run.place(), *phase.words(line)]
             try:
-                progress.update(
-                    phase.name, run.step, phase.steps, line, phase.estimator
-                )
+                progress.update(phase.name, run.step, phase.steps, line, words)
             except Exception:  # of a callback
                 run.save()
                 raise
@@ -195,6 +196,16 @@ class _Run:
         return (
             self.step % self.phase.steps_per_epoch == 0 or self.step == self.phase.steps
         )
+
+    def epoch(self, step: int) -> int:
+        """The epoch of a step; epochs count from 1."""
+        return -(-step // self.phase.steps_per_epoch)
+
+    def place(self) -> str:
+        """The epoch of this step, and within an epoch the step, in words."""
+        steps = self.phase.steps
+        within = "" if self.ends_epoch() else f", step {self.step}/{steps}"
+        return f"epoch {self.epoch(self.step)}/{self.epoch(steps)}{within}"
 
     def look(self) -> dict[str, float | None]:
         """The metrics of this step, and of the evaluation if one is due."""
@@ -254,12 +265,12 @@ class _Run:
         return {"compile": self.compile_seconds, "run": self.run_seconds}
 
     def stamp(self, metrics: Mapping[str, float | None]) -> dict[str, Any]:
-        """The log line of this step; epochs count from 1."""
+        """The log line of this step."""
         return {
             "phase": self.phase.name,
             **({"estimator": self.phase.estimator} if self.phase.estimator else {}),
             "step": self.step,
-            "epoch": -(-self.step // self.phase.steps_per_epoch),
+            "epoch": self.epoch(self.step),
             **metrics,
             "seconds": round(time.perf_counter() - self.begun, 3),
         }

@@ -92,17 +92,20 @@ class Progress:
         step: int,
         steps: int,
         metrics: Mapping[str, float | None],
-        estimator: str | None = None,
+        words: Sequence[str] = (),
     ) -> None:
-        """Shows that `step` of the `steps` of `phase` are done, by `estimator`.
+        """Shows that `step` of the `steps` of `phase` are done.
 
-        Call it once without metrics when a phase starts or resumes. Metrics are also
-        written as one line, and as TensorBoard events.
+        Call it once without metrics when a phase starts or resumes. Callbacks and
+        TensorBoard get all metrics; `words` are written as one line, with the time.
         """
         if phase != self._phase:
             self._open(phase, step, steps)
+        if words:
+            self.line(
+                "  ".join([f"{phase} {words[0]}", *words[1:], *self._time(step, steps)])
+            )
         if metrics:
-            self.line(self._describe(step, steps, metrics, estimator))
             for callback in self.callbacks:
                 callback(phase, step, dict(metrics))
         if self._bar is not None:
@@ -145,21 +148,15 @@ class Progress:
                 purge = step + 1 if step else None
                 self._writer = SummaryWriter(str(folder), purge_step=purge)
 
-    def _describe(
-        self,
-        step: int,
-        steps: int,
-        metrics: Mapping[str, float | None],
-        estimator: str | None,
-    ) -> str:
-        words = [f"{self._phase} {step}/{steps}"]
-        words += [f"({estimator})"] if estimator else []
-        words += [f"{name} {_number(value)}" for name, value in metrics.items()]
+    def _time(self, step: int, steps: int) -> list[str]:
+        """The time of this start of the phase and the time left; a bar shows both."""
         first, begun = self._begun
-        if first < step < steps and self._bar is None:
-            left = (time.monotonic() - begun) / (step - first) * (steps - step)
-            words.append(f"({_duration(left)} left)")
-        return "  ".join(words)
+        if self._bar is not None or step <= first:
+            return []
+        spent = time.monotonic() - begun
+        left = spent / (step - first) * (steps - step)
+        ahead = f", {duration(left)} left" if step < steps else ""
+        return [f"{duration(spent)}{ahead}"]
 
     def close(self) -> None:
         """Ends the bar and the event file; `update` opens them again."""
@@ -178,13 +175,11 @@ class Progress:
         self.close()
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
-
-
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """
+    >>> duration(65), duration(3665)
+    ('1:05', '1:01:05')
+    """
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

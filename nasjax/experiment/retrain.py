@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from nasjax.engine.loop import Outcome, run_phase
@@ -9,6 +10,7 @@ from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import NOTHING, Store
 from nasjax.engine.progress import Progress
 from nasjax.engine.workdir import RunFolder
+from nasjax.experiment import line
 from nasjax.experiment.build import Experiment
 from nasjax.experiment.phases import retrain_phase
 from nasjax.spaces.genotype import Genotype
@@ -42,6 +44,9 @@ def retrain(
         name, retraining, Hyper.of(config.retrain), key, experiment.devices,
         store.of(genotype.to_json()),
     )  # fmt: skip
+    phase = phase._replace(
+        words=functools.partial(line.words, metric=experiment.domain.metric)
+    )
     outcome = run_phase(
         phase, folder, progress, config.checkpoint_every, config.log_every
     )

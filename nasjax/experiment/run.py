@@ -27,7 +27,7 @@ from nasjax.engine.programs import NOTHING, Store, environment
 from nasjax.engine.progress import Callback, Progress
 from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
-from nasjax.experiment import architecture, page, pictures, report
+from nasjax.experiment import architecture, line, page, pictures, report
 from nasjax.experiment.build import Experiment, build
 from nasjax.experiment.defaults import TRACED, free_on_resume
 from nasjax.experiment.phases import search_phase
@@ -115,8 +115,8 @@ def _run(
             progress.line(f"This run is finished; {folder.path} holds its result.")
             progress.line(report.closing(result, folder.path))
             return result
-        for line in report.opening(experiment, folder.path, store):
-            progress.line(line)
+        for text in report.opening(experiment, folder.path, store):
+            progress.line(text)
         trainings = Trainings(experiment, folder, progress, store)
         searched: list[rollback.Searched] = []
         if experiment.genotype is None:
@@ -209,6 +209,7 @@ def _search(
     config, previous = experiment.config, None
     key = jax.random.key(config.seed)
     searched: list[rollback.Searched] = []
+    words = functools.partial(line.words, metric=experiment.domain.metric)
     watch = rollback.Watch(
         config.collapse.remedy,
         config.collapse.interval,
@@ -237,7 +238,7 @@ def _search(
                     meanwhile()
                 return remark
 
-            return phase._replace(compile=compile)
+            return phase._replace(compile=compile, words=words)
 
         found = rollback.run(
             stage.name,

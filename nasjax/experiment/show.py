@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from nasjax.engine.workdir import RunFolder
+from nasjax.experiment.line import words
 from nasjax.experiment.outcome import Outcome
 from nasjax.plots.genotypes import text
 from nasjax.spaces.load import load
+from nasjax.tasks.base import Metric
 
 
 def show(workdir: str) -> str:
@@ -23,7 +25,7 @@ def show(workdir: str) -> str:
     path, manifest = folder.path, folder.manifest
     config = folder.read_outcome("config") or {}
     result = folder.read_outcome("result") or {}
-    known = {**config, **manifest, **result}
+    known, metric = {**config, **manifest, **result}, Metric.of(result)
     rows: dict[str, str] = {}
     for name in ("algorithm", "dataset", "classes", "seed", "device", "command"):
         if name in known:
@@ -31,7 +33,8 @@ def show(workdir: str) -> str:
     rows["started"] = f"{len(manifest.get('started', []))} times"
     for line in folder.metrics():
         if "phase" in line and "step" in line:
-            rows[line["phase"]] = _progress(line)  # the last line of a phase stays
+            # The last line of a phase stays.
+            rows[line["phase"]] = _progress(line, metric)
     scores = [name for name in result if name.startswith(("reweighted_", "supernet_"))]
     if tested := Outcome.of(result).text():
         rows["test"] = tested.replace("\n", ". ")
@@ -55,11 +58,9 @@ def _state(folder: Any) -> str:
     )
 
 
-def _progress(line: Mapping[str, Any]) -> str:
-    skip = ("phase", "step", "epoch", "seconds")
+def _progress(line: Mapping[str, Any], metric: Metric) -> str:
     epoch = f" (epoch {line['epoch']})" if "epoch" in line else ""
-    values = (f"{k} {_value(v)}" for k, v in line.items() if k not in skip)
-    return f"step {line['step']}{epoch}: {', '.join(values)}"
+    return f"step {line['step']}{epoch}: {', '.join(words(line, metric))}"
 
 
 def _value(value: Any) -> str:

@@ -323,7 +323,7 @@ def test_kill_9_at_random_moments_changes_no_bit(tmp_path, uninterrupted):
     process = spawn(tmp_path)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
-    assert "toy 23/23  index 22  loss" in output
+    assert "toy epoch 4/4  0:0" in output
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["digest"], log_of(tmp_path)) == uninterrupted
     started = json.loads((tmp_path / "manifest.json").read_text())["started"]
@@ -335,14 +335,15 @@ def test_kill_9_at_random_moments_changes_no_bit(tmp_path, uninterrupted):
 
 def test_plain_lines_without_a_terminal(tmp_path):
     stream = io.StringIO()
-    run(tmp_path, toy(), Progress(stream))
+    shown = lambda metrics: [f"accuracy {metrics.get('valid_accuracy', '-')}"]
+    run(tmp_path, toy(words=shown), Progress(stream))
     lines = stream.getvalue().splitlines()
     assert lines[0] == "toy: compiling"
     assert lines[1].startswith("toy: compiled in ")
-    assert lines[2].startswith("toy 3/23  index 2  loss ")
-    assert lines[2].endswith(" left)")
-    assert "ratio -" in lines[2]
-    assert "valid_accuracy" in lines[-1]
+    assert lines[2].startswith("toy epoch 1/4, step 3/23  accuracy -  0:0")
+    assert lines[2].endswith(" left")
+    value = log_of(tmp_path)[-1]["valid_accuracy"]
+    assert lines[-1].startswith(f"toy epoch 4/4  accuracy {value}  0:0")
     assert len(lines) == 2 + len(log_of(tmp_path))
     assert stream.getvalue().replace("\n", "").isprintable()
 
@@ -360,7 +361,7 @@ def test_a_bar_with_time_left_on_a_terminal(tmp_path, monkeypatch):
     assert "━" in text
     assert "23/23" in text
     assert "0:00:00" in text
-    assert "valid_accuracy" in text
+    assert "toy epoch 1/4\n" in text.replace("\x1b[2K", "")
     assert "\x1b[?25h" in text, "the cursor is shown again"
     assert text.endswith("the end [red] :smile:\n")
     deadline = time.monotonic() + 10

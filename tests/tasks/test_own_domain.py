@@ -4,6 +4,7 @@ Search, retraining, test, report, comparison and resuming know nothing of it.
 """
 
 import json
+import re
 from typing import NamedTuple
 
 import jax
@@ -172,6 +173,15 @@ def test_a_run_knows_its_metric(config, tmp_path, capsys):
     assert "test_accuracy" not in result
     assert f"test error {result['test_error']:.3f}" in printed
     assert "on points: 64 of them" in printed and "points have no colours" in printed
+    lines = [text for text in printed.splitlines() if " epoch " in text]
+    assert len(lines) == (3 + 4 + 4) * 2  # the middle and the end of each epoch
+    assert max(map(len, lines)) <= 100
+    assert max(text.count("  ") for text in lines) == 4, "five fields"
+    assert re.fullmatch(
+        r"search epoch 3/3  train loss \S+  valid error \d+\.\d{3}  "
+        r"entropy of alpha \d\.\d{3}  \d:\d\d",
+        next(text for text in lines if text.startswith("search epoch 3/3  ")),
+    )
     assert "is not estimated for this kind of data" in printed
     text = (tmp_path / "a" / "metrics.jsonl").read_text()
     known = {name for line in text.splitlines() for name in json.loads(line)}
@@ -179,7 +189,9 @@ def test_a_run_knows_its_metric(config, tmp_path, capsys):
     for picture in ("curves", "collapse", "alpha", "cells"):
         assert (tmp_path / "a" / f"{picture}.png").stat().st_size > 10_000
     assert cli.main(["show", folders[0]]) == 0
-    assert "test error" in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "test error" in shown and "entropy of alpha" in shown
+    assert "gradient_evaluations" not in shown
 
     config.collapse.interval, config.retrain.epochs = 0, 12
     other = run(config, folders[1])  # trained for longer: a smaller error
