@@ -44,9 +44,13 @@ def workdir(tmp_path):
         {"phase": "search", "step": 40, "epoch": 1, "loss": None, "seconds": 3.0},
         {"phase": "retrain", "step": 5, "epoch": 0, "loss": 0.25, "seconds": 1.0},
     ]
+    manifest = {
+        "seed": 3, "device": "cpu", "commit": "0123456789abcdef", "dirty": False,
+        "cpu": "Model 7", "cores": 2, "started": [{}, {"cpu": "Model 8", "cores": 4}],
+    }  # fmt: skip
     files = {
         "config.json": json.dumps({"algorithm": "zarts_mgs"}),
-        "manifest.json": json.dumps({"seed": 3, "device": "cpu", "started": [{}, {}]}),
+        "manifest.json": json.dumps(manifest),
         "metrics.jsonl": "".join(json.dumps(line) + "\n" for line in lines) + '{"pha',
         "genotype.json": json.dumps(load("pdarts").to_json()),
         "result.json": json.dumps(result),
@@ -119,8 +123,9 @@ def test_show_a_finished_run(workdir, capsys):
         f"{workdir}: finished",
         "zarts_mgs",
         "2 times",
-        "step 40 (epoch 1): loss None",
-        "step 5 (epoch 0): loss 0.25",
+        "nasjax of commit 0123456789; Model 7, 2 cores, then nasjax of",
+        "step 40 (epoch 1): train loss -",
+        "step 5 (epoch 0): train loss 0.25",
         "98.33%",
         "123,456",
         "compile 31.23, search 60, retrain 9.5",

@@ -21,6 +21,7 @@ from nasjax.analysis import commands, runs
 from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
+from nasjax.core.origin import origin
 from nasjax.engine.progress import Progress
 from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
@@ -99,7 +100,7 @@ def _study(arguments: argparse.Namespace) -> str:
         "architectures": {name: cell.to_json() for name, cell in cells.items()},
     }
     free = [f"run.{name}" for name in free_on_resume()]
-    manifest = {"command": shlex.join(sys.argv)}
+    manifest = {"command": shlex.join(sys.argv), **origin()}
     workdir = arguments.workdir or run.folder.path / "convergence"
     commands.say(f"{len(cells)} architectures in {len(found)} epochs, in {workdir}")
     with signals(), RunFolder.open(workdir, identity, manifest, free) as folder:

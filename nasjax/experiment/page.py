@@ -94,9 +94,10 @@ def _about(run: Recorded) -> Rows:
     if versions:
         own = {**versions, "python": manifest.get("python", "?")}
         rows.append(("versions", ", ".join(f"{k} {v}" for k, v in own.items())))
-    for field in ("commit", "cpu", "host"):
+    for field in ("commit", "cpu"):
         if isinstance(manifest.get(field), str):
-            rows.append((field, manifest[field]))
+            changed = field == "commit" and manifest.get("dirty")
+            rows.append((field, manifest[field] + (", changed" if changed else "")))
     started = manifest.get("started") or []
     if started:
         rows.append(("started", str(started[0].get("time", ""))))

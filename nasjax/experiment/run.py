@@ -21,6 +21,7 @@ import nasjax
 from nasjax.collapse import rollback
 from nasjax.core.imports import GIVEN
 from nasjax.core.keys import derive
+from nasjax.core.origin import origin
 from nasjax.engine.compiling import compiled_programs
 from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import NOTHING, Store, environment
@@ -85,17 +86,17 @@ def run(
     progress = progress or Progress()
     progress.callbacks = tuple(callbacks)
     experiment = build(architecture.as_begun(config, workdir), data)
-    origin = {"command": command}
+    given = {"command": command}
     if config.genotype:
-        origin["genotype"] = config.genotype
-    return _run(experiment, workdir, progress, origin, code)
+        given["genotype"] = config.genotype
+    return _run(experiment, workdir, progress, given, code)
 
 
 def _run(
     experiment: Experiment,
     workdir: str | Path,
     progress: Progress,
-    origin: dict[str, str | None],
+    given: dict[str, str | None],
     code: str | None,
 ) -> dict[str, Any]:
     config = experiment.config
@@ -104,7 +105,7 @@ def _run(
         signals(),
         compiled_programs(config.compile_cache, by_jax=code is None) as compiled,
         RunFolder.open(
-            workdir, resolved, manifest(experiment, origin), free_on_resume()
+            workdir, resolved, manifest(experiment, given), free_on_resume()
         ) as folder,
     ):
         store = NOTHING
@@ -177,12 +178,12 @@ def _result(
     }
 
 
-def manifest(experiment: Experiment, origin: dict[str, str | None]) -> dict[str, Any]:
-    """The origin of a run: command, genotype as given, seeds, devices and versions."""
+def manifest(experiment: Experiment, given: dict[str, str | None]) -> dict[str, Any]:
+    """The origin of a run: command, genotype as given, seeds, machine and versions."""
     config = experiment.config
     packages = {name: version(name) for name in ("jax", "flax", "optax", "numpy")}
     return {
-        **origin,
+        **given,
         "imports": list(GIVEN),
         "seed": config.seed,
         "split_seed": config.data.split_seed,
@@ -192,6 +193,7 @@ def manifest(experiment: Experiment, origin: dict[str, str | None]) -> dict[str,
         "python": platform.python_version(),
         # Not from package metadata: a checkout on PYTHONPATH has none.
         "versions": {"nasjax": nasjax.__version__, **packages},
+        **origin(),
     }
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from nasjax.core.origin import described
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment.line import words
 from nasjax.experiment.outcome import Outcome
@@ -30,7 +31,11 @@ def show(workdir: str) -> str:
     for name in ("algorithm", "dataset", "classes", "seed", "device", "command"):
         if name in known:
             rows[name] = _value(known[name])
-    rows["started"] = f"{len(manifest.get('started', []))} times"
+    starts = manifest.get("started", [])
+    origins = dict.fromkeys(described({**manifest, **start}) for start in starts)
+    if origins:
+        rows["origin"] = ", then ".join(origins)  # starts on other machines differ
+    rows["started"] = f"{len(starts)} times"
     for line in folder.metrics():
         if "phase" in line and "step" in line:
             # The last line of a phase stays.

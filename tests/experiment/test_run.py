@@ -131,6 +131,7 @@ def test_files_of_a_run(finished):
     manifest = read(folder, "manifest.json")
     assert manifest["seed"] == 0 and len(manifest["started"]) == 1
     assert "--config.search.channels=2" in manifest["command"]
+    assert {"commit", "dirty", "cpu", "cores"} <= set(manifest)
     for name in PICTURES:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     lines = list(map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()))
