@@ -136,10 +136,12 @@ def sweep(runs: Sequence[Run], jobs: int, program: Sequence[str] = PROGRAM) -> i
                 )
             while caught:
                 signum = caught.pop(0)
-                stop = stop or signum
+                first, stop = stop is None, stop or signum
                 for own, _ in running:
                     own.process.send_signal(PASSED_ON[signum.name])
-                _say(f"{signum.name}: stopping {len(running)} run(s)")
+                again = "; press Ctrl-C again to end them now"
+                hint = again if first and signum == signal.SIGINT else ""
+                _say(f"{signum.name}: stopping {len(running)} run(s){hint}")
             time.sleep(POLL_SECONDS)
     return _close(runs, failed, stop)
 

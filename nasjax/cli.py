@@ -138,7 +138,7 @@ def _help() -> str:
 
 def console() -> None:
     """The console script; it does not wait for background jobs of a run."""
-    leave(main())
+    leave(main)
 
 
 if __name__ == "__main__":

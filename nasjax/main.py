@@ -285,4 +285,4 @@ def _stop(message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    leave(main())
+    leave(main)

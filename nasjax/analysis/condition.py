@@ -9,7 +9,6 @@ on the same batches.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import jax
@@ -19,6 +18,7 @@ from nasjax.analysis import commands, runs
 from nasjax.analysis.measures import condition_number
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
+from nasjax.engine.beside import leave
 from nasjax.plots import studies
 
 
@@ -70,4 +70,4 @@ def _study(arguments: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

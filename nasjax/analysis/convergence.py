@@ -22,6 +22,7 @@ from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
 from nasjax.core.origin import origin
+from nasjax.engine.beside import leave
 from nasjax.engine.progress import Progress
 from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
@@ -100,10 +101,11 @@ def _study(arguments: argparse.Namespace) -> str:
         "architectures": {name: cell.to_json() for name, cell in cells.items()},
     }
     free = [f"run.{name}" for name in free_on_resume()]
-    manifest = {"command": shlex.join(sys.argv), **origin()}
+    command = shlex.join(sys.argv)
+    manifest = {"command": command, **origin()}
     workdir = arguments.workdir or run.folder.path / "convergence"
     commands.say(f"{len(cells)} architectures in {len(found)} epochs, in {workdir}")
-    with signals(), RunFolder.open(workdir, identity, manifest, free) as folder:
+    with signals(command), RunFolder.open(workdir, identity, manifest, free) as folder:
         with Progress(sys.stderr) as progress:
             results = {
                 name: _retrained(run, name, cell, folder, progress)
@@ -166,4 +168,4 @@ def _retrained(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

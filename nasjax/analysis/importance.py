@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +28,7 @@ from nasjax.analysis import commands, runs
 from nasjax.analysis.measures import weight_report
 from nasjax.analysis.planes import evaluator
 from nasjax.core.keys import derive
+from nasjax.engine.beside import leave
 from nasjax.engine.compiling import compiler_options
 from nasjax.plots import studies
 from nasjax.zeroth import mgs
@@ -117,4 +117,4 @@ def _study(arguments: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -35,6 +35,7 @@ from nasjax.analysis.planes import (
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
 from nasjax.engine import optim
+from nasjax.engine.beside import leave
 from nasjax.engine.progress import Progress
 from nasjax.plots import studies
 from nasjax.zeroth import gld, gradient_estimate, mgs, random_search
@@ -221,4 +222,4 @@ def _place(place: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -11,7 +11,6 @@ is the spectral norm of the Hessian in A (SmoothDARTS, arXiv 2002.05283, eq. 5).
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from nasjax.analysis import commands, runs
 from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
+from nasjax.engine.beside import leave
 from nasjax.engine.compiling import compiler_options
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import pictures, validate
@@ -136,4 +136,4 @@ def _measured(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

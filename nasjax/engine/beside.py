@@ -7,7 +7,9 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NoReturn
+
+from nasjax.engine.signals import watched
 
 _NAME = "beside the run"
 
@@ -26,13 +28,15 @@ def beside(job: Callable[[], Any]) -> Future:
     return future
 
 
-def leave(code: int) -> None:
-    """Ends the process, even while a job compiles.
+def leave(main: Callable[[], int]) -> NoReturn:
+    """Runs a command and ends the process with its exit code, even while a job compiles.
 
     Such a job cannot be stopped. An ordinary exit would wait for it, or abort in the
-    middle of it.
+    middle of it. So would an exit after a signal, for the compilation that it stopped.
     """
-    if any(thread.name == _NAME for thread in threading.enumerate()):
+    with watched(command=True):
+        code = main()
+    if code > 128 or any(thread.name == _NAME for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

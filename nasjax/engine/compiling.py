@@ -18,6 +18,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from nasjax.core.errors import UserError
+from nasjax.engine.signals import COMPILATION, doing
 
 _FOLDER = "jax_compilation_cache_dir"
 _QUICK: dict[str, str | bool] = {"xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE"}
@@ -71,11 +72,16 @@ def side_by_side(
     """
     if options is None:
         options = compiler_options()
-    with ThreadPoolExecutor() as pool:
-        jobs = {
-            name: pool.submit(make().compile, options) for name, make in lower.items()
-        }
-        compiled = {name: job.result() for name, job in jobs.items()}
+    pool = ThreadPoolExecutor()
+    try:
+        with doing(COMPILATION):
+            jobs = {
+                name: pool.submit(make().compile, options)
+                for name, make in lower.items()
+            }
+            compiled = {name: job.result() for name, job in jobs.items()}
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C waits for none of them
     with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc only
         ctypes.CDLL(None).malloc_trim(0)  # glibc would keep the GB that XLA freed
     return compiled

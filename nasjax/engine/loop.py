@@ -19,7 +19,7 @@ import numpy as np
 from nasjax.core.errors import UserError
 from nasjax.engine.checkpoint import Checkpoints
 from nasjax.engine.progress import Progress
-from nasjax.engine.signals import Interrupted, signals
+from nasjax.engine.signals import STEP, Interrupted, doing, signals
 from nasjax.engine.workdir import RunFolder
 
 State = Any
@@ -136,21 +136,23 @@ def run_phase(
         progress.update(phase.name, run.step, phase.steps, {})
         run.begun = time.perf_counter() - run.run_seconds
         while flag.signum is None and not over:
-            run.advance()
-            line, words = {}, []
-            if run.step % log_every == 0 or run.ends_epoch():
-                line = run.look()
-                folder.log(run.stamp(line))
-                words = [run.place(), *phase.words(line)]
-            try:
-                progress.update(phase.name, run.step, phase.steps, line, words)
-            except Exception:  # of a callback
-                run.save()
-                raise
-            if run.step % checkpoint_every == 0 or phase.keeps(run.step, run.step):
-                run.save()
+            with doing(STEP):
+                run.advance()
+                line, words = {}, []
+                if run.step % log_every == 0 or run.ends_epoch():
+                    line = run.look()
+                    folder.log(run.stamp(line))
+                    words = [run.place(), *phase.words(line)]
+                try:
+                    progress.update(phase.name, run.step, phase.steps, line, words)
+                except Exception:  # of a callback
+                    run.save()
+                    raise
+                if run.step % checkpoint_every == 0 or phase.keeps(run.step, run.step):
+                    run.save()
             over = run.step >= phase.steps or (run.ends_epoch() and phase.over())
-        run.save()
+        with doing(STEP):
+            run.save()
         if flag.signum is not None:
             raise Interrupted(phase.name, run.step, flag.signum)
     return Outcome(run.state, run.seconds(), run.evaluation)

@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nasjax.engine.compiling import compiled_programs, compiler_options
+from nasjax.engine.compiling import compiled_programs, side_by_side
 from nasjax.nets import lowering
 from nasjax.nets.edges import EdgeFactory
 from nasjax.nets.layers import Style
@@ -78,7 +78,8 @@ def measure(
     program = jax.jit(jax.grad(loss, argnums=(0, 1)))
     with compiled_programs("off"):  # a program from a cache has no compile time
         began = time.perf_counter()
-        compiled = program.lower(params, x).compile(compiler_options())
+        lower = functools.partial(program.lower, params, x)
+        compiled = side_by_side({"edge": lower})["edge"]
         compiling = time.perf_counter() - began
     runs = []
     for _ in range(RUNS):

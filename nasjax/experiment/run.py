@@ -102,7 +102,7 @@ def _run(
     config = experiment.config
     resolved = config.to_dict()
     with (
-        signals(),
+        signals(given["command"]),
         compiled_programs(config.compile_cache, by_jax=code is None) as compiled,
         RunFolder.open(
             workdir, resolved, manifest(experiment, given), free_on_resume()

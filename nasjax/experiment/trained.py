@@ -22,6 +22,7 @@ from nasjax.engine.loop import Outcome
 from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import Store
 from nasjax.engine.progress import Progress
+from nasjax.engine.signals import COMPILATION, doing
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment.build import Experiment
 from nasjax.experiment.phases import retrain_phase, tested
@@ -123,7 +124,8 @@ class Trainings:
         self.prepare()
         for index, cell in enumerate(drawn):
             if cell in self._ready:
-                self._ready[cell].exception()  # waits; if it failed, compiles now
+                with doing(COMPILATION):
+                    self._ready[cell].exception()  # waits; if it failed, compiles now
             _, outcome, value = self._train(f"random_{index}", cell, self._key(index))
             outcomes.append(outcome)
             random.append(value)

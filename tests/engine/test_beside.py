@@ -19,7 +19,7 @@ def test_what_a_job_returns_and_raises_comes_back():
 def test_leaving_waits_for_no_job_and_loses_no_word(job, code):
     program = (
         "import time; from nasjax.engine.beside import beside, leave; "
-        f"beside(lambda: {job}); print('the last words'); leave({code})"
+        f"beside(lambda: {job}); print('the last words'); leave(lambda: {code})"
     )
     began = time.time()
     ended = subprocess.run(
