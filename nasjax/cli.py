@@ -7,6 +7,7 @@ runs, which keeps `nasjax --help` fast.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -72,6 +73,9 @@ MEANT = {  # what other programs call commands
     "plot": ["draw", "report"],
     "status": ["show"],
 }
+# These need no accelerator. They work without the device that JAX_PLATFORMS names, and
+# take no memory of a device.
+ON_CPU = ("list", "show", "report", "compare", "count", "draw", "testbed")
 _USAGE = "usage: nasjax COMMAND ..."
 
 
@@ -89,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     known = bool(given) and given[0] in COMMANDS
+    if known and given[0] in ON_CPU and "jax" not in sys.modules:
+        os.environ["JAX_PLATFORMS"] = "cpu"
     return execute(f"nasjax {given[0]}" if known else "nasjax", _main, given)
 
 

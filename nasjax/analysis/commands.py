@@ -20,6 +20,7 @@ from nasjax.core.errors import UserError
 from nasjax.core.files import named, read_json, write_text
 from nasjax.engine import program
 from nasjax.engine.compiling import compiled_programs
+from nasjax.engine.platforms import devices
 from nasjax.engine.workdir import RunFolder
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -108,6 +109,7 @@ def execute(
             default = Path(arguments.run) / f"{name}{ending}"
             path = getattr(arguments, field) or default
             setattr(arguments, field, path)
+        devices()
         # Refused now, not after minutes of work.
         folder = RunFolder.read(arguments.run)
         writable(arguments.json, (".json",))

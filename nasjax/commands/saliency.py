@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from nasjax.analysis import saliency
 from nasjax.commands.arguments import natural, positive
 from nasjax.engine.program import Parser
+from nasjax.engine.platforms import devices
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,5 +23,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = "folder to write into (default: RUN)"
     made.add_argument("-o", "--output", metavar="FOLDER", help=about)
     a = made.parse_args(argv)
+    devices()
     print(saliency.study(a.run, a.beside, a.images, a.count, a.output))
     return 0

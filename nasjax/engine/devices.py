@@ -27,6 +27,7 @@ from jax import Array, lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from nasjax.core.errors import UserError, unknown
+from nasjax.engine.platforms import devices
 
 MODES = ("jit", "pmap")
 SPLITS = ("candidates", "batch")
@@ -54,7 +55,7 @@ class Devices(NamedTuple):
         Raises:
           UserError: there are fewer devices; there is no such mode.
         """
-        found = jax.devices()
+        found = devices()
         if mode not in MODES:
             raise unknown("parallel mode", mode, MODES)
         if not 0 <= count <= len(found):

@@ -14,6 +14,7 @@ from nasjax.core.errors import UserError, unknown
 from nasjax.data import memory
 from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
+from nasjax.engine.platforms import devices
 from nasjax.experiment import architecture, defaults, validate
 from nasjax.monitors.alpha import alpha
 from nasjax.monitors.base import Monitor
@@ -147,8 +148,9 @@ def build(given: ConfigDict, data: Any = None) -> Experiment:
       `config.data.path` gets their fingerprint.
 
     Raises:
-      UserError: the config or the data cannot be used.
+      UserError: the config, the data or the devices cannot be used.
     """
+    devices()
     config = validate.config(given)
     if data is not None:
         config = _with_address(config, data)
@@ -159,13 +161,13 @@ def build(given: ConfigDict, data: Any = None) -> Experiment:
     fields = config.to_dict() | {"arch": {}}
     arrays = () if data is None else (data,)
     domain = DOMAINS[config.task].load(_namespaces(fields), *arrays)
-    devices = Devices.of(config.devices, config.parallel)
+    where = Devices.of(config.devices, config.parallel)
     table = None
     if config.space.table:
         table = Table.read(config.space.table)
         for column in DATASETS.values():
             table.grid(column)  # refuses one that lacks an architecture
-    made = Experiment(config, space, domain, _algorithm(config), devices, table)
+    made = Experiment(config, space, domain, _algorithm(config), where, table)
     for stage in made.algorithm.stages:
         last = _checked(made, stage)
     if config.space.edges == "fixed":
