@@ -27,6 +27,7 @@ Tables to which your own module may add a row (docs/command-line.md):
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
     from nasjax import zeroth as zeroth
     from nasjax.core.errors import UserError as UserError
     from nasjax.experiment.run import run as run
+
+if getattr(sys, "argv", [])[:1] == ["-m"]:  # Python looks for the module of `python -m`
+    from nasjax.core.mild import as_module
+
+    as_module()  # before the dependencies are imported
 
 __version__ = "0.1.0"
 __all__ = ["UserError", "hypergrad", "run", "saliency", "zeroth"]

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from nasjax import __version__
 from nasjax.core.errors import unknown
+from nasjax.core.mild import mild
 from nasjax.engine.beside import leave
 from nasjax.engine.program import execute
 from nasjax.experiment import configs
@@ -144,6 +145,7 @@ def _help() -> str:
 
 def console() -> None:
     """The console script; it does not wait for background jobs of a run."""
+    mild()
     leave(main)
 
 

@@ -1,0 +1,82 @@
+"""Under -W error only warnings of nasjax itself end a command."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# A user's module, which stands for a dependency: it warns when it is imported.
+OLD = """
+import warnings
+for kind in (DeprecationWarning, FutureWarning, UserWarning, RuntimeWarning):
+    warnings.warn("of a dependency", kind)
+"""
+FILTERS = """
+import sys, warnings
+from nasjax.core.mild import mild
+mild()
+name, kind = sys.argv[1:]
+warnings.warn_explicit("words", getattr(__builtins__, kind), "file.py", 1, module=name)
+"""
+
+
+def start(*arguments, **variables):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, text=True, capture_output=True
+    )
+
+
+@pytest.mark.parametrize(
+    "how", ["-W error", "-W error::DeprecationWarning", "variable"]
+)
+@pytest.mark.parametrize("command", ["-m nasjax.cli", "console"])
+def test_a_dependency_that_warns_ends_no_command(how, command, tmp_path):
+    (tmp_path / "old.py").write_text(OLD)
+    variables = {"PYTHONWARNINGS": "error"} if how == "variable" else {}
+    program = "from nasjax.cli import console; console()"
+    words = ["-c", program] if command == "console" else command.split()
+    flags = how.split() if how != "variable" else []
+    own = f"--import={tmp_path / 'old.py'}"
+    done = start(*flags, *words, "count", "darts_v2", own, **variables)
+    assert done.returncode == 0 and '"params"' in done.stdout, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_config_is_read(tmp_path):
+    """ml_collections does that with a deprecated function."""
+    given = (
+        "--config=darts_first",
+        "--config.search.rate=-1",
+        f"--workdir={tmp_path}/a",
+    )
+    done = start("-W", "error", "-m", "nasjax.main", *given)
+    assert done.returncode == 2 and "config.search.rate" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "module", "kind", "ends"),
+    [
+        ("-Werror", "jax.core", "UserWarning", False),
+        ("-Werror", "nasjax.core", "UserWarning", True),
+        ("-Werror", "nasjax.core", "DeprecationWarning", False),
+        ("-Werror", "nasjaxen", "UserWarning", False),
+        ("-Werror::UserWarning", "nasjax.core", "RuntimeWarning", False),
+        ("-Werror::UserWarning", "nasjax.core", "UserWarning", True),
+        ("-Wdefault", "nasjax.core", "UserWarning", False),
+    ],
+)
+def test_own_warnings_stay_errors(flags, module, kind, ends):
+    done = start(flags, "-c", FILTERS, module, kind)
+    assert (done.returncode == 1) == ends and "words" in done.stderr
+
+
+def test_rules_keep_their_order():
+    """An exception from -W error is still an exception."""
+    done = start(
+        "-Werror", "-Wignore::UserWarning", "-c", FILTERS, "jax", "UserWarning"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
