@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from nasjax.analysis import saliency
 from nasjax.commands.arguments import natural, positive
-from nasjax.engine.program import Parser
 from nasjax.engine.platforms import devices
+from nasjax.engine.program import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
