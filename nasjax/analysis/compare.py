@@ -100,15 +100,15 @@ def sets(folders: Sequence[str]) -> Sets:
             )
         lines = [line for line in opened.metrics() if "mix" not in line]
         own[config.seed] = Run(str(folder), result, verdict.followed(lines))
-    data = {one.result.get("dataset") for _, own in found for one in own.values()}
-    data = sorted(data - {None})
+    every = [one.result.get("dataset") for _, own in found for one in own.values()]
+    data = sorted({name for name in every if name})
     if len(data) > 1:
         raise UserError(
             f"The runs are on {' and '.join(data)}; give runs on the same data."
         )
-    every = [identity for identity, _ in found]
+    known = [identity for identity, _ in found]
     return {
-        _name(identity, every): dict(sorted(own.items())) for identity, own in found
+        _name(identity, known): dict(sorted(own.items())) for identity, own in found
     }
 
 
