@@ -50,7 +50,10 @@ _LAZY = {"run": "nasjax.experiment.run", "UserError": "nasjax.core.errors"}
 
 def __getattr__(name: str):  # PEP 562: `import nasjax.hypergrad` loads jax alone
     if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        from nasjax.core.errors import needing
+
+        with needing(f"nasjax.{name}"):
+            return getattr(importlib.import_module(_LAZY[name]), name)
     if name in __all__:
         return importlib.import_module(f"nasjax.{name}")
     raise AttributeError(f"module 'nasjax' has no attribute {name!r}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nasjax import __version__
-from nasjax.core.errors import unknown
+from nasjax.core.errors import needing, unknown
 from nasjax.core.mild import mild
 from nasjax.engine.beside import leave
 from nasjax.engine.program import execute
@@ -118,7 +118,8 @@ def _main(argv: Sequence[str]) -> int:
     if module.startswith("nasjax.launch") and find_spec("nasjax.launch") is None:
         module = module.removeprefix("nasjax.")  # in a clone
         sys.path.append(str(Path(__file__).parents[1]))
-    return importlib.import_module(module).main(rest)
+    with needing(f"nasjax {name}"):
+        return importlib.import_module(module).main(rest)
 
 
 def _help() -> str:

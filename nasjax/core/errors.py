@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _NAMES = re.compile(  # that are too long for a message
     r"""(?<![^\s([{=])(?P<quote>['"])(?P<text>(?:(?!(?P=quote)).){200,})(?P=quote)"""
@@ -21,6 +22,32 @@ class UserError(Exception):
 
     def __init__(self, message: object):
         super().__init__(plain(str(message)))
+
+
+class MissingPackage(UserError, ModuleNotFoundError):
+    """A package is not installed, which this part of nasjax needs."""
+
+
+@contextlib.contextmanager
+def needing(what: str) -> Iterator[None]:
+    """Names the package that is missing, and how to install it.
+
+    Args:
+      what: the function or command that needs the packages.
+
+    Raises:
+      MissingPackage: a package cannot be found.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "nasjax") or isinstance(error, UserError):
+            raise
+        raise MissingPackage(
+            f"{what} needs the package {package!r}, which is not installed; type "
+            "`pip install nasjax`, without --no-deps, to install all packages it needs."
+        ) from error
 
 
 def plain(message: str) -> str:

@@ -7,6 +7,7 @@ has no search.
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import platform
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from ml_collections import ConfigDict
 
 import nasjax
 from nasjax.collapse import rollback
+from nasjax.core.errors import needing
 from nasjax.core.imports import GIVEN
 from nasjax.core.keys import derive
 from nasjax.core.origin import origin
@@ -80,9 +82,12 @@ def run(
       search, "algorithm" is "retrain", and its measures are null, empty or 0.
 
     Raises:
-      UserError: bad input; nothing has been written or lost.
+      UserError: bad input, or a package is missing; nothing has been written or lost.
       nasjax.engine.signals.Interrupted: a signal arrived; a checkpoint was written.
     """
+    with needing("nasjax.run"):  # now, not when the report is written
+        for package in ("jinja2", "matplotlib", "rich"):
+            importlib.import_module(package)
     progress = progress or Progress()
     progress.callbacks = tuple(callbacks)
     experiment = build(architecture.as_begun(config, workdir), data)

@@ -1,5 +1,6 @@
 """The modules that hypergrad and zeroth import."""
 
+import os
 import re
 import subprocess
 import sys
@@ -51,6 +52,36 @@ loss = lambda w, a, batch: (w - a) ** 2
 estimator = hypergrad.implicit(loss, lambda w, a, batch: w**2, hypergrad.cg(2))
 print(hypergrad.check(estimator, 1.0, 1.0, None, None, solve=lambda w, a, b: a))
 """
+
+
+WANTS_ALL = """
+import sys
+sys.modules["{package}"] = None  # as if it were not installed
+import nasjax
+try:
+    from nasjax import run
+    run(None, "no folder")
+except nasjax.UserError as error:
+    assert isinstance(error, ImportError), "a fallback on ImportError works"
+    print(error)
+from nasjax.cli import main
+print(main(["run", "--config=zarts_mgs", "--workdir=none"]), main(["--help"]))
+"""
+
+
+@pytest.mark.parametrize("package", ["flax", "ml_collections", "jinja2"])
+def test_a_light_install_says_what_to_install_for_a_run(package, tmp_path):
+    out = subprocess.run(
+        [sys.executable, "-c", WANTS_ALL.format(package=package)],
+        cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    sentence = f"needs the package '{package}', which is not installed; type `pip inst"
+    lines = out.stdout.splitlines()
+    assert lines[0].startswith(f"nasjax.run {sentence}"), out.stderr
+    assert sentence in out.stderr and "Traceback" not in out.stderr
+    assert "2 0" in lines and "usage: nasjax COMMAND ..." in lines
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_any_package_but_jax_a_hypergradient_is_computed_and_checked():
