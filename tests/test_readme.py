@@ -26,6 +26,7 @@ DOCUMENTS = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff",
     "docs/hypergradients.md",
     "docs/collapse.md",
+    "docs/data.md",
     "docs/nasbench201.md",
     "docs/saliency.md",
     "docs/sweeps.md",
