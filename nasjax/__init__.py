@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from nasjax.experiment.run import run as run
 
 if getattr(sys, "argv", [])[:1] == ["-m"]:  # Python looks for the module of `python -m`
-    from nasjax.core.mild import as_module
+    from nasjax.core.foreign import as_module
 
     as_module()  # before the dependencies are imported
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from nasjax import __version__
 from nasjax.core.errors import needing, unknown
-from nasjax.core.mild import mild
+from nasjax.core.foreign import tame
 from nasjax.engine.beside import leave
 from nasjax.engine.program import execute
 from nasjax.experiment import configs
@@ -146,7 +146,7 @@ def _help() -> str:
 
 def console() -> None:
     """The console script; it does not wait for background jobs of a run."""
-    mild()
+    tame()
     leave(main)
 
 

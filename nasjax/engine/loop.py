@@ -121,7 +121,8 @@ def run_phase(
             f"steps of an epoch ({phase.steps_per_epoch}) must be 1 or more."
         )
     with signals() as flag, contextlib.closing(progress):
-        run = _Run(phase, folder)
+        with progress.waiting(f"{phase.name}: preparing", announced=False):
+            run = _Run(phase, folder)
         folder.drop_after(phase.name, run.step)
         over = run.step >= phase.steps or phase.over()
         if not over and flag.signum is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from pathlib import Path
 
 import jax
 
@@ -30,6 +31,18 @@ def devices() -> list[jax.Device]:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:
         raise _missing(str(error), jax.config.jax_platforms or "") from None
+
+
+def unused() -> str | None:
+    """A sentence if JAX computes on the CPU beside an NVIDIA GPU that it cannot use."""
+    if jax.default_backend() != "cpu" or jax.config.jax_platforms:
+        return None
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        return None
+    return (
+        "There is an NVIDIA GPU that JAX does not use; pip install 'nasjax[cuda12]' adds "
+        "what it needs, and JAX_PLATFORMS=cuda tells why if it is not used then."
+    )
 
 
 def _missing(reason: str, wanted: str) -> UserError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, TextIO
 from nasjax.core.files import writing
 
 REFRESH_SECONDS = 0.1
+PATIENCE = 30.0  # seconds between lines while nothing else is written
 
 Callback = Callable[[str, int, dict[str, float | None]], object]
 """(phase, step, metrics) of a line of the log; the returned value is ignored."""
@@ -68,11 +70,23 @@ class Progress:
             self._stream.flush()
 
     @contextlib.contextmanager
-    def waiting(self, text: str) -> Iterator[None]:
-        """Writes `text`; on a terminal with a spinner and the elapsed time."""
-        if self._console is None:
-            self.line(text)
+    def waiting(self, text: str, announced: bool = True) -> Iterator[None]:
+        """On a terminal a spinner with `text` and the elapsed time; else lines.
+
+        The lines have `text` and the time, every `PATIENCE` seconds.
+
+        Args:
+            text: what is waited for.
+            announced: True also writes a line at once, where there is no terminal.
+        """
+        if self._stream is None:
             yield
+            return
+        if self._console is None:
+            with self._repeated(text):
+                if announced:
+                    self.line(text)
+                yield
             return
         from rich import progress
 
@@ -85,6 +99,22 @@ class Progress:
         with progress.Progress(*columns, console=self._console, transient=True) as bar:
             bar.add_task(text, total=None)
             yield
+
+    @contextlib.contextmanager
+    def _repeated(self, text: str) -> Iterator[None]:
+        begun, over = time.monotonic(), threading.Event()
+
+        def repeat() -> None:
+            while not over.wait(PATIENCE):
+                self.line(f"{text}, for {duration(time.monotonic() - begun)} so far")
+
+        thread = threading.Thread(target=repeat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def update(
         self,

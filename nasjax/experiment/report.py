@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasjax.engine.platforms import unused
 from nasjax.engine.programs import Store
 from nasjax.experiment import estimate
 from nasjax.experiment.outcome import Outcome
@@ -58,7 +59,7 @@ def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
         _estimate(experiment, store),
         f"writing to {path}; stop it at any time, the same command resumes it",
     ]
-    return lines + domain.remarks(experiment.space)
+    return lines + domain.remarks(experiment.space) + list(filter(None, [unused()]))
 
 
 def _estimate(experiment: Experiment, store: Store) -> str:

@@ -121,8 +121,9 @@ def _run(
             progress.line(f"This run is finished; {folder.path} holds its result.")
             progress.line(report.closing(result, folder.path))
             return result
-        for text in report.opening(experiment, folder.path, store):
-            progress.line(text)
+        with progress.waiting("estimating the duration", announced=False):
+            opening = report.opening(experiment, folder.path, store)
+        progress.line("\n".join(opening))
         trainings = Trainings(experiment, folder, progress, store)
         searched: list[rollback.Searched] = []
         if experiment.genotype is None:
@@ -138,11 +139,12 @@ def _run(
             "interrupted": folder.interrupted
         }
         recorded = Recorded.of(folder, experiment.space, result)
-        page.write(
-            recorded,
-            folder.path / "report.html",
-            pictures.draw(recorded, folder.path),
-        )
+        with progress.waiting("drawing the pictures", announced=False):
+            page.write(
+                recorded,
+                folder.path / "report.html",
+                pictures.draw(recorded, folder.path),
+            )
         folder.write_outcome("result", result)
         progress.line(report.closing(result, folder.path))
         return result

@@ -124,7 +124,8 @@ class Trainings:
         self.prepare()
         for index, cell in enumerate(drawn):
             if cell in self._ready:
-                with doing(COMPILATION):
+                waits = f"random_{index}: compiling, begun beside the search"
+                with doing(COMPILATION), self._progress.waiting(waits, announced=False):
                     self._ready[cell].exception()  # waits; if it failed, compiles now
             _, outcome, value = self._train(f"random_{index}", cell, self._key(index))
             outcomes.append(outcome)
@@ -150,7 +151,8 @@ class Trainings:
         retraining, outcome = retrain(
             made, name, genotype, key, self._folder, self._progress, self._store, first
         )
-        measures = tested(retraining, outcome.state, made.devices, own)
+        with self._progress.waiting(f"{name}: testing", announced=False):
+            measures = tested(retraining, outcome.state, made.devices, own)
         return retraining, outcome, finite(measures[made.domain.metric.name])
 
 

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 
 from nasjax.core.errors import UserError
+from nasjax.engine import progress as progress_module
 from nasjax.engine.loop import Phase, run_phase
 from nasjax.engine.progress import Progress
 from nasjax.engine.signals import Interrupted, signals
@@ -387,6 +388,23 @@ def test_a_spinner_with_the_time_while_programs_compile(monkeypatch):
     assert "0:00:00" in times
     assert len(set(text) & set("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")) > 2
     assert text.rstrip("\n").endswith("\x1b[2K"), "nothing is left of it"
+
+
+def test_a_line_now_and_then_without_a_terminal(monkeypatch):
+    monkeypatch.setattr(progress_module, "PATIENCE", 0.05)
+    stream, threads = io.StringIO(), threading.active_count()
+    for announced in (True, False):
+        stream.truncate(stream.seek(0))
+        with Progress(stream).waiting("toy: compiling", announced):
+            until = time.monotonic() + 30
+            while stream.getvalue().count("\n") < 3 and time.monotonic() < until:
+                time.sleep(0.01)
+        lines = stream.getvalue().splitlines()
+        assert (lines[0] == "toy: compiling") == announced
+        assert lines[-1].startswith("toy: compiling, for 0:0")
+    assert threading.active_count() == threads
+    with Progress(quiet=True).waiting("toy: compiling"):
+        assert threading.active_count() == threads
 
 
 def test_a_dumb_terminal_and_a_quiet_run(tmp_path, monkeypatch, capsys):

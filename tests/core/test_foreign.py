@@ -1,4 +1,4 @@
-"""Under -W error only warnings of nasjax itself end a command."""
+"""Messages of dependencies: under -W error only warnings of nasjax end a command."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ for kind in (DeprecationWarning, FutureWarning, UserWarning, RuntimeWarning):
 """
 FILTERS = """
 import sys, warnings
-from nasjax.core.mild import mild
+from nasjax.core.foreign import mild
 mild()
 name, kind = sys.argv[1:]
 warnings.warn_explicit("words", getattr(__builtins__, kind), "file.py", 1, module=name)
@@ -24,7 +24,9 @@ warnings.warn_explicit("words", getattr(__builtins__, kind), "file.py", 1, modul
 
 
 def start(*arguments, **variables):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # JAX has set it in this process
+    environment |= variables
     return subprocess.run(
         [sys.executable, *arguments], env=environment, text=True, capture_output=True
     )
@@ -80,3 +82,10 @@ def test_rules_keep_their_order():
         "-Werror", "-Wignore::UserWarning", "-c", FILTERS, "jax", "UserWarning"
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_xla_keeps_quiet_unless_it_is_asked():
+    program = "import os; from nasjax.core.foreign import tame; tame(); import jax; "
+    program += "print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+    assert start("-c", program).stdout == "3\n"
+    assert start("-c", program, TF_CPP_MIN_LOG_LEVEL="0").stdout == "0\n"

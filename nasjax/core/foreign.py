@@ -1,7 +1,9 @@
-"""Warnings of dependencies do not end a command, whatever -W or PYTHONWARNINGS say."""
+"""Messages of dependencies: they do not end a command, and most are not shown."""
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import sys
 import warnings
@@ -12,14 +14,26 @@ THEIRS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 
 
 def as_module() -> None:
-    """`mild` if the module of `python -m` is of nasjax, not one that imports nasjax."""
+    """`tame` if the module of `python -m` is of nasjax, not one that imports nasjax."""
     words = (word.removeprefix("-m") for word in sys.orig_argv)
     if any(word.startswith("nasjax.") for word in words):
-        mild()
+        tame()
+
+
+def tame() -> None:
+    """For the process of a command; call it before JAX is imported."""
+    # XLA's alarms about slow compilations are of level 2. Failures are exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # It warns of an unused GPU; `report.opening` says so in a sentence.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    mild()
 
 
 def mild() -> None:
-    """Warnings that would be errors are printed; those of nasjax itself stay errors."""
+    """Warnings that would be errors are printed; those of nasjax itself stay errors.
+
+    This holds whatever -W or PYTHONWARNINGS say.
+    """
     rules = list(warnings.filters)
     if all(action != "error" for action, *_ in rules):
         return
