@@ -18,6 +18,9 @@ from nasjax.tasks.base import Metric
 if TYPE_CHECKING:
     from nasjax.experiment.build import Experiment
 
+# Times over their estimates. The measurement is of one edge and one moment; other work
+# on the machine made whole runs take up to twice as long.
+FASTEST, SLOWEST = 0.7, 2.0
 SEARCHED = "alpha.png, collapse.png, "
 FURTHER = (
     "  --config.seed=1                       another seed",
@@ -72,12 +75,12 @@ def _estimate(experiment: Experiment, store: Store) -> str:
     except Exception as error:  # whatever it is, a run can do without an estimate
         return f"how long it will take could not be estimated ({type(error).__name__})"
     searching, retraining, running = estimate.seconds(experiment, edge, maps)
-    compiling = f"{_minutes(searching + retraining)} compiling"
+    compiling = f"{_between(searching + retraining)} compiling"
     if store.knows("search"):  # of the search; programs of retraining may be missing
-        rest = f"at most {_minutes(retraining)} compiling"
+        rest = f"at most {_rough(SLOWEST * retraining)} compiling"
         compiling = rest if retraining else "nothing to compile"
     return (
-        f"estimated from a small measurement: {compiling}, {_minutes(running)} running"
+        f"estimated from a small measurement: {compiling}, {_between(running)} running"
     )
 
 
@@ -147,9 +150,22 @@ def _found(data: dict[str, Any]) -> Genotype:
     return Genotype.from_json(data, space)
 
 
-def _minutes(seconds: float) -> str:
+def _between(seconds: float) -> str:
+    """The range of an estimate.
+
+    >>> _between(60), _between(600), _between(2), _between(9000)
+    ('40 s to 2 min', '7 to 20 min', 'about 10 s', '2 to 5 h')
+    """
+    low, high = _rough(FASTEST * seconds), _rough(SLOWEST * seconds)
+    if low == high:
+        return f"about {high}"
+    number, unit = low.split()
+    return f"{number if high.endswith(f' {unit}') else low} to {high}"
+
+
+def _rough(seconds: float) -> str:
     if seconds < 90:
-        return f"about {max(10 * round(seconds / 10), 10)} s"
+        return f"{max(10 * round(seconds / 10), 10)} s"
     if seconds < 5400:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.1f} h"
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h"

@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from nasjax.engine import platforms
 
 ROOT = Path(__file__).parents[2]
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
@@ -61,3 +64,13 @@ def test_commands_that_need_no_device_work(command, tmp_path):
 def test_the_help_needs_no_device():
     done = start("-m", "nasjax.main", "--help", JAX_PLATFORMS="cuda", **NO_GPU)
     assert done.returncode == 0 and "--config" in done.stdout
+
+
+def test_a_gpu_that_is_not_used_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(platforms, "Path", lambda folder: tmp_path)
+    config = SimpleNamespace(jax_platforms=None)
+    stands_in = SimpleNamespace(config=config, default_backend=lambda: "cpu")
+    monkeypatch.setattr(platforms, "jax", stands_in)
+    assert platforms.unused() is None
+    (tmp_path / "nvidia0").touch()
+    assert "pip install 'nasjax[cuda12]'" in platforms.unused()
