@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import warnings
+from typing import Any
 
 OURS = r"(nasjax\b|__main__$)"  # modules
 # A dependency attributes these to the module that calls it, which may be ours.
@@ -34,14 +35,14 @@ def mild() -> None:
 
     This holds whatever -W or PYTHONWARNINGS say.
     """
-    rules = list(warnings.filters)
+    rules: list[Any] = list(warnings.filters)
     if all(action != "error" for action, *_ in rules):
         return
     warnings.resetwarnings()
     for action, message, category, module, line in reversed(rules):  # the first wins
         words, place = _pattern(message), _pattern(module)
         if action != "error":
-            warnings.filterwarnings(action, words, category, place, line)  # type: ignore
+            warnings.filterwarnings(action, words, category, place, line)
             continue
         warnings.filterwarnings("default", words, category, place, line)
         if not place and not issubclass(category, THEIRS):

@@ -17,6 +17,7 @@ INSTALL = {  # platform of JAX_PLATFORMS: how JAX gets it
     "rocm": "install JAX for AMD (docs.jax.dev/en/latest/installation.html)",
     "tpu": "type pip install 'jax[tpu]'",
 }
+_WANTED = "jax_platforms"
 KNOWN = ", ".join(INSTALL)
 ON_CPU = "to use the CPU, set JAX_PLATFORMS=cpu."
 
@@ -30,12 +31,12 @@ def devices() -> list[jax.Device]:
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:
-        raise _missing(str(error), jax.config.jax_platforms or "") from None
+        raise _missing(str(error), getattr(jax.config, _WANTED) or "") from None
 
 
 def unused() -> str | None:
     """A sentence if JAX computes on the CPU beside an NVIDIA GPU that it cannot use."""
-    if jax.default_backend() != "cpu" or jax.config.jax_platforms:
+    if jax.default_backend() != "cpu" or getattr(jax.config, _WANTED):
         return None
     if not any(Path("/dev").glob("nvidia[0-9]*")):
         return None
