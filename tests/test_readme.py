@@ -19,18 +19,16 @@ from nasjax.tasks.images import METRIC
 
 HYPERGRADIENTS = (ROOT / "docs" / "hypergradients.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SPACES, ZARTS = (
+    (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("spaces.md", "zarts.md")
+)
 FIRST = "pip install -e . && python -m nasjax.main --config=configs/zarts_mgs.py"
 SECOND = "pip install -e '.[test]' && pytest"
 SETUP = "python -m venv .venv && . .venv/bin/activate && "
 DOCUMENTS = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff",
-    "docs/hypergradients.md",
-    "docs/collapse.md",
-    "docs/data.md",
-    "docs/nasbench201.md",
-    "docs/saliency.md",
-    "docs/sweeps.md",
-    "docs/zarts.md",
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
 )  # fmt: skip
 
 
@@ -40,6 +38,10 @@ def blocks(language, text=README):
 
 def section(title):
     return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_a_page_is_enough():
+    assert len(README.splitlines()) <= 150
 
 
 def test_the_two_commands_stand_once_and_are_the_only_ones():
@@ -59,7 +61,9 @@ def test_continuous_integration_takes_the_commands_out_of_the_readme(number, com
 
 
 def test_algorithms_that_work_are_those_that_are_registered():
-    rows = [row for row in section("Algorithms").splitlines() if row.startswith("|")]
+    rows = [
+        row for row in section("Compare methods").splitlines() if row.startswith("|")
+    ]
     working = {row.split("|")[3].strip(" `") for row in rows if "| works |" in row}
     names = {*PARTS, "zarts_budget", "sanas_darts2"} - {"budget", "sanas"}
     assert working == {f"configs/{name}.py" for name in names}
@@ -107,7 +111,9 @@ def snippets(tmp_path, monkeypatch):
     operations = dict(OPERATIONS)
 
     def run(text, instead):
-        (block,) = (block for block in blocks("python") if text in block)
+        (block,) = (
+            block for block in blocks("python", README + SPACES) if text in block
+        )
         monkeypatch.setattr(nasjax, "run", instead, raising=False)
         (tmp_path / "snippet.py").write_text(block)
         return runpy.run_path("snippet.py")["result"]
@@ -165,10 +171,17 @@ def test_the_last_words_of_a_run_with_an_own_operation(tmp_path):
 
 
 def test_exact_counts(capsys, snippets):
-    (block,) = blocks("python", section("Exact counts"))
+    block = blocks("python", SPACES)[-1]
     exec(block, {})
     # The table of the DARTS paper has 3.3 million; the authors' code gives 3,349,342.
     assert '"params": 3349342' in capsys.readouterr().out
+
+
+def test_optimisation_without_derivatives(capsys):
+    (block,) = blocks("python", ZARTS)
+    exec(block, {})
+    # The minimum of Rosenbrock's function is 0.
+    assert float(capsys.readouterr().out.split()[-1]) < 1e-6
 
 
 def test_hypergradients_of_ones_own(capsys):
