@@ -1,4 +1,4 @@
-"""The progress of searches: accuracy and skip connections over their cost."""
+"""The progress of searches: accuracy and a sign of collapse over their cost."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
 )  # fmt: skip
 DASHES = ("-", "--", ":", "-.")
-SKIPS = "kept_skips"
-COST = "gradient_evaluations"
-NAMES = {
-    SKIPS: "share of skip connections kept",
-    COST: "evaluations of a batch's gradient",
+# Signs of a collapse, of preference: the first that is not 0 everywhere has a panel.
+SIGNS = {
+    "kept_skips": "share of skip connections kept",
+    "parameter_free": "share of operators without parameters",
 }
+COST = "gradient_evaluations"
+NAMES = {**SIGNS, COST: "evaluations of a batch's gradient"}
 ERRORS = (0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.02)
 CROWD = 4  # sets at most whose bands are drawn over each other
 FAR = 10  # ratio of costs above which their axis is logarithmic
@@ -54,14 +55,14 @@ def curve(own: Sequence[Run], name: str, x: str) -> Curve:
 
     Args:
       own: runs of the set.
-      name: metric in metrics.jsonl, or `SKIPS`.
+      name: metric in metrics.jsonl, or one of `SIGNS`.
       x: `COST` or "epoch".
     """
     each = []
     for run in own:
         points = {}
         for line in run.lines:
-            value = signal(line, name) if name == SKIPS else line.get(name)
+            value = signal(line, name) if name in SIGNS else line.get(name)
             if value is not None and line.get(x) is not None:
                 points[line["epoch"]] = (line[x], value)
         each.append(points)
@@ -93,8 +94,12 @@ def panels(
     x = COST if logged else "epoch"
     made = {
         name: {title: curve([*own.values()], name, x) for title, own in found.items()}
-        for name in dict.fromkeys([*names, SKIPS])
+        for name in dict.fromkeys([*names, *SIGNS])
     }
+    grown = [s for s in SIGNS if any(one.high.any() for one in made[s].values())]
+    for sign in SIGNS:
+        if sign != [*grown, *SIGNS][0]:
+            del made[sign]
     return x, {
         name: {title: one for title, one in curves.items() if len(one.x)}
         for name, curves in made.items()

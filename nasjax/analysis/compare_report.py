@@ -70,7 +70,7 @@ def study(
     commands.write(folder / "compare.json", report)
     names = next(iter(report["sets"].values()))["metrics"]
     drawn = anytime.draw(found, [*names], folder / "compare.png")
-    picture = "\n\n![Accuracy and skip connections during the search](compare.png)"
+    picture = "\n\n![Accuracy and a sign of collapse during the search](compare.png)"
     write_text(folder / "compare.md", f"{text}{picture * drawn}\n")
     files = ["compare.md", "compare.json", *["compare.png"] * drawn]
     return f"{text}\n\nwritten: {', '.join(str(folder / name) for name in files)}"

@@ -264,6 +264,14 @@ def test_curves_are_means_over_the_epochs_that_all_seeds_have(logged):
     np.testing.assert_array_equal(alone.x, [1000, 2000])
 
 
+def test_without_skips_the_picture_shows_operators_without_parameters(tmp_path):
+    lines = [epoch(n, valid_accuracy=0.5, parameter_free_normal=0.25) for n in (1, 2)]
+    run = write(tmp_path / "s4", 0, 0.5, "darts_first", lines)
+    _, panels = anytime.panels(compare.sets([run]), ["test_accuracy"])
+    assert [*panels] == ["valid_accuracy", "parameter_free"]
+    np.testing.assert_array_equal(panels["parameter_free"]["darts_first"].mean, 0.25)
+
+
 def test_older_logs_are_drawn_over_epochs(tmp_path, logged):
     old = write(
         tmp_path / "old", 0, 0.5, "darts_second", [epoch(1, valid_accuracy=0.5)]
