@@ -10,7 +10,8 @@ import numpy as np
 
 from nasjax.core.errors import UserError
 from nasjax.data.arrays import Arrays, Origin, checked, pixels
-from nasjax.data.sizes import AS_IT_IS, Resize, mixed, smaller
+from nasjax.data.pictures import together
+from nasjax.data.sizes import AS_IT_IS, Resize
 
 _FORMS = (
     '(image, label), {"image": image, "label": label}, or two of these in a tuple, for '
@@ -37,7 +38,8 @@ def read(data: Any, resize: Resize = AS_IT_IS) -> tuple[Arrays, Arrays | None]:
     train = _part(parts[0], None, Origin("of the data"), resize)
     if not parts[1:]:
         return train, None
-    return train, _part(parts[1], train.classes, Origin("of the test data"), resize)
+    channels, origin = train.image.shape[-1], Origin("of the test data")
+    return train, _part(parts[1], train.classes, origin, resize, channels)
 
 
 def address(data: Any) -> str:
@@ -73,12 +75,23 @@ def _is_two(data: Any) -> bool:
 
 
 def _part(
-    data: Any, classes: tuple[str, ...] | None, origin: Origin, resize: Resize
+    data: Any,
+    classes: tuple[str, ...] | None,
+    origin: Origin,
+    resize: Resize,
+    channels: int = 0,
 ) -> Arrays:
     image, label = _pair(data)
     images, label = _images(image), _array(label)
     if isinstance(images, list):
-        return checked(_one_size(images, origin, resize), label, classes, origin)
+        names = [f"{place} {origin.text}" for place in range(len(images))]
+        read = [
+            pixels(_numbers(image)[None], f"Image '{name}'", origin)[0]
+            for image, name in zip(images, names, strict=True)
+        ]
+        image, notes = together(read, names, resize, channels)
+        found = checked(image, label, classes, origin)
+        return found._replace(notes=(*notes, *found.notes))
     found = checked(images, label, classes, origin)
     return found._replace(image=resize.every(found.image))
 
@@ -87,24 +100,12 @@ def _images(values: Any) -> np.ndarray | list[np.ndarray]:
     """Images as an array; of different sizes, as a list of arrays [H, W] or [H, W, C]."""
     objects = isinstance(values, np.ndarray) and values.dtype.kind == "O"
     several = objects or isinstance(values, list | tuple)
-    if several and len(values) and all(hasattr(each, "shape") for each in values):
+    if several and len(values) and not any(map(np.isscalar, values)):
         images = [_array(each) for each in values]
         if len({image.shape for image in images}) > 1:
             return images
-        return np.stack(images)
+        return _numbers(np.stack(images))
     return _numbers(_array(values))
-
-
-def _one_size(images: list[np.ndarray], origin: Origin, resize: Resize) -> np.ndarray:
-    """Images of different sizes as uint8 [N, H, W, C]."""
-    made: list[np.ndarray] = []
-    for place, image in enumerate(images):
-        where = f"Image {place} {origin.text}"
-        (read,) = pixels(_numbers(image)[None], where, origin)
-        made.append(resize.of(read, where))
-        if made[0].shape != made[-1].shape:
-            raise mixed(made[0], "image 0", made[-1], where)
-    return smaller(np.stack(made), resize.shrink)
 
 
 def _pair(data: Any) -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -30,36 +30,63 @@ def stacked(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Image files as uint8 [N, H, W, C], and sentences on what is lost.
 
-    If some images are grey and others have colours, all are stored in colours.
-    Transparency is stored if all images have it.
-
     Args:
         files: at least one.
-        resize: the change of images to one size; all images must have one size after it.
-        channels: number of channels to store, 1, 3 or 4; 0: as the images have.
+        resize: the change of images to one size.
+        channels: see `together`.
 
     Raises:
         UserError: a file cannot be read, or the sizes differ.
     """
-    images: list[np.ndarray] = []
     lost: dict[str, list[str]] = {}
-    for file in files:
-        pixels, words = decoded(file)
-        pixels = resize.of(pixels, f"Image '{file}'")
-        if images and pixels.shape[:2] != images[0].shape[:2]:
-            raise mixed(images[0], f"'{files[0]}'", pixels, f"Image '{file}'")
-        for word in words:
-            lost.setdefault(word, []).append(file)
-        images.append(pixels)
+
+    def images() -> Iterator[np.ndarray]:
+        for file in files:
+            pixels, words = decoded(file)
+            for word in words:
+                lost.setdefault(word, []).append(file)
+            yield pixels
+
+    image, dropped = together(images(), files, resize, channels)
+    return image, tuple(told(word, own) for word, own in lost.items()) + dropped
+
+
+def together(
+    images: Iterable[np.ndarray],
+    names: Sequence[str],
+    resize: Resize,
+    channels: int,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Images uint8 [H, W, C] as one array [N, H, W, C], and sentences on what is lost.
+
+    If some images are grey and others have colours, all are stored in colours.
+    Transparency is stored if all images have it.
+
+    Args:
+        images: at least one.
+        names: of the images, for messages.
+        resize: the change of images to one size; all images must have one size after it.
+        channels: number of channels to store, 1, 3 or 4; 0: as the images have.
+
+    Raises:
+        UserError: the sizes differ, or colours would become grey.
+    """
+    made: list[np.ndarray] = []
+    for name, pixels in zip(names, images, strict=True):
+        where = f"Image '{name}'"
+        made.append(resize.of(pixels, where))
+        if made[0].shape[:2] != made[-1].shape[:2]:
+            raise mixed(made[0], f"'{names[0]}'", made[-1], where)
     if not channels:
-        found = {pixels.shape[-1] for pixels in images}
+        found = {pixels.shape[-1] for pixels in made}
         channels = found.pop() if len(found) == 1 else 3
-    for index, pixels in enumerate(images):
-        images[index], word = with_channels(pixels, channels, files[index])
+    lost: dict[str, list[str]] = {}
+    for index, pixels in enumerate(made):
+        made[index], word = with_channels(pixels, channels, names[index])
         if word:
-            lost.setdefault(word, []).append(files[index])
+            lost.setdefault(word, []).append(names[index])
     notes = tuple(told(word, own) for word, own in lost.items())
-    return smaller(np.stack(images), resize.shrink), notes
+    return smaller(np.stack(made), resize.shrink), notes
 
 
 def told(word: str, files: Sequence[str]) -> str:

@@ -122,8 +122,27 @@ def test_images_of_different_sizes_in_a_list(dtype):
     changed = [*images[:2], images[2] * 0]
     assert address((images, label)) == address((ragged, label))
     assert address((images, label)) != address((changed, label))
-    images[1] = images[1][..., :1]
-    refused("12x8 with 1 channel", read, (images, label))
+    images[1] = images[1][..., 0]  # grey among colours
+    assert read((images, label), Resize(6))[0].image.shape == (3, 6, 6, 3)
+    grey = [images[1], images[1][1:]]
+    train, test = read(((images, label), (grey, ["a", "b"])), Resize(6))
+    assert test is not None and test.image.shape[1:] == train.image.shape[1:]
+
+
+def test_lists_of_other_things():
+    from PIL import Image
+
+    label = [0, 1]
+    photos = [Image.new("RGB", size) for size in ((9, 8), (8, 12))]
+    assert read((photos, label), Resize(6))[0].image.shape == (2, 6, 6, 3)
+    refused("--config.data.resize=8", read, (photos, label))
+    nested = [[[0.0, 1.0]] * 3, [[1.0, 0.0, 1.0]] * 2]
+    assert read((nested, label), Resize(2))[0].image.shape == (2, 2, 2, 1)
+    refused(
+        "'1 of the data' is float64 from 9 to 9", read, ([nested[0], [[9.0]]], label)
+    )
+    refused("Python objects", read, ([None, None], label))
+    refused("shape", read, ([1, 2], label))
 
 
 STEPS = np.arange(12 * 16, dtype=np.uint8).reshape(12, 16, 1)
