@@ -13,6 +13,7 @@ from support.tiny import shrink
 from nasjax import cli
 from nasjax.core import imports
 from nasjax.core.errors import UserError
+from nasjax.core.limits import at_least
 from nasjax.data.arrays import Arrays
 from nasjax.data.sources import SOURCES, load
 from nasjax.experiment import defaults
@@ -293,6 +294,12 @@ def build(settings, base):
 ROWS = {
     "a function for a part": (PARTS, build, "PARTS['mine'] is set to a function"),
     "settings as they are": (PARTS, Part(build, {"tau": 2.0}), "with two functions"),  # type: ignore[arg-type]
+    "no settings": (PARTS, Part(build, lambda scale: None), "scale -> {setting"),  # type: ignore[arg-type, return-value]
+    "a limit of another setting": (
+        PARTS,
+        Part(build, lambda scale: {"tau": 2.0}, {"tua": at_least(0)}),
+        "limits of these settings alone",
+    ),
     "a module": (OPERATIONS, 3, "OPERATIONS['mine'] is set to an int"),
     "names": (
         SPACES,

@@ -72,13 +72,19 @@ def _part(module: ModuleType, **more: Any) -> Part:
 
 
 def _fits(part: Any) -> bool:
-    return isinstance(part, Part) and callable(part.build) and callable(part.settings)
+    """True for a part of two functions, whose limits are of its settings."""
+    if not (
+        isinstance(part, Part) and callable(part.build) and callable(part.settings)
+    ):
+        return False
+    defaults = part.settings("embedded")
+    return isinstance(defaults, Mapping) and set(part.limits) <= set(defaults)
 
 
 PARTS = Table(
     "nasjax.search.PARTS",
     "nasjax.search.Part(build, settings) with two functions, (settings, base) -> "
-    "Algorithm and scale -> default settings",
+    "Algorithm and scale -> {setting: default}, and limits of these settings alone",
     _fits,
     {
         "amended": _part(amended, moves=True),
