@@ -103,13 +103,13 @@ class Started:
     def send(self, signum, expected):
         """Sends a signal; waits for the text on standard error."""
         self.process.send_signal(signum)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while expected not in self.said():
             assert time.monotonic() < until, self.said()
             time.sleep(0.02)
 
     def end(self):
-        code = self.process.wait(30)
+        code = self.process.wait(80)
         said = self.said()
         assert "Traceback" not in said and "Fatal" not in said, said
         return code, said
@@ -136,7 +136,7 @@ def test_ctrl_c_during_a_compilation_and_a_second_one(start):
     begun = time.monotonic()
     own.process.send_signal(signal.SIGINT)
     code, said = own.end()
-    assert code == 130 and time.monotonic() - begun < 5
+    assert code == 130 and time.monotonic() - begun < 30
     assert f"same command resumes from the last checkpoint:\n  {COMMAND}\n" in said
 
 
@@ -146,7 +146,7 @@ def test_sigterm_during_a_compilation_ends_in_time(start):
     own.process.send_signal(signal.SIGTERM)  # a scheduler that repeats itself
     begun = time.monotonic()
     code, said = own.end()
-    assert code == 143 and time.monotonic() - begun < 10
+    assert code == 143 and time.monotonic() - begun < 30
     assert said.count("stopping") == 1 and f"\n  {COMMAND}\n" in said
 
 
@@ -171,14 +171,14 @@ def test_a_program_of_the_user_gets_exceptions(start):
     own = start("library")
     own.send(signal.SIGINT, "Stopping after the compilation that runs")
     own.process.send_signal(signal.SIGINT)
-    own.process.wait(30)
+    own.process.wait(80)
     assert own.said().endswith("\nKeyboardInterrupt\n")
 
 
 def test_other_handlers_are_left_alone(start):
     own = start("handler of the user")
     own.process.send_signal(signal.SIGINT)
-    out, _ = own.process.communicate(timeout=30)
+    out, _ = own.process.communicate(timeout=80)
     assert own.process.returncode == 0 and out.endswith("mine\n")
 
 
