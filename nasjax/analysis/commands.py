@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nasjax.core.files import named, read_json, write_text
 from nasjax.engine import program
 from nasjax.engine.compiling import compiled_programs
 from nasjax.engine.platforms import devices
+from nasjax.engine.progress import Progress
 from nasjax.engine.workdir import RunFolder
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -192,6 +194,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         for row in text
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+@contextlib.contextmanager
+def working(text: str) -> Iterator[None]:
+    """Shows on stderr what takes long within the context, and for how long already."""
+    with Progress(sys.stderr) as progress, progress.waiting(text):
+        yield
 
 
 def say(text: str) -> None:

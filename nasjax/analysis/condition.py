@@ -42,14 +42,14 @@ def _study(arguments: argparse.Namespace) -> str:
     objective = runs.objective(run, commands.inner_rate(run, arguments))
     found = {}
     for steps in sorted({0, 1, arguments.steps}):
-        commands.say(f"M = {steps}: {arguments.directions} directions")
         first = jax.tree.map(lambda leaf: leaf[:steps], train)
         try:
-            found[steps] = condition_number(
-                objective, run.state.arch, derive(key, "directions"), run.state.w,
-                first, val, directions=arguments.directions, norm=arguments.norm,
-                chunk=arguments.chunk,
-            )  # fmt: skip
+            with commands.working(f"M = {steps}: {arguments.directions} directions"):
+                found[steps] = condition_number(
+                    objective, run.state.arch, derive(key, "directions"), run.state.w,
+                    first, val, directions=arguments.directions, norm=arguments.norm,
+                    chunk=arguments.chunk,
+                )  # fmt: skip
         except ValueError as error:  # a loss of exactly 0
             raise UserError(f"There is no condition number here: {error}") from None
         commands.finite(found[steps].ratios)

@@ -67,8 +67,9 @@ def _study(arguments: argparse.Namespace) -> str:
     guide = first_order(arch, w, none, val)
     method = mgs(arguments.samples, spread, 1.0, settings.get("mixture", 0.0))
     proposal = method.propose(method.init(arch, key), arch, key, guide)
-    commands.say(f"M = {arguments.steps}: {arguments.samples} candidates")
-    losses = evaluator(objective, arguments.chunk)(proposal.candidates, w, train, val)
+    with commands.working(f"M = {arguments.steps}: {arguments.samples} candidates"):
+        evaluate = evaluator(objective, arguments.chunk)
+        losses = evaluate(proposal.candidates, w, train, val)
     commands.finite(losses)
 
     directions, log_q = proposal.aux

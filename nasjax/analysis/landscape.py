@@ -82,13 +82,13 @@ def _study(arguments: argparse.Namespace) -> str:
                 rows.append(losses(row, steps))
                 progress.update(f"M = {steps}", len(rows), arguments.points, {})
             panels[steps] = _uneven(np.concatenate(rows))
-    commands.say("paths")
     shapes = {steps: shape(places, values) for steps, values in panels.items()}
     temperature = 0.1 * arguments.extent * shapes[arguments.steps].slope
-    found = paths(
-        losses, arguments.steps, arguments.extent, temperature, derive(key, "paths")
-    )
-    ends = losses(np.stack([path[-1] for path in found.values()]), arguments.steps)
+    with commands.working("paths"):
+        found = paths(
+            losses, arguments.steps, arguments.extent, temperature, derive(key, "paths")
+        )
+        ends = losses(np.stack([path[-1] for path in found.values()]), arguments.steps)
 
     last = panels[arguments.steps]
     alike = {m: float(np.corrcoef(values, last)[0, 1]) for m, values in panels.items()}

@@ -121,9 +121,14 @@ def _measured(arguments: argparse.Namespace) -> dict[str, float]:
         }
 
     options = compiler_options()
-    commands.say(f"measuring on {len(val['label'])} images at step {run.state.step}")
-    spectrum = jax.jit(of_alpha, compiler_options=options)(run.state.arch)
-    rest = jax.jit(of_mix, compiler_options=options)(run.state.arch)
+    what = f"measuring on {len(val['label'])} images at step {run.state.step}"
+    with commands.working(what):
+        spectrum, rest = jax.device_get(
+            [
+                jax.jit(f, compiler_options=options)(run.state.arch)
+                for f in (of_alpha, of_mix)
+            ]
+        )
     names = {
         "largest": "largest eigenvalue, in alpha",
         "strongest": "largest in magnitude",

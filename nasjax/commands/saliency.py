@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nasjax.analysis import saliency
+from nasjax.analysis.commands import working
 from nasjax.commands.arguments import natural, positive
 from nasjax.engine.platforms import devices
 from nasjax.engine.program import Parser
@@ -24,5 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("-o", "--output", metavar="FOLDER", help=about)
     a = made.parse_args(argv)
     devices()
-    print(saliency.study(a.run, a.beside, a.images, a.count, a.output))
+    with working("computing saliency maps"):
+        text = saliency.study(a.run, a.beside, a.images, a.count, a.output)
+    print(text)
     return 0

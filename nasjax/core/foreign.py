@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import sys
 import warnings
 from typing import Any
@@ -23,10 +24,16 @@ def as_module() -> None:
 
 def tame() -> None:
     """For the process of a command; call it before JAX is imported."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # Ctrl-C during imports: no traceback
     # XLA's alarms about slow compilations are of level 2. Failures are exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # It warns of an unused GPU; `report.opening` says so in a sentence.
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    # JAX warns of an unused GPU, which `report.opening` names in a sentence; Matplotlib
+    # of the cache that it makes when it is first used.
+    for name in ("jax._src.xla_bridge", "matplotlib.font_manager"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     mild()
 
 

@@ -131,6 +131,7 @@ class _Watch:
             _end(f"SIGTERM ended the run; {_resume(handler)}", 128 + signal.SIGTERM)
 
 
+_PLAIN = (signal.default_int_handler, signal.SIG_DFL)
 _watch: _Watch | None = None
 
 
@@ -151,12 +152,12 @@ def watched(command: bool = False) -> Iterator[None]:
         yield
         return
     _watch, before = _Watch(command), None
-    if command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if command and signal.getsignal(signal.SIGINT) in _PLAIN:
         before = signal.signal(signal.SIGINT, _left_to_watch)
     try:
         yield
     finally:
-        if before:
+        if before is not None:
             signal.signal(signal.SIGINT, before)
         _watch.close()
         _watch = None

@@ -1,6 +1,7 @@
 """Messages of dependencies: under -W error only warnings of nasjax end a command."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,26 @@ def test_xla_keeps_quiet_unless_it_is_asked():
     program += "print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
     assert start("-c", program).stdout == "3\n"
     assert start("-c", program, TF_CPP_MIN_LOG_LEVEL="0").stdout == "0\n"
+
+
+def test_ctrl_c_during_the_imports_shows_no_traceback(tmp_path):
+    """A module of the user stands for a dependency that takes long to import."""
+    (tmp_path / "absl").mkdir()
+    (tmp_path / "absl" / "__init__.py").write_text(
+        "import time; print('begun', flush=True); time.sleep(60)"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    # The parent of the tests may ignore the signal, and children inherit that.
+    program = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'nasjax.main'])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": paths}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == -signal.SIGINT
