@@ -77,7 +77,7 @@ BAD = {
         lambda: {"space__primitives": ("sep_conv_3x4",)},
         "did you mean 'sep_conv_3x3'",
     ),
-    "no primitives": (lambda: {"space__primitives": ()}, "at least one"),
+    "no primitives": (lambda: {"space__primitives": ("none",)}, "at least one"),
     "adapted from nothing": (
         lambda: {
             "collapse__remedy": "adapt",
@@ -183,8 +183,8 @@ BAD = {
     "middle of no pixels": (lambda: {"data__crop": 0}, "expected True, False, a side"),
     "two fractions": (lambda: {"data__fractions": (0.5, 0.5)}, "three positive"),
     "fractions": (lambda: {"data__fractions": (0.5, 0.5, 0.5)}, "sum to 1"),
-    "search batch": (lambda: {"search__batch": 720}, "has 719 images"),
-    "retrain batch": (lambda: {"retrain__batch": 1440}, "has 1438 images"),
+    "search batch": (lambda: {"search__batch": 720}, "has 359 images"),
+    "retrain batch": (lambda: {"retrain__batch": 1440}, "has 719 images"),
     "missing file": (lambda: {"data__path": "no.npz"}, "does not exist"),
     "missing test file": (
         lambda: (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from nasjax.analysis.scores import (
     spread,
     value_of,
 )
-from nasjax.analysis.significance import above_zero, t_test
+from nasjax.analysis.significance import above_random, t_test
 from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.engine.workdir import RunFolder, flat
@@ -128,8 +129,8 @@ def measure(
       `str.format`; "sets": name -> "seeds",
       "folders", "metrics", "test" (of the architectures found and of random cells,
       over all seeds: values, number of test examples, standard error of a test of that
-      size, a sentence on the difference, the p-value of `above_zero` of the found ones'
-      gains over the mean of the same seed's random cells), "cost" (seconds of the
+      size, a sentence on the difference, the p-value of
+      `nasjax.analysis.significance.above_random`), "cost" (seconds of the
       search and of compiling, and evaluations of a batch's gradient) and "signals" (of the
       architecture found, means over cell types; entropy of alpha in nats; the last
       eigenvalue that was measured).
@@ -180,8 +181,12 @@ def measure(
 def _test(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     outcome = Outcome.joined(results)
     sign = 1 if outcome.metric.higher_is_better else -1
-    each = [Outcome.of(result).difference for result in results]
-    gains = [sign * gain for gain in each if gain is not None]
+    each = [Outcome.of(result) for result in results]
+    seeds = [
+        (sign * statistics.mean(one.found), [sign * value for value in one.random])
+        for one in each
+        if one.found
+    ]
     return {
         "metric": outcome.metric._asdict(),
         "found": outcome.found,
@@ -190,7 +195,7 @@ def _test(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "standard_error": outcome.error,
         "difference": outcome.difference,
         "judgement": outcome.judgement(),
-        "p_above_random": above_zero(gains),
+        "p_above_random": above_random(seeds),
     }
 
 

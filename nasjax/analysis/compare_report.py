@@ -39,8 +39,8 @@ COLUMNS = (
 
 TESTED = (
     "Found and random cells are trained and tested in the same way; all seeds together. "
-    "Standard error: of a test with this number of examples. p: one-sided, Wilcoxon's "
-    "signed-rank test of found against the mean of random cells of the same seed."
+    "Standard error: of a test with this number of examples. p: one-sided, of the "
+    "ranks of found among the random cells of the same seed."
 )
 
 

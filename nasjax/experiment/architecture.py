@@ -78,7 +78,9 @@ def of_run(path: Path) -> ConfigDict:
     folder = RunFolder.read(path)
     stored = folder.read_outcome("config") or {}
     check_format(folder.path, stored, defaults.FORMAT)
-    return ConfigDict(_filled(stored, defaults.settings().to_dict()))
+    config = ConfigDict(_filled(stored, defaults.settings().to_dict()))
+    defaults.by_data(config)
+    return config
 
 
 def as_begun(config: ConfigDict, workdir: str | os.PathLike[str]) -> ConfigDict:

@@ -155,7 +155,7 @@ def test_importance(searched):
     assert importance.main([str(path), *SMALL, *arguments]) == 0
     report = read(path / "importance.json")
     assert report["dimensions"] == sum(a.size for a in state.arch.values())
-    assert report["spread"] == 0.025 and len(report["losses"]) == 6
+    assert report["spread"] == 0.1 and len(report["losses"]) == 6
     assert len(report["weighed"]) == 4 and report["guide_norm"] > 0
     for each in report["weighed"]:
         assert abs(sum(each["report"]["weights"]) - 1) < 1e-4

@@ -41,6 +41,7 @@ def written(path, state="finished"):
     """A folder of a run; state: finished, unfinished or empty."""
     space = SPACES["darts7"]
     config = settings().to_dict()
+    config["space"]["name"] = "darts7"
     manifest = {"command": f"nasjax run '{FOREIGN}'", "seed": 0, "device": FOREIGN}
     lines, found = searched(space)
     for phase in ("retrain", "random_0", "random_1"):

@@ -46,6 +46,8 @@ def config():
     config.search.batch = BATCH
     for own in config.arch.values():
         own.update({k: v for k, v in SMALL.items() if k in own})
+    # Those of the recorded numbers.
+    config.arch.zarts_mgs.update(spread=0.025, temperature=0.01)
     return config
 
 
