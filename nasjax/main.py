@@ -133,6 +133,11 @@ def parse_flags(argv: Sequence[str]) -> Flags:
         raise UserError(
             f"Unexpected argument {rest[1]!r}; flags start with two dashes."
         )
+    if "config.genotype" in names(given) and not config.value.genotype:
+        raise UserError(
+            "--config.genotype has no value; give an architecture, such as "
+            "--config.genotype=darts_v2, or leave the flag out to search for one."
+        )
     _check_parts(config.value, names(given))
     architecture.inherit(
         config.value, [name.removeprefix("config.") for name in names(given)]

@@ -530,3 +530,9 @@ def assert_sentence(message):
     """Asserts one line that starts like a sentence or a name and contains no Python."""
     assert message and "\n" not in message
     assert "Traceback" not in message and "Error(" not in message
+
+
+def test_an_empty_genotype_starts_no_search(capsys):
+    """As of a shell variable that is not set."""
+    assert main.main(["--config=retrain", "--config.genotype="]) == 2
+    assert "--config.genotype has no value" in capsys.readouterr().err

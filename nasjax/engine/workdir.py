@@ -22,6 +22,8 @@ from nasjax.core.imports import load_recorded
 
 PROBE_BYTES = 1 << 20  # a run does not start with less free disk space
 
+MOST = 12  # differences of two configs that an error names
+
 
 def reserve(directory: Path, size: int) -> None:
     """Raises `UserError` unless `directory` has room for a file of `size` bytes."""
@@ -256,9 +258,10 @@ def _is_run_of(config: dict[str, Any], path: Path, free: Collection[str]) -> boo
     differ = sorted(n for n in names if _show(old, n) != _show(new, n))
     if differ:
         shown = "; ".join(
-            f"{n} is {_show(old, n)} there and {_show(new, n)} here" for n in differ[:5]
+            f"{n} is {_show(old, n)} there and {_show(new, n)} here"
+            for n in differ[:MOST]
         )
-        more = f"; and {len(differ) - 5} more" if len(differ) > 5 else ""
+        more = f"; and {len(differ) - MOST} more" if len(differ) > MOST else ""
         raise UserError(
             f"{path} holds a run of another config ({shown}{more}); give another "
             "folder with --workdir, or the config it was started with."
