@@ -532,6 +532,7 @@ def assert_sentence(message):
     assert "Traceback" not in message and "Error(" not in message
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_an_empty_genotype_starts_no_search(capsys):
     """As of a shell variable that is not set."""
     assert main.main(["--config=retrain", "--config.genotype="]) == 2
