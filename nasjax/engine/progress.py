@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from nasjax.core.files import writing
 
 REFRESH_SECONDS = 0.1
+PAUSE = 0.5  # seconds between lines on the steps of a phase, but before its last
 PATIENCE = 30.0  # seconds between lines while nothing else is written
 
 Callback = Callable[[str, int, dict[str, float | None]], object]
@@ -50,6 +51,7 @@ class Progress:
         self._phase: str | None = None
         self._begun = (0, 0.0)  # step and time at which this phase was opened
         self._shown = 0.0
+        self._written = -PAUSE  # time of the last line on a step
         self._bar: Any = None
         self._writer: Any = None
         self._console: Any = None
@@ -127,11 +129,14 @@ class Progress:
         """Shows that `step` of the `steps` of `phase` are done.
 
         Call it once without metrics when a phase starts or resumes. Callbacks and
-        TensorBoard get all metrics; `words` are written as one line, with the time.
+        TensorBoard get all metrics; `words` are written as one line, with the time. Of
+        lines that follow each other fast, some are left out.
         """
         if phase != self._phase:
             self._open(phase, step, steps)
-        if words:
+        now = time.monotonic()
+        if words and (now - self._written >= PAUSE or step == steps):
+            self._written = now
             self.line(
                 "  ".join([f"{phase} {words[0]}", *words[1:], *self._time(step, steps)])
             )
@@ -139,7 +144,6 @@ class Progress:
             for callback in self.callbacks:
                 callback(phase, step, dict(metrics))
         if self._bar is not None:
-            now = time.monotonic()
             self._bar.update(self._bar.task_ids[0], completed=step)
             if now - self._shown > REFRESH_SECONDS or step == steps:
                 self._shown = now

@@ -335,7 +335,8 @@ def test_kill_9_at_random_moments_changes_no_bit(tmp_path, uninterrupted):
 # The display.
 
 
-def test_plain_lines_without_a_terminal(tmp_path):
+def test_plain_lines_without_a_terminal(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress_module, "PAUSE", 0.0)
     stream = io.StringIO()
     shown = lambda metrics: [f"accuracy {metrics.get('valid_accuracy', '-')}"]
     run(tmp_path, toy(words=shown), Progress(stream))
@@ -350,7 +351,17 @@ def test_plain_lines_without_a_terminal(tmp_path):
     assert stream.getvalue().replace("\n", "").isprintable()
 
 
+def test_lines_that_follow_each_other_fast_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress_module, "PAUSE", 1e9)
+    stream = io.StringIO()
+    run(tmp_path, toy(), Progress(stream))
+    shown = [line.split("  ")[0] for line in stream.getvalue().splitlines()[2:]]
+    assert shown == ["toy epoch 1/4, step 3/23", "toy epoch 4/4"]  # the log has all
+    assert len(log_of(tmp_path)) > 5
+
+
 def test_a_bar_with_time_left_on_a_terminal(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress_module, "PAUSE", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
     stream = io.StringIO()
