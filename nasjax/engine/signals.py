@@ -65,8 +65,8 @@ class _Watch:
     """The thread that answers signals, whatever the main thread does.
 
     Attributes:
-        command: True if it may end the process on Ctrl-C. In a program or a notebook of
-            the user it may not; there `KeyboardInterrupt` is raised.
+        command: True if it may end the process. In a program or a notebook of the user
+            it may not; there exceptions are raised when the C code returns.
         doing: what the main thread does, in words.
         seen: signals that arrived within `signals`.
     """
@@ -90,6 +90,14 @@ class _Watch:
         self._thread.join(1.0)
         self._from.close()
 
+    def drop(self) -> None:
+        """For a forked child, whose signals are not for the thread of its parent."""
+        signal.set_wakeup_fd(-1)
+        self._before = -1
+        # The parent's thread ends when no process holds the other end.
+        self._to.close()
+        self._from.close()
+
     def _run(self) -> None:
         while True:
             self._from.settimeout(0.1 if self._ends else None)
@@ -102,6 +110,9 @@ class _Watch:
                 return
             if not received:  # closed
                 return
+            if self._before >= 0:  # of an event loop, as in Jupyter
+                with contextlib.suppress(OSError):
+                    os.write(self._before, received)
             for signum in received:
                 self._answer(signum)
 
@@ -110,16 +121,18 @@ class _Watch:
         if isinstance(handler, _Flag):
             again, self.seen = bool(self.seen), [*self.seen, signum]
             if signum == signal.SIGTERM:
-                self._ends = self._ends or time.monotonic() + GRACE
-                limit = (
-                    "" if self.doing == STEP else f", or in {GRACE:.0f} s without it"
-                )
+                limit = ""
+                if self.command:
+                    self._ends = self._ends or time.monotonic() + GRACE
+                    if self.doing != STEP:
+                        limit = f", or in {GRACE:.0f} s without it"
                 if not again:
                     _say(f"SIGTERM: stopping after {self.doing}{limit}.")
             elif again and self.command:
                 _end(f"Stopped; {_resume(handler)}", 128 + signum)
             elif not again:
-                _say(f"Stopping after {self.doing}; press Ctrl-C again to end now.")
+                second = "end now" if self.command else "stop without a checkpoint"
+                _say(f"Stopping after {self.doing}; press Ctrl-C again to {second}.")
         elif handler is _left_to_watch:
             _end("Stopped.", 128 + signum)
 
@@ -130,6 +143,23 @@ class _Watch:
         if due and self.doing != STEP and isinstance(handler, _Flag):
             _end(f"SIGTERM ended the run; {_resume(handler)}", 128 + signal.SIGTERM)
 
+
+def _in_child() -> None:
+    """A forked child answers its own signals; its parent can terminate it."""
+    global _watch
+    if _watch is not None:
+        _watch.drop()
+        _watch = None
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        handler = signal.getsignal(signum)
+        # The child shares the parent's Ctrl-C, which asks for a checkpoint first.
+        flagged = isinstance(handler, _Flag) and signum == signal.SIGTERM
+        if flagged or handler is _left_to_watch:
+            signal.signal(signum, signal.SIG_DFL)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_in_child)
 
 _PLAIN = (signal.default_int_handler, signal.SIG_DFL)
 _watch: _Watch | None = None
@@ -144,14 +174,16 @@ def watched(command: bool = False) -> Iterator[None]:
     """Signals within the context are answered at once; nested contexts add nothing.
 
     Args:
-        command: True for the outermost call of a command, whose process Ctrl-C ends:
-            within `signals` the second, elsewhere the first.
+        command: True for the outermost call of a command, whose process signals end:
+            the second Ctrl-C within `signals`, the first elsewhere, and SIGTERM if a
+            compilation takes too long.
     """
     global _watch
     if _watch or not _in_main_thread():
         yield
         return
-    _watch, before = _Watch(command), None
+    watch, before = _Watch(command), None
+    _watch = watch
     if command and signal.getsignal(signal.SIGINT) in _PLAIN:
         before = signal.signal(signal.SIGINT, _left_to_watch)
     try:
@@ -159,7 +191,7 @@ def watched(command: bool = False) -> Iterator[None]:
     finally:
         if before is not None:
             signal.signal(signal.SIGINT, before)
-        _watch.close()
+        watch.close()
         _watch = None
 
 

@@ -6,6 +6,7 @@ Run as a script, `test_signals.py CASE`, it is the program that gets the signals
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -59,6 +60,25 @@ def run(own, folder):
         run_phase(own, run_folder, Progress(), 10**6, 10**6)
 
 
+def children():
+    """Processes that fork in a run: Ctrl-C asks them to stop, SIGTERM ends them."""
+    ended = lambda child: os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with signals.signals():
+        for signum, code in ((signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)):
+            child = os.fork()
+            if not child:
+                os.kill(os.getpid(), signum)
+                os._exit(0)
+            assert ended(child) == code
+        child = os.fork()
+        if child:
+            print("begun", flush=True)
+            time.sleep(2)  # longer than GRACE
+    if not child:  # it has left the context, as its parent has
+        os._exit(0)
+    assert ended(child) == 0
+
+
 def as_command(action):
     leave(lambda: execute("nasjax run", lambda argv: action() or 0, []))
 
@@ -72,6 +92,8 @@ def main(case, folder):
         as_command(long)
     elif case == "library":
         run(phase(compiling=3), folder)
+    elif case == "children":
+        as_command(children)
     elif case == "step":
         as_command(lambda: run(phase(stepping=3), folder))
     elif case == "no checkpoints":
@@ -172,7 +194,52 @@ def test_a_program_of_the_user_gets_exceptions(start):
     own.send(signal.SIGINT, "Stopping after the compilation that runs")
     own.process.send_signal(signal.SIGINT)
     own.process.wait(80)
+    assert "again to stop without a checkpoint.\n" in own.said()
     assert own.said().endswith("\nKeyboardInterrupt\n")
+
+
+def test_sigterm_does_not_end_a_program_of_the_user(start):
+    own = start("library")
+    own.send(signal.SIGTERM, "SIGTERM: stopping after the compilation that runs.\n")
+    own.process.wait(80)
+    assert (
+        "Interrupted: SIGTERM stopped the run in phase toy after step 0" in own.said()
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows")
+def test_the_signals_of_a_forked_child_are_its_own(start):
+    own = start("children")
+    code, said = own.end()
+    assert code == 0 and "topping" not in said, said  # JAX warns of forks
+
+
+@pytest.fixture
+def wakeup():
+    """(received, descriptor) of an event loop."""
+    ours, its = socket.socketpair()
+    its.setblocking(False)
+    ours.settimeout(10)
+    before = signal.set_wakeup_fd(its.fileno())
+    yield ours, its.fileno()
+    signal.set_wakeup_fd(before)
+    ours.close()
+    its.close()
+
+
+def test_an_event_loop_still_gets_its_signals(wakeup):
+    received, descriptor = wakeup
+    caught = []
+    before = signal.signal(signal.SIGUSR1, lambda *given: caught.append(given))
+    try:
+        with signals.signals() as flag:
+            for signum in (signal.SIGUSR1, signal.SIGTERM):
+                os.kill(os.getpid(), signum)
+                assert received.recv(1) == bytes([signum])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert flag.signum == signal.SIGTERM and len(caught) == 1
+    assert signal.set_wakeup_fd(-1) == descriptor
 
 
 def test_other_handlers_are_left_alone(start):
