@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasjax.core.errors import UserError
+from nasjax.core.imports import GIVEN
 from nasjax.engine.program import Parser, execute
 
 from .plan import Run, plan
@@ -45,11 +46,12 @@ def main(argv: Sequence[str] | None = None, program: Sequence[str] = PROGRAM) ->
     """
     given = list(sys.argv[1:] if argv is None else argv)
     split = given.index("--") if "--" in given else len(given)
-    run = lambda own: _run(_parser().parse_args(own), given[split + 1 :], program)
+    run = lambda own: _run(own, given[split:], program)
     return execute("nasjax sweep", run, given[:split])
 
 
-def _run(a: argparse.Namespace, flags: Sequence[str], program: Sequence[str]) -> int:
+def _run(own: Sequence[str], rest: Sequence[str], program: Sequence[str]) -> int:
+    a, flags = _parser().parse_args(own), rest[1:]
     runs = plan(a.configs, a.seeds, a.grid, a.into, flags)
     if a.only is not None:
         runs = [_numbered(runs, number) for number in a.only]
@@ -68,7 +70,9 @@ def _run(a: argparse.Namespace, flags: Sequence[str], program: Sequence[str]) ->
             f"Cannot write to {a.into}: {error.strerror}; give another folder with "
             "--into."
         ) from None
-    return sweep(runs, jobs, program)
+    modules = [f"--import={name}" for name in GIVEN]
+    command = shlex.join(["nasjax", "sweep", *modules, *own, *rest])
+    return sweep(runs, jobs, command, program)
 
 
 def _numbered(runs: Sequence[Run], number: int) -> Run:

@@ -6,7 +6,6 @@ import collections
 import contextlib
 import datetime
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -102,8 +101,16 @@ def _start(run: Run, share: Sequence[int], program: Sequence[str]) -> Running:
     return Running(run, process, time.monotonic())
 
 
-def sweep(runs: Sequence[Run], jobs: int, program: Sequence[str] = PROGRAM) -> int:
+def sweep(
+    runs: Sequence[Run], jobs: int, command: str, program: Sequence[str] = PROGRAM
+) -> int:
     """Runs the unfinished runs, at most `jobs` at once.
+
+    Args:
+      runs: all runs of the sweep.
+      jobs: number of processes at once.
+      command: the command that resumes the sweep, for a message.
+      program: the command of a run, without its flags.
 
     Returns:
       the exit code: 0; 1 if runs failed; 128 + the number of the stopping signal.
@@ -143,10 +150,12 @@ def sweep(runs: Sequence[Run], jobs: int, program: Sequence[str] = PROGRAM) -> i
                 hint = again if first and signum == signal.SIGINT else ""
                 _say(f"{signum.name}: stopping {len(running)} run(s){hint}")
             time.sleep(POLL_SECONDS)
-    return _close(runs, failed, stop)
+    return _close(runs, failed, stop, command)
 
 
-def _close(runs: Sequence[Run], failed: dict[Run, int], stop: int | None) -> int:
+def _close(
+    runs: Sequence[Run], failed: dict[Run, int], stop: int | None, command: str
+) -> int:
     """Prints the summary; returns the exit code."""
     for run, code in failed.items():
         written = run.log.read_text(errors="replace").strip()
@@ -156,7 +165,6 @@ def _close(runs: Sequence[Run], failed: dict[Run, int], stop: int | None) -> int
     done = sum(run.finished for run in runs)
     _say(f"{done} of {len(runs)} runs are finished")
     if done < len(runs):
-        command = shlex.join(["nasjax", "sweep", *sys.argv[1:]])
         _say(f"The same command resumes the others:\n  {command}")
     return 128 + stop if stop is not None else int(bool(failed))
 

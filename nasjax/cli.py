@@ -74,7 +74,7 @@ MEANT = {  # what other programs call commands
     "plot": ["draw", "report"],
     "status": ["show"],
 }
-# These need no accelerator. They work without the device that JAX_PLATFORMS names, and
+# These need no accelerator. As processes of their own they work without the device that JAX_PLATFORMS names, and
 # take no memory of a device.
 ON_CPU = ("list", "show", "report", "compare", "count", "draw", "testbed")
 _USAGE = "usage: nasjax COMMAND ..."
@@ -94,8 +94,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     known = bool(given) and given[0] in COMMANDS
-    if known and given[0] in ON_CPU and "jax" not in sys.modules:
-        os.environ["JAX_PLATFORMS"] = "cpu"
     return execute(f"nasjax {given[0]}" if known else "nasjax", _main, given)
 
 
@@ -147,6 +145,8 @@ def _help() -> str:
 def console() -> None:
     """The console script; it does not wait for background jobs of a run."""
     tame()
+    if sys.argv[1:2] and sys.argv[1] in ON_CPU:
+        os.environ["JAX_PLATFORMS"] = "cpu"
     leave(main)
 
 

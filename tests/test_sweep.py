@@ -132,6 +132,24 @@ def test_finished_runs_are_skipped_and_failed_ones_tried_again(
     assert "2 of 4 runs are finished already" in said and "failed" not in said
 
 
+@pytest.mark.parametrize("start", ["launch.sweep", "nasjax.cli sweep"])
+def test_the_command_that_resumes_is_the_one_that_was_given(
+    start, tmp_path, program, arguments
+):
+    """Under both names, with modules of the user and with flags of the runs."""
+    (tmp_path / "mine.py").touch()
+    words = ["--import", str(tmp_path / "mine.py"), *arguments, "--only", "0"]
+    flags = ["--", "--config.no such field=1"]
+    done = subprocess.run(
+        [sys.executable, "-m", *start.split(), *words, *flags],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    printed = shlex.split(done.stdout.splitlines()[-1])
+    assert printed[:2] == ["nasjax", "sweep"] and printed[-2:] == flags
+    assert sorted(printed[2:-2]) == sorted([f"--import={words[1]}", *words[2:]])
+
+
 def test_so_many_at_once_on_cores_of_their_own(tmp_path, program, arguments):
     arguments[-1] = "2"
     before = workers.cores()

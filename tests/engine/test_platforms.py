@@ -61,6 +61,16 @@ def test_commands_that_need_no_device_work(command, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_command_called_in_python_leaves_the_devices_to_the_program():
+    program = (
+        "import os; from nasjax.cli import main; code = main(['list']); "
+        "print(code, os.environ.get('JAX_PLATFORMS'))"
+    )
+    assert start("-c", program, JAX_PLATFORMS="").stdout.endswith("\n0 \n")
+    done = start("-c", program, JAX_PLATFORMS="cpu,cuda")
+    assert done.stdout.endswith("\n0 cpu,cuda\n"), done.stderr
+
+
 def test_the_help_needs_no_device():
     done = start("-m", "nasjax.main", "--help", JAX_PLATFORMS="cuda", **NO_GPU)
     assert done.returncode == 0 and "--config" in done.stdout
