@@ -74,8 +74,8 @@ MEANT = {  # what other programs call commands
     "plot": ["draw", "report"],
     "status": ["show"],
 }
-# These need no accelerator. As processes of their own they work without the device that JAX_PLATFORMS names, and
-# take no memory of a device.
+# These need no accelerator. `console` has them work without the device that
+# JAX_PLATFORMS names, and take no memory of a device.
 ON_CPU = ("list", "show", "report", "compare", "count", "draw", "testbed")
 _USAGE = "usage: nasjax COMMAND ..."
 
