@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ import optax
 from nasjax.analysis import runs
 from nasjax.core.errors import UserError
 from nasjax.core.files import named, read_json, write_text
+from nasjax.core.imports import GIVEN
 from nasjax.engine import program
 from nasjax.engine.compiling import compiled_programs
 from nasjax.engine.platforms import devices
@@ -107,6 +109,8 @@ def execute(
 
     def run(argv: Sequence[str]) -> int:
         arguments = made.parse_args(argv)
+        modules = [f"--import={module}" for module in GIVEN]
+        arguments.command = shlex.join(["nasjax", name, *modules, *argv])
         for field, ending in (("json", ".json"), ("plot", ".png")):
             default = Path(arguments.run) / f"{name}{ending}"
             path = getattr(arguments, field) or default

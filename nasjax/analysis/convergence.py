@@ -9,7 +9,6 @@ can be stopped at any time; the same command resumes it.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,7 +100,7 @@ def _study(arguments: argparse.Namespace) -> str:
         "architectures": {name: cell.to_json() for name, cell in cells.items()},
     }
     free = [f"run.{name}" for name in free_on_resume()]
-    command = shlex.join(sys.argv)
+    command = arguments.command
     manifest = {"command": command, **origin()}
     workdir = arguments.workdir or run.folder.path / "convergence"
     commands.say(f"{len(cells)} architectures in {len(found)} epochs, in {workdir}")

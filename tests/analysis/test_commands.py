@@ -52,6 +52,16 @@ def test_folders_that_are_no_run(study, capsys, tmp_path):
     assert "is not a run" in refused(capsys, study, tmp_path)
 
 
+def test_the_command_that_resumes_can_be_typed(folder, capsys):
+    """However the study was started: here `sys.argv` is that of the tests."""
+    made = commands.parser("convergence", "")
+    shown = lambda arguments: arguments.command
+    words = [str(folder), "--json", f"{folder}/a b.json"]
+    assert commands.execute(shown, made, "convergence", words) == 0
+    expected = f"nasjax convergence {folder} --json '{folder}/a b.json'\n"
+    assert capsys.readouterr().out == expected
+
+
 @study
 def test_search_without_a_checkpoint(study, capsys, folder):
     assert "no checkpoint yet" in refused(capsys, study, folder)

@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shlex
 import shutil
 
 import jax
@@ -177,6 +178,8 @@ def test_convergence(finished, capsys):
         result["random_test_accuracy"], abs=1e-6
     )
     folder = finished / "convergence"
+    command = read(folder / "manifest.json")["command"]
+    assert command == shlex.join(["nasjax", "convergence", str(finished)])
     retrained = {p: os.stat(p).st_mtime_ns for p in folder.rglob("checkpoints/**/*")}
     shown = capsys.readouterr().out
     (folder / "result.json").unlink()  # as if killed just before the end
