@@ -29,7 +29,7 @@ def indexed(
         label = _plain(label, where)
     if label.dtype.kind == "S":
         label = np.char.decode(label, "utf-8", "replace")
-    kind = label.dtype.kind
+    kind = label.dtype.kind.replace("O", "i")  # objects are integers of any length
     if kind == "f" and (np.isfinite(label) & (label == np.rint(label))).all():
         raise UserError(f"{where} is {label.dtype}; expected integers: {whole}")
     if kind not in "Uiub":
@@ -39,7 +39,7 @@ def indexed(
     if kind == "i" and label.min() < 0:
         raise UserError(
             f"{where} contains {label.min()}; expected classes numbered from 0: leave "
-            "out images without a class, or give strings."
+            "out images without a class, or give names."
         )
     values, index = np.unique(label, return_inverse=True)
     own = tuple(map(str, values))
@@ -69,14 +69,17 @@ def indexed(
 
 
 def _plain(label: np.ndarray, where: str) -> np.ndarray:
-    """Python objects of one kind as an array of this kind."""
+    """Python objects of one kind as an array of this kind.
+
+    Integers that no type of numpy holds, such as long identifiers, stay objects.
+    """
     values: list[Any] = label.tolist()
     for kind, dtype in ((str, str), (bytes, bytes), (bool, bool), (int, int)):
         if all(type(value) is kind or _is_numpy(value, kind) for value in values):
             try:
                 return np.array(values, dtype)
             except OverflowError:
-                break
+                return np.array(list(map(int, values)), object)
     kinds = sorted({type(value).__name__ for value in values})
     raise UserError(
         f"{where} holds Python objects ({', '.join(kinds)}); expected strings alone or "

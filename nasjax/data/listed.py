@@ -12,7 +12,7 @@ from nasjax.core.errors import UserError
 from nasjax.data.arrays import Arrays
 from nasjax.data.files import unreadable
 from nasjax.data.labels import indexed
-from nasjax.data.pictures import stacked
+from nasjax.data.pictures import is_picture, stacked
 from nasjax.data.sizes import AS_IT_IS, Resize
 
 ENDINGS = (".csv", ".tsv")
@@ -28,8 +28,8 @@ def listed(
 
     Args:
         path: a CSV file with two columns, image file and label, separated by comma,
-            semicolon or tab. Files are relative to its folder. A first row that names
-            no file is a header.
+            semicolon or tab. Files are relative to its folder. A first row is a header
+            if it names no file and has no ending of an image.
         classes: for test data, the classes of the training data.
         resize, channels: see `nasjax.data.pictures.stacked`.
 
@@ -39,7 +39,7 @@ def listed(
     rows = _rows(path)
     root = os.path.dirname(path)
     at = lambda row: os.path.join(root, row[1][0].strip())
-    if rows and not os.path.isfile(at(rows[0])):
+    if rows and not (os.path.isfile(at(rows[0])) or _has_ending(at(rows[0]))):
         rows = rows[1:]
     if not rows:
         raise UserError(
@@ -52,12 +52,26 @@ def listed(
                 f"Line {row[0]} of '{path}' names '{at(row)}', which is no file; expected "
                 "an image with the ending of its name, relative to the table."
             )
-    label = np.array([row[1][1].strip() for row in rows])
-    if all(name.isdecimal() and str(int(name)) == name for name in label.tolist()):
-        label = label.astype(int)
+    cells = [row[1][1].strip() for row in rows]
+    label = np.array(cells) if classes else _labels(cells)  # known classes have names
     index, classes, more = indexed(label, classes, f"The second column of '{path}'", "")
     image, notes = stacked(list(map(at, rows)), resize, channels)
     return Arrays(image, index, classes, (*notes, *more))
+
+
+def _has_ending(name: str) -> bool:
+    """True if the name of a file ends as the name of an image."""
+    return bool(os.path.splitext(name)[1]) and is_picture(name)
+
+
+def _labels(cells: list[str]) -> np.ndarray:
+    """Integers, as objects of any length, if all cells are integers as Python writes
+    them, so that 007 stays a name; else strings."""
+    try:
+        numbers = list(map(int, cells))
+    except ValueError:
+        return np.array(cells)
+    return np.array(numbers if list(map(str, numbers)) == cells else cells, object)
 
 
 def _rows(path: str) -> list[tuple[int, list[str]]]:

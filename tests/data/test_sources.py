@@ -229,12 +229,43 @@ def test_tables_refused_and_numbers_in_them(tmp_path):
     assert sources.load("", str(path))[0].label.tolist() == list(range(12))
     path.write_text("images/0.png,a\nimages/none.png,b\n")
     refused("Line 2 of", sources.load, "", str(path))
+    path.write_text("images/typo.JPG,b\nimages/0.png,a\n")  # no header
+    refused("Line 1 of", sources.load, "", str(path))
+    path.write_text("images/0.png,-1\nimages/1.png,3\n")
+    refused("contains -1", sources.load, "", str(path))
     path.write_text("label,pixel0,pixel1\n1,0,0\n")
     refused("has 3 column(s)", sources.load, "", str(path))
     path.write_text("")
     refused("names no image that exists", sources.load, "", str(path))
     path.write_bytes(b"\xff\xfe\x00")
     refused("cannot be read", sources.load, "", str(path))
+
+
+LONG = 10**20
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([LONG, 9, LONG], ("9", str(LONG))),
+        ([2**63, 9, 10], ("9", "10", str(2**63))),
+        (["1" * 5000, "9", "9"], ("1" * 5000, "9")),
+        (["007", "7", "10"], ("007", "10", "7")),
+        (["-1", "cat", "-1"], ("-1", "cat")),
+    ],
+)
+def test_labels_of_any_length_in_a_table(tmp_path, labels, classes):
+    pictures(tmp_path, {"images": 3})
+    path = tmp_path / "ids.csv"
+    path.write_text("".join(f"images/{i}.png,{labels[i]}\n" for i in range(3)))
+    train, test, _ = sources.load("", str(path))
+    assert train.classes == classes
+    assert [classes[index] for index in train.label] == list(map(str, labels))
+    (tmp_path / "test.csv").write_text(f"images/0.png,{labels[0]}\n")
+    _, test, _ = sources.load("", str(path), str(tmp_path / "test.csv"))
+    assert test is not None and test.label.tolist() == train.label[:1].tolist()
+    image, labels = np.zeros((3, 8, 8), np.uint8), np.array(labels, object)
+    assert sources.given((image, labels), "", Resize())[0].classes == classes
 
 
 @pytest.mark.skipif(not CIFAR.is_dir(), reason="needs NASJAX_DATA/cifar10")
