@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from nasjax.core.errors import UserError
 
@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class Table(dict[str, V]):
-    """A dictionary that refuses a row of another kind when it is assigned.
+    """A dictionary that refuses a row of another kind.
 
     >>> table = Table("TABLE", "a function", callable, {})
     >>> table["x"] = 3
@@ -43,3 +43,17 @@ class Table(dict[str, V]):
                 f"{self._expected}."
             )
         super().__setitem__(key, value)
+
+    # The methods of dict do not call __setitem__.
+    def update(self, *rows: Any, **more: V) -> None:
+        for key, value in dict(*rows, **more).items():
+            self[key] = value
+
+    def __ior__(self, rows: Any) -> Self:  # type: ignore[override, misc]
+        self.update(rows)
+        return self
+
+    def setdefault(self, key: str, default: Any = None) -> V:
+        if key not in self:
+            self[key] = default
+        return self[key]
