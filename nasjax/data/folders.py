@@ -78,7 +78,7 @@ def folder(
         labels += [classes.index(name)] * len(own)
     image, notes = stacked(files, resize, channels)
     if skipped:
-        notes = (told("skipped as no image", skipped), *notes)
+        notes = (told("skipped as no image", skipped, "file"), *notes)
     return Arrays(image, np.asarray(labels, np.int32), classes, notes)
 
 

@@ -69,7 +69,8 @@ def together(
         channels: number of channels to store, 1, 3 or 4; 0: as the images have.
 
     Raises:
-        UserError: the sizes differ, or colours would become grey.
+        UserError: the sizes differ, colours would become grey, or numbers of channels
+            differ that are neither grey nor colours.
     """
     made: list[np.ndarray] = []
     for name, pixels in zip(names, images, strict=True):
@@ -77,9 +78,11 @@ def together(
         made.append(resize.of(pixels, where))
         if made[0].shape[:2] != made[-1].shape[:2]:
             raise mixed(made[0], f"'{names[0]}'", made[-1], where)
-    if not channels:
-        found = {pixels.shape[-1] for pixels in made}
-        channels = found.pop() if len(found) == 1 else 3
+    found = {pixels.shape[-1] for pixels in made}
+    if len(found) > 1 and not found <= {1, 3, 4}:
+        other = next(i for i, each in enumerate(made) if each.shape != made[0].shape)
+        raise mixed(made[0], f"'{names[0]}'", made[other], f"Image '{names[other]}'")
+    channels = channels or (found.pop() if len(found) == 1 else 3)
     lost: dict[str, list[str]] = {}
     for index, pixels in enumerate(made):
         made[index], word = with_channels(pixels, channels, names[index])
@@ -89,9 +92,9 @@ def together(
     return smaller(np.stack(made), resize.shrink), notes
 
 
-def told(word: str, files: Sequence[str]) -> str:
-    """A sentence on files that lose something, with an example."""
-    return f"{len(files)} file(s) {word}, such as '{files[0]}'"
+def told(word: str, names: Sequence[str], what: str = "image") -> str:
+    """A sentence on images that lose something, with an example."""
+    return f"{len(names)} {what}(s) {word}, such as '{names[0]}'"
 
 
 def decoded(file: str) -> tuple[np.ndarray, list[str]]:

@@ -108,14 +108,19 @@ def describe(pixels: np.ndarray) -> str:
 
 
 def mixed(first: np.ndarray, where: str, other: np.ndarray, place: str) -> UserError:
-    """The refusal of images [H, W, C] of two sizes, with the flag that brings them to one.
+    """The refusal of images [H, W, C] that cannot be in one array, with what to do.
 
     where, place: names of the two images.
     """
+    remedy = (
+        f"one size: set --config.data.resize={min(first.shape[:2])} to make all images "
+        "squares of this side"
+    )
+    if first.shape[:2] == other.shape[:2]:
+        remedy = "one number of channels: convert all images to grey, or all to colours"
     return UserError(
-        f"{place} is {describe(other)} but {where} is {describe(first)}; expected one "
-        f"size: set --config.data.resize={min(first.shape[:2])} to make all images "
-        "squares of this side."
+        f"{place} is {describe(other)} but {where} is {describe(first)}; expected "
+        f"{remedy}."
     )
 
 

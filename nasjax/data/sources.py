@@ -15,7 +15,7 @@ from nasjax.core.tables import Table
 from nasjax.data import folders, listed, memory
 from nasjax.data.arrays import Arrays
 from nasjax.data.files import npy, npz
-from nasjax.data.sizes import AS_IT_IS, Resize, describe
+from nasjax.data.sizes import AS_IT_IS, Resize, mixed
 
 
 def digits() -> Arrays:
@@ -162,11 +162,8 @@ def _stem(path: str) -> str:
 
 def _same_size(train: Arrays, path: str, test: Arrays, test_path: str) -> None:
     if test.image.shape[1:] != train.image.shape[1:]:
-        raise UserError(
-            f"Images in '{test_path}' are {describe(test.image[0])} but images"
-            f" in '{path}' are {describe(train.image[0])}; expected one size: set "
-            "--config.data.resize to a side in pixels, if their channels are the same."
-        )
+        where, place = f"one in '{path}'", f"An image in '{test_path}'"
+        raise mixed(train.image[0], where, test.image[0], place)
 
 
 def _read(path: str, resize: Resize, train: Arrays | None) -> Arrays:

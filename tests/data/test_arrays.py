@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from nasjax.data import sources
 from nasjax.data.arrays import Origin, channels_first, checked
 from nasjax.data.files import npz
 from nasjax.data.memory import address, read
@@ -127,6 +128,35 @@ def test_images_of_different_sizes_in_a_list(dtype):
     grey = [images[1], images[1][1:]]
     train, test = read(((images, label), (grey, ["a", "b"])), Resize(6))
     assert test is not None and test.image.shape[1:] == train.image.shape[1:]
+
+
+GREY, COLOUR = np.full((8, 9), 7, np.uint8), np.arange(216, dtype=np.uint8)
+COLOUR = COLOUR.reshape(8, 9, 3)
+ODD = np.concatenate([COLOUR, COLOUR], -1)[..., :5]
+CHANNELS = {
+    "grey, then colours": (([GREY] * 2, [COLOUR] * 2), "'test data' is {} with 3 ch"),
+    "colours, then grey": (([COLOUR] * 2, [GREY] * 2), "'data' is {} with 3 channel"),
+    "bands and colours": (([COLOUR, ODD],), "'1 of the data' is {} with 5 channel(s)"),
+    "grey and bands": (([GREY, GREY, ODD],), "'2 of the data' is {} with 5 channel(s)"),
+}
+
+
+@pytest.mark.parametrize("size", [0, 6])
+@pytest.mark.parametrize("case", CHANNELS)
+def test_other_channels_are_not_a_matter_of_the_size(case, size):
+    parts, words = CHANNELS[case]
+    pairs = tuple((images, [0, 1, 1][: len(images)]) for images in parts)
+    given = pairs if pairs[1:] else pairs[0]
+    sides = "6x6" if size else "8x9"
+    text = refused(words.format(sides), sources.given, given, "", Resize(size))
+    assert "convert all images to grey, or all to colours" in text
+    assert "resize" not in text
+
+
+def test_notes_on_a_list_speak_of_images():
+    clear = np.zeros((8, 8, 4), np.uint8)
+    (note,) = read(([clear, COLOUR[:, :8]], [0, 1]))[0].notes
+    assert note.startswith("1 image(s) whose transparency was dropped")
 
 
 def test_lists_of_other_things():

@@ -115,12 +115,12 @@ def test_what_is_lost_is_said(tmp_path):
     frames = two(tmp_path / "gif", COLOUR.quantize(256), ending="gif",
                  save_all=True, append_images=[black])  # fmt: skip
     np.testing.assert_array_equal(frames.image[0], frames.image[1])
-    assert "1 file(s) animated, only the first frame was read" in frames.notes[0]
+    assert "1 image(s) animated, only the first frame was read" in frames.notes[0]
 
     grey = np.arange(48, dtype=np.uint16).reshape(6, 8) * 1285
     deep = two(tmp_path / "deep", *[Image.fromarray(grey)] * 2)
     assert deep.image[0, 0, :3, 0].tolist() == [0, 5, 10]
-    assert "2 file(s) of 16 bits, rounded to 8" in deep.notes[0]
+    assert "2 image(s) of 16 bits, rounded to 8" in deep.notes[0]
 
     printed = two(tmp_path / "cmyk", COLOUR.convert("CMYK"), ending="tif")
     assert "of mode CMYK" in printed.notes[0] and printed.image.shape[-1] == 3
