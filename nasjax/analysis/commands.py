@@ -143,20 +143,22 @@ def finite(losses: np.ndarray) -> np.ndarray:
     return losses
 
 
-def writable(path: Path, endings: Sequence[str]) -> None:
+def writable(path: Path, endings: Sequence[str] = (), flag: str = "") -> None:
     """Refuses a file with another ending, or in a folder that does not exist.
+
+    endings: allowed ones; none: all. flag: the option that names the file.
 
     Raises:
       UserError: it cannot be written.
     """
-    if path.suffix.lower() not in endings:
+    if endings and path.suffix.lower() not in endings:
         raise UserError(
             f"Cannot write {path}: the name must end in {' or '.join(endings)}."
         )
     if not os.path.isdir(path.absolute().parent):
         raise UserError(
             f"Cannot write {path}: there is no folder {path.absolute().parent}; make "
-            "it, or give another file."
+            f"it, or give another file{flag and f' with {flag}'}."
         )
 
 

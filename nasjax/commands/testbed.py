@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nasjax.analysis import testbed
+from nasjax.analysis.commands import writable
 from nasjax.commands.arguments import positive
+from nasjax.core.files import named
 from nasjax.engine.program import Parser
 from nasjax.spaces.official import convert
 from nasjax.spaces.table import DATASETS
@@ -41,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if a.convert is not None:
         if a.table or not a.output:
             made.error("--convert takes no TABLE, and needs -o TABLE.csv")
+        writable(named(a.output), flag="-o")  # reading the file takes minutes
         print(convert(a.convert, a.output))
         return 0
     if not a.table:

@@ -11,19 +11,23 @@ from typing import Any
 
 from nasjax.core.errors import UserError, short
 
+RUN = "another folder with --workdir"
 SCRATCH = ".nasjax-"  # prefix of scratch files, which a kill may leave behind
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns an `OSError` (disk full, read-only, no permission) into a `UserError`."""
+def writing(path: Path, instead: str = RUN) -> Iterator[None]:
+    """Turns an `OSError` (disk full, read-only, no permission) into a `UserError`.
+
+    instead: what the user can give in place of `path`.
+    """
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
             f"Cannot write to {short(str(path))}: {reason}; make room or fix its permissions and "
-            "repeat the command, or give another folder with --workdir."
+            f"repeat the command, or give {instead}."
         ) from error
 
 
@@ -41,14 +45,14 @@ def named(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces the file at `path` atomically and durably.
+def write_text(path: Path, text: str, instead: str = "another file") -> None:
+    """Replaces the file at `path` atomically and durably; `instead`: see `writing`.
 
     Raises:
         UserError: the folder cannot be written to or is full; `path` is untouched.
     """
     scratch = named(path).with_name(f"{SCRATCH}{path.name}")
-    with writing(path.parent):
+    with writing(path.parent, instead):
         try:
             with open(scratch, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -63,7 +67,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
     """`write_text` of `value` as strict JSON (no NaN), indented."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", RUN)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -79,8 +83,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"Cannot read {short(str(path))}: {reason}; fix the file, or give another folder with "
-            "--workdir."
+            f"Cannot read {short(str(path))}: {reason}; fix the file, or give {RUN}."
         ) from error
     if not isinstance(value, dict):
         raise UserError(f"{path} should hold one JSON object; give another --workdir.")

@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from nasjax.core.errors import UserError, short
-from nasjax.core.files import SCRATCH, named, read_json, write_json, write_text, writing
+from nasjax.core.files import (
+    RUN,
+    SCRATCH,
+    named,
+    read_json,
+    write_json,
+    write_text,
+    writing,
+)
 from nasjax.core.imports import load_recorded
 
 PROBE_BYTES = 1 << 20  # a run does not start with less free disk space
@@ -206,7 +214,7 @@ class RunFolder:
             if line.get("phase") != phase or line.get("step", 0) <= step:
                 kept.append(text + "\n")
         if "".join(kept).encode() != self._metrics.read_bytes():
-            write_text(self._metrics, "".join(kept))
+            write_text(self._metrics, "".join(kept), RUN)
 
 
 def _is_object(text: str) -> bool:

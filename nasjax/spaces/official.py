@@ -69,7 +69,7 @@ def convert(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> str
             "folder NATS-tss-v1_0-3ffb9-simple."
         ) from None
     lines = [",".join(row) for row in (["arch", *names], *rows)]
-    write_text(Path(output), "\n".join(lines) + "\n")
+    write_text(Path(output), "\n".join(lines) + "\n", "another file with -o")
     return f"{output} has {len(rows)} architectures with {', '.join(names)}."
 
 

@@ -110,6 +110,24 @@ def test_official_layouts_become_a_table(tmp_path, capsys, write, name):
     assert np.isnan(table.column("cifar100_valid_12ep")).all()
 
 
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("missing/folder/t.csv", "there is no folder"),
+        ("file/t.csv", "there is no folder"),
+        (".", "directory"),
+    ],
+)
+def test_a_table_that_cannot_be_written(tmp_path, capsys, output, words):
+    old_torch(tmp_path / "file")
+    given = ["--convert", str(tmp_path / "file"), "-o", str(tmp_path / output)]
+    assert cli.main(["testbed", *given]) == 2
+    err = capsys.readouterr().err
+    assert (
+        words in err and "give another file with -o." in err and "--workdir" not in err
+    )
+
+
 class Evil:
     def __reduce__(self):
         return os.mkdir, ("owned",)
