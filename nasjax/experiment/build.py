@@ -227,7 +227,8 @@ def _checked(made: Experiment, stage: Stage) -> Search:
             raise unknown(where, name, known)
     search = made.begin(stage, None)
     made.domain.staged(stage.supernet).check(search.problem.space, made.devices)
-    _check_cadence(search)
+    if not made.config.genotype:
+        _check_cadence(search)
     if (
         stage.change(made.algorithm).edge is not Mixed
     ):  # it may refuse the supernet's channels

@@ -118,13 +118,14 @@ class Classification(NamedTuple):
             "weight": self.data.weights.label,
             "architecture": self.data.arch.label,
         }
+        used = {"search": not self.network.genotype, "retrain": self.retrain.epochs}
         smallest = min(parts, key=lambda name: len(parts[name]))
         known = sum(len(label) for label in parts.values())
         for name, batch, size, where in (
             ("search", self.search.batch, len(parts[smallest]), f"the {smallest} part"),
             ("retrain", self.retrain.batch, known, "the training data"),
         ):
-            if name == "retrain" and not self.retrain.epochs:
+            if not used[name]:
                 continue
             if batch > size:
                 raise UserError(

@@ -47,6 +47,24 @@ def test_with_retraining_its_batch_and_cutout_must_fit():
         build(config(cutout=16), several)
 
 
+@pytest.mark.parametrize(
+    "algorithm", ["darts_first", "zarts_mgs", "amended", "pc_darts"]
+)
+def test_a_training_without_a_search_asks_nothing_of_the_batch_of_a_search(algorithm):
+    given = config(epochs=1, batch=20)
+    given.update(algorithm=algorithm, genotype="darts_v2")
+    given.data.fractions, given.search.batch = (0.3, 0.3, 0.4), 64
+    several = np.tile(IMAGES, (3, 1, 1, 1)), np.tile(LABELS, 3)
+    domain = build(given, several).domain
+    assert len(domain.data.weights.label) == 36
+    given.retrain.batch = 99
+    with pytest.raises(UserError, match="A batch of 99 is larger than the training"):
+        build(given, several)
+    given.retrain.batch, given.genotype = 20, ""
+    with pytest.raises(UserError, match="A batch of 64 is larger than the weight part"):
+        build(given, several)
+
+
 def test_names_of_classes_and_sizes_reach_the_domain():
     names = np.array(["cat", "dog"])[LABELS % 2]
     images = [RANDOM.integers(0, 256, (8 + i % 3, 9, 3), np.uint8) for i in range(40)]
