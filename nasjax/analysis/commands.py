@@ -205,7 +205,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 @contextlib.contextmanager
 def working(text: str) -> Iterator[None]:
     """Shows on stderr what takes long within the context, and for how long already."""
-    with Progress(sys.stderr) as progress, progress.waiting(text):
+    with Progress(sys.stderr) as progress, progress.waiting(text, announced=False):
         yield
 
 
