@@ -38,13 +38,16 @@ def folder(tmp_path_factory):
     images = rng.integers(0, 255, (800, 32, 32, 3), dtype=np.uint8)
     np.savez(folder / "F.npz", image=images, label=np.arange(800) % 10)
     text = (DOCS / "command-line.md").read_text("utf-8")
-    module = re.search(r"```python\n(.*?)```", text, re.S)
-    (folder / "mine.py").write_text(module[1])
+    modules = re.findall(r"```python\n(.*?)```", text, re.S)
+    for name, module in zip(("block", "mine"), modules, strict=True):
+        (folder / f"{name}.py").write_text(module)
     run = folder / "runs" / "study" / "run"
     run.mkdir(parents=True)
     genotype = load("darts_v2").to_json()
     result = {"dataset": "digits", "test_accuracy": 0.9, "genotype": genotype}
-    for name, value in (("config", settings().to_dict()), ("result", result),
+    config = settings()
+    config.space.name = "darts7"
+    for name, value in (("config", config.to_dict()), ("result", result),
                         ("genotype", genotype)):  # fmt: skip
         (run / f"{name}.json").write_text(json.dumps(value))
     return folder

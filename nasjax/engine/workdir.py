@@ -29,7 +29,6 @@ from nasjax.core.files import (
 from nasjax.core.imports import load_recorded
 
 PROBE_BYTES = 1 << 20  # a run does not start with less free disk space
-
 MOST = 12  # differences of two configs that an error names
 
 
@@ -49,8 +48,7 @@ def reserve(directory: Path, size: int) -> None:
 
 
 class RunFolder:
-    """The folder of one run; opened by `RunFolder.open`, closed by `with` or `close`; read by
-    `RunFolder.read`.
+    """The folder of one run: `open` it and `close` it (or `with`), or `read` it.
 
     Attributes:
         path: the folder, absolute.

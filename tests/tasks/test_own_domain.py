@@ -19,6 +19,7 @@ from nasjax import cli
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
 from nasjax.core.limits import at_least
+from nasjax.engine import progress
 from nasjax.experiment import defaults, validate
 from nasjax.experiment.run import run
 from nasjax.spaces.mix import Weights
@@ -163,7 +164,8 @@ def config(monkeypatch):
     return config
 
 
-def test_a_run_knows_its_metric(config, tmp_path, capsys):
+def test_a_run_knows_its_metric(config, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
     folders = [str(tmp_path / name) for name in "ab"]
     result = run(config, folders[0])
     printed = capsys.readouterr().out
