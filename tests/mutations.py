@@ -186,9 +186,9 @@ FAULTS = (
         "(2, before) if strided else (1, after)",
         "(1, before) if strided else (1, after)",
         ("tests/search/test_price.py", "tests/nets/test_count.py")),
-    Fault("parts_drawn_with_replacement", "nasjax/data/splits.py",
-        "np.random.default_rng(seed).permutation(len(train.label))",
-        "np.random.default_rng(seed).choice(len(train.label), len(train.label))",
+    Fault("parts_share_images", "nasjax/data/splits.py",
+        "chosen = order[part_of[order] == index]",
+        "chosen = order[part_of[order] <= index]",
         ("tests/data/test_splits.py",)),
     # The result of a search, and its run.
     Fault("ties_go_to_the_later_edge", "nasjax/spaces/rules.py",
