@@ -194,9 +194,19 @@ def _test(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "examples": outcome.examples,
         "standard_error": outcome.error,
         "difference": outcome.difference,
-        "judgement": outcome.judgement(),
+        "judgement": _reading(seeds) if len(seeds) > 1 else outcome.judgement(),
         "p_above_random": above_random(seeds),
     }
+
+
+def _reading(seeds: Sequence[tuple[float, Sequence[float]]]) -> str:
+    """How often found is better than all random cells; more is better."""
+    beside = [(found, max(random)) for found, random in seeds if len(random)]
+    if not beside:
+        return ""
+    best = sum(found > random for found, random in beside)
+    count = f"{best} of {len(beside)} seeds"
+    return f"Better than all random cells of its seed in {count}."
 
 
 def _default(found: Sets) -> str:

@@ -87,7 +87,7 @@ class Outcome(NamedTuple):
         >>> print(Outcome(accuracy, (0.75,), (0.5, 0.7), 100).text())
         test accuracy 75.00% (100 examples, standard error 4.3%); \
 2 random cells 50.00% to 70.00%, mean 60.00%
-        The difference of 15.00% is larger than 100 examples let expect by chance \
+        The difference of 15.00% is more than chance explains with 100 examples \
 (standard error at most 6.5%). It is above all random cells.
         """
         if not self.found:
@@ -121,13 +121,13 @@ class Outcome(NamedTuple):
             size = f"The difference from random cells is {amount}."
         elif abs(difference) <= Z * error:
             return (
-                f"The difference of {amount} is within what {self.examples:,} examples "
-                f"can show (standard error at most {error:.1%})."
+                f"The difference of {amount} is too small for {self.examples:,} "
+                f"examples to resolve (standard error at most {error:.1%})."
             )
         else:
             size = (
-                f"The difference of {amount} is larger than {self.examples:,} examples "
-                f"let expect by chance (standard error at most {error:.1%})."
+                f"The difference of {amount} is more than chance explains with "
+                f"{self.examples:,} examples (standard error at most {error:.1%})."
             )
         if len(self.random) < 2:
             return f"{size} One random cell does not show how much random cells differ."

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 # on the machine made whole runs take up to twice as long.
 FASTEST, SLOWEST = 0.7, 2.0
 SEARCHED = "alpha.png, collapse.png, "
+# Flags to add to the command of a run.
 FURTHER = (
     "  --config.seed=1                       another seed",
-    "  --config=configs/random_search.py     the baseline",
-    "  --config.data.path=FILE_OR_FOLDER     your own images",
+    "  --config.algorithm=random_search      the baseline",
 )
 RETRAINED = (
     "  --config.retrain.seeds=3              a mean and a deviation",
     "  --config.retrain.epochs=100           longer",
-    "  --config.data.path=FILE_OR_FOLDER     your own images",
 )
+OWN = "  --config.data.path=FILE_OR_FOLDER     your own images"
 
 
 def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
@@ -54,7 +54,7 @@ def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
         about = (
             f"training of a given architecture on {domain.describe()}",
             f"{config.retrain.cells} cells, {config.retrain.channels} channels, "
-            f"{config.retrain.epochs} epochs, {config.retrain.seeds} time(s)",
+            f"{config.retrain.epochs} epoch(s), {config.retrain.seeds} training(s)",
         )
     lines = [
         about[0],
@@ -113,7 +113,10 @@ def closing(result: Mapping[str, Any], path: Path) -> str:
             "",
             "what to try next:",
             f"  nasjax show {path}",
+            f"  nasjax retrain {path} --epochs=60",
+            "or the same command with another --workdir and",
             *further,
+            *([OWN] if result.get("dataset") == "digits" else []),
         ]
     )
 

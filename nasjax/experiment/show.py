@@ -35,7 +35,7 @@ def show(workdir: str) -> str:
     origins = dict.fromkeys(described({**manifest, **start}) for start in starts)
     if origins:
         rows["origin"] = ", then ".join(origins)  # starts on other machines differ
-    rows["started"] = f"{len(starts)} times"
+    rows["started"] = "once" if len(starts) == 1 else f"{len(starts)} times"
     for line in folder.metrics():
         if "phase" in line and "step" in line:
             # The last line of a phase stays.

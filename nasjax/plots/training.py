@@ -124,6 +124,7 @@ def _retraining(axes: Axes, panel: Panel, tests: Mapping[str, float]) -> None:
     ends = max(
         x for own in panel.values() for points in own.values() for x, _ in points
     )
+    place = {phase: 1.03 + 0.025 * index for index, phase in enumerate(tests)}
     for name, (title, colour) in reversed(GROUPS.items()):
         label: str | None = f"{title}, training batches"
         for phase, own in panel.items():
@@ -140,7 +141,8 @@ def _retraining(axes: Axes, panel: Panel, tests: Mapping[str, float]) -> None:
                     "color": colour,
                     "zorder": 4,
                 }
-                axes.plot(1.03 * ends, value, "D", label=label, clip_on=False, **spot)
+                x = place[phase] * ends
+                axes.plot(x, value, "D", label=label, clip_on=False, **spot)
                 axes.axhline(value, color=colour, lw=0.8, ls=":", zorder=1)
                 label = None
 

@@ -23,13 +23,16 @@ def test_one_image_is_no_result():
     text = Outcome.of(result([355 / 359], [352 / 359, 354 / 359], 359)).text()
     assert "98.89% (359 examples, standard error 0.7%)" in text
     assert "2 random cells 98.05% to 98.61%, mean 98.33%" in text
-    assert "difference of 0.56% is within what 359 examples can show" in text
+    assert "difference of 0.56% is too small for 359 examples to resolve" in text
 
 
 def test_a_difference_is_read_by_size_and_by_the_spread_of_random_cells():
     random = (0.80, 0.82, 0.86)
     far = Outcome.of(result([0.90], random, 10_000)).judgement()
-    assert "larger than 10,000 examples" in far and "above all random cells" in far
+    assert (
+        "more than chance explains with 10,000" in far
+        and "above all random cells" in far
+    )
     below = Outcome.of(result([0.70], random, 10_000)).judgement()
     assert "below all random cells" in below
     inside = Outcome.of(result([0.85], random, 10_000)).judgement()
