@@ -36,7 +36,7 @@ def test_a_difference_is_read_by_size_and_by_the_spread_of_random_cells():
     below = Outcome.of(result([0.70], random, 10_000)).judgement()
     assert "below all random cells" in below
     inside = Outcome.of(result([0.85], random, 10_000)).judgement()
-    assert "larger than" in inside and "within the range of the random" in inside
+    assert "more than chance" in inside and "within the range of the random" in inside
     alone = Outcome.of(result([0.9], [0.8], 10_000)).judgement()
     assert "One random cell does not show" in alone
 
