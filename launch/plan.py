@@ -104,16 +104,55 @@ def plan(
     return runs
 
 
+def check(runs: Sequence[Run]) -> None:
+    """Refuses flags that a run would refuse; each config and setting is read once."""
+    from nasjax.main import parse_flags  # imports JAX, which a plan does not need
+
+    own = ("--workdir=", "--config.seed=", "--import=")  # the sweep's
+    for flags in dict.fromkeys(
+        tuple(flag for flag in run.flags if not flag.startswith(own)) for run in runs
+    ):
+        parse_flags(flags)
+
+
 def _values(setting: str) -> list[tuple[str, str]]:
     """(field, value) for every value of one --grid."""
     name, _, values = setting.partition("=")
-    each = values.split(",")
+    each = _split(values)
     if not name.startswith("config.") or not all(each):
         raise UserError(
             f"--grid was given {setting!r}; expected a field of the config and its "
             "values, as in --grid config.search.weight_decay=3e-4,9e-4"
         )
     return [(name, value) for value in each]
+
+
+def _split(values: str) -> list[str]:
+    """The values of a list with commas, which brackets and quotes may hold as well.
+
+    A quote opens at the start of a word, so that "it's" is a word.
+
+    >>> _split("(24,24),(32,32)"), _split("it's,'a,b'")
+    (['(24,24)', '(32,32)'], ["it's", "'a,b'"])
+    """
+    found, depth, quote = [""], 0, ""
+    for before, char in itertools.pairwise(f",{values}"):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"" and before in ",([{: ":
+            quote = char
+        else:
+            depth += (char in "([{") - (char in ")]}")
+        if char == "," and not quote and depth == 0:
+            found.append("")
+        else:
+            found[-1] += char
+    if quote or depth:
+        raise UserError(
+            f"--grid was given {values!r}, in which a bracket or a quote has no partner; "
+            'write tuples as in --grid "config.data.resize=(24,24),(32,32)"'
+        )
+    return found
 
 
 def _name(config: str, settings: Sequence[str], seed: int) -> str:

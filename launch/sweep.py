@@ -33,7 +33,7 @@ from nasjax.core.errors import UserError
 from nasjax.core.imports import GIVEN
 from nasjax.engine.program import Parser, execute
 
-from .plan import Run, plan
+from .plan import Run, check, plan
 from .workers import PROGRAM, cores, sweep
 
 
@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None, program: Sequence[str] = PROGRAM) ->
 def _run(own: Sequence[str], rest: Sequence[str], program: Sequence[str]) -> int:
     a, flags = _parser().parse_args(own), rest[1:]
     runs = plan(a.configs, a.seeds, a.grid, a.into, flags)
+    if program == PROGRAM:  # another program has other fields
+        check(runs)
     if a.only is not None:
         runs = [_numbered(runs, number) for number in a.only]
     if a.list:
