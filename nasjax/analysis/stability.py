@@ -58,7 +58,7 @@ def _study(arguments: argparse.Namespace) -> str:
             f"The search in {folder.path} has not ended an epoch yet; try again later."
         )
     space = pictures.searched(validate.of_run(config), lines)
-    found = verdict.verdict(lines, config.search.epochs, base_rate(space))
+    found = verdict.verdict(lines, config.search.epochs, base_rate(space), space)
     result = folder.read_outcome("result") or {
         "algorithm": config.algorithm,
         "seed": config.seed,

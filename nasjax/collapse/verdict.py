@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nasjax.collapse.early_stopping import DARTS_ES, Stop, detect
+from nasjax.spaces import CellSpace
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -15,9 +16,9 @@ LEVEL = 0.05  # share of random architectures that would count as collapsed
 OPEN = 0.95  # entropy, relative to its maximum, above which alpha has not decided
 KEPT = 0.75  # share of edges whose leading operation a settled alpha does not change
 SIGNS = {
-    "parameter_free": "of the operators have no parameters",
-    "kept_skips": "of the operators are skip connections",
-}
+    "parameter_free": ("has no parameters", "have no parameters"),
+    "kept_skips": ("is a skip connection", "are skip connections"),
+}  # in the words for one and for many operators
 
 
 class Verdict(NamedTuple):
@@ -133,6 +134,21 @@ def open_choices(lines: Lines) -> list[str]:
     return found
 
 
+def differs(shares: np.ndarray, random: np.ndarray | None) -> bool:
+    """False if a search and random cells always have the same share of an operation.
+
+    Then the share says nothing, as the share of skip connections in a space without them.
+
+    Args:
+      shares: the shares [T] of a search.
+      random: the shares [N] of random cells, `nasjax.monitors.alpha.base_rate`; or None.
+
+    >>> differs(np.zeros(2), np.zeros(3)), differs(np.zeros(2), np.array([0.0, 0.5]))
+    (False, True)
+    """
+    return random is None or bool(np.ptp(np.concatenate([shares, random])) > 1e-4)
+
+
 def rarity(observed: Mapping[str, float], base: Mapping[str, np.ndarray]) -> float:
     """The share of random architectures that look at least as collapsed.
 
@@ -158,7 +174,10 @@ def rarity(observed: Mapping[str, float], base: Mapping[str, np.ndarray]) -> flo
 
 
 def verdict(
-    lines: Lines, epochs: int, base: Mapping[str, np.ndarray] | None = None
+    lines: Lines,
+    epochs: int,
+    base: Mapping[str, np.ndarray] | None = None,
+    space: CellSpace | None = None,
 ) -> Verdict:
     """The verdict on the collapse of a search, with its reasons.
 
@@ -171,6 +190,7 @@ def verdict(
       lines: lines returned by `followed`.
       epochs: number of epochs of the search.
       base: signs of random architectures, `nasjax.monitors.alpha.base_rate`.
+      space: the space that was searched; None: shares are percentages.
     """
     reasons: list[str] = []
     observed = {}
@@ -185,9 +205,10 @@ def verdict(
                 observed[name] = share[-1]
                 below = float((base[name] < share[-1] - 1e-4).mean())
                 beside = f", more than in {below:.0%} of random cells of this space"
-            reasons.append(
-                f"{kind}: {share[-1]:.0%} {words} at epoch {at[-1]}{beside}."
-            )
+                if not differs(share, base[name]):
+                    continue
+            amount = _operators(share[-1], kind, space, words)
+            reasons.append(f"{kind}: {amount} at epoch {at[-1]}{beside}.")
         skips = series(lines, f"skip_{kind}")[1]
         if len(skips):
             reasons.append(
@@ -241,3 +262,15 @@ def verdict(
     word = "undecided" if unclear else "healthy"
     word = "collapsed" if collapsed else "collapsing" if stop else word
     return Verdict(word, tuple(reasons), stop)
+
+
+def _operators(
+    share: float, kind: str, space: CellSpace | None, words: tuple[str, str]
+) -> str:
+    """A share of the operators of a cell type in words; "cells" are all cells."""
+    one, many = words
+    if space is None:
+        return f"{share:.0%} of the operators {many}"
+    total = len(space.targets) * (1 if kind in space.types else len(space.types))
+    count = round(share * total)
+    return f"{count} of {total} operators {one if count == 1 else many}"

@@ -76,8 +76,9 @@ def _verdict(run: Recorded) -> verdict.Verdict | None:
     lines = verdict.followed(run.lines)
     if not any("valid_loss" in line for line in lines):
         return None
-    base = base_rate(pictures.searched(run.space, lines))
-    return verdict.verdict(lines, run.config["search"]["epochs"], base)
+    space = pictures.searched(run.space, lines)
+    epochs = run.config["search"]["epochs"]
+    return verdict.verdict(lines, epochs, base_rate(space), space)
 
 
 def _about(run: Recorded) -> Rows:

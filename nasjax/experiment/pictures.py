@@ -101,6 +101,11 @@ def collapse_panels(
     """
     kinds, base = verdict.kinds(lines), base_rate(space)
     by_kind = lambda name: {k: verdict.series(lines, f"{name}_{k}") for k in kinds}
+    shares = lambda name: {
+        k: xy
+        for k, xy in by_kind(name).items()
+        if verdict.differs(xy[1], base.get(f"{name}_{k}"))
+    }
     nodes, share = float(space.nodes), (0.0, 1.0)
 
     def bands(name: str) -> dict[str, tuple[float, float]]:
@@ -116,12 +121,12 @@ def collapse_panels(
         panel(
             "operators without parameters\n(share of the architecture)",
             "above random cells: a sign of collapse",
-            by_kind("parameter_free"), share, bands("parameter_free"),
+            shares("parameter_free"), share, bands("parameter_free"),
         ),
         panel(
             "skip connections kept\n(share of the architecture)",
             "above random cells: a sign of collapse",
-            by_kind("kept_skips"), share, bands("kept_skips"),
+            shares("kept_skips"), share, bands("kept_skips"),
         ),
         panel(
             "mean mixing weight of\nskip connections", "rising: a sign of collapse",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Edges = Sequence[tuple[int, int]]
 Operations = Sequence[Sequence[str]]  # the O operations of each edge
 
-LEAST = 0.005  # range of a colour bar at least: smaller differences stay pale
+LEAST = 0.5  # percentage points, range of a colour bar at least: smaller ones stay pale
 WRITTEN = 150  # most weights of a cell that are written as numbers
 
 
@@ -119,31 +119,31 @@ def _leading(
 def _last(
     axes: Axes, weights: np.ndarray, names: Operations, edges: Edges, found: Collection
 ) -> None:
-    """The last weights [E, O], coloured by their distance from equal weights."""
+    """The last weights [E, O] in percent, coloured by their distance from equal weights."""
     from matplotlib.patches import Rectangle
 
     every = list(dict.fromkeys(op for own in names for op in own))
     table = np.full((len(edges), len(every)), np.nan)
     for edge, own in enumerate(names):
-        table[edge, [every.index(op) for op in own]] = weights[edge]
+        table[edge, [every.index(op) for op in own]] = 100 * weights[edge]
     even = np.nanmean(table, 1, keepdims=True)
     most = max(float(np.nanmax(abs(table - even))), LEAST)
     shown = axes.imshow(
         table - even, aspect="auto", cmap="PuOr_r", vmin=-most, vmax=most
     )
     bar = axes.figure.colorbar(shown, ax=axes, pad=0.01, aspect=30)
-    bar.ax.set_title("minus\nequal", size=7)
+    bar.ax.set_title("points above\nequal weights", size=7)
     bar.ax.tick_params(labelsize=7)
     axes.set_xticks(
         range(len(every)), map(pretty, every), size=7, rotation=30, ha="right"
     )
     axes.set_yticks([])
-    digits = 1 if most < 0.1 else 0
+    digits = 1 if most < 10 else 0
     for (row, column), value in np.ndenumerate(table):
         if table.size <= WRITTEN and np.isfinite(value):
             dark = abs(value - even[row, 0]) > 0.65 * most
             colour = "white" if dark else "black"
-            text = f"{100 * value:.{digits}f}"
+            text = f"{value:.{digits}f}"
             axes.text(column, row, text, ha="center", va="center", size=7, color=colour)
     for op, source, node in found:
         if (source, node) in edges and op in every:
@@ -174,7 +174,7 @@ def _means(
     operations: Mapping[str, Operations],
 ) -> Figure:
     """One panel for every cell: for each operation its mean mixing weight over the
-    edges that have it, minus equal weights."""
+    edges that have it, in percentage points above equal weights."""
     columns = min(4, len(history))
     rows = -(-len(history) // columns)
     made = {}
@@ -182,7 +182,7 @@ def _means(
         held = np.array(operations[kind])
         names = list(dict.fromkeys(held.flat))
         each = [weights[:, held == op].mean(1) for op in names]
-        made[kind] = (names, np.array(each) - 1 / weights.shape[2])
+        made[kind] = (names, 100 * (np.array(each) - 1 / weights.shape[2]))
     tallest = max(len(names) for names, _ in made.values())
     size = (3.2 * columns + 0.6, (0.24 * tallest + 0.8) * rows + 0.4)
     figure = new_figure(size, layout="constrained")
@@ -197,7 +197,8 @@ def _means(
         axes.set_yticks(range(len(names)), map(pretty, names), size=7)
         _steps(axes, steps)
     bar = figure.colorbar(shown, ax=grid, pad=0.01, aspect=40)
-    bar.set_label("mean mixing weight over the edges, minus equal weights", size=8)
+    about = "mean mixing weight over the edges, points above equal weights"
+    bar.set_label(about, size=8)
     bar.ax.tick_params(labelsize=7)
     return figure
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from nasjax.collapse import verdict
+from nasjax.experiment.pictures import collapse_panels
 from nasjax.monitors.alpha import base_rate, mixing
-from nasjax.spaces import SPACES
+from nasjax.spaces import SPACES, darts
 from nasjax.spaces.rules import discretise, one_hot, random_genotype
 
 DARTS = SPACES["darts7"]
@@ -62,7 +63,7 @@ def ordinary(space):
 
 
 def judged(lines, space, epochs=8):
-    return verdict.verdict(lines, epochs, base_rate(space))
+    return verdict.verdict(lines, epochs, base_rate(space), space)
 
 
 SPACES_OF_KINDS = {
@@ -98,8 +99,46 @@ def test_a_planted_collapse_is_found(name):
     found = judged(log(all_of("skip_connect", space), space), space)
     assert found.word == "collapsed"
     text = " ".join(found.reasons)
-    assert "100% of the operators are skip connections at epoch 8, more than in" in text
+    count = len(space.targets) * (3 if name == "separate cells" else 1)
+    all_skips = (
+        f" {count} of {count} operators are skip connections at epoch 8, more than"
+    )
+    assert all_skips in text
     assert "0% of random architectures look at least as collapsed" in text
+
+
+def test_a_share_is_counted_in_operators():
+    space, genotype = SPACES["s4"], all_of("noise", SPACES["s4"])
+    kind = space.types[0]
+    pairs = [("sep_conv_3x3", source) for _, source in genotype.cells[kind]]
+    pairs[0] = ("noise", pairs[0][1])
+    one = dataclasses.replace(genotype, cells=genotype.cells | {kind: tuple(pairs)})
+    text = " ".join(judged(log(one, space), space).reasons)
+    assert f"{kind}: 1 of 8 operators has no parameters at epoch 8" in text
+    unknown = verdict.verdict(log(one, space), 8, base_rate(space))
+    assert f"{kind}: 12% of the operators have" in " ".join(unknown.reasons)
+
+
+def test_signs_that_a_space_cannot_show_are_left_out():
+    """S4 has no skip connections; a space of convolutions has no free operator either."""
+    for space, shown in (
+        (DARTS, {"skip connections", "no parameters"}),
+        (SPACES["s4"], {"no parameters"}),
+        (darts(("sep_conv_3x3", "sep_conv_5x5")), set()),
+    ):
+        lines = log(ordinary(space), space)
+        found = judged(lines, space)
+        said = [reason for reason in found.reasons if " operators " in reason]
+        words = {
+            "skip connections": "skip connection",
+            "no parameters": "no parameters",
+        }
+        assert {k for k, w in words.items() if any(w in one for one in said)} == shown
+        assert found.word == "healthy"
+        drawn = [p for p in collapse_panels(lines, space) if p.curves]
+        titles = " ".join(panel.title for panel in drawn)
+        assert ("skip connections kept" in titles) == ("skip connections" in shown)
+        assert ("without parameters" in titles) == ("no parameters" in shown)
 
 
 @pytest.mark.parametrize("epochs", [1, 8])

@@ -50,9 +50,14 @@ def test_alpha_of_every_edge_and_operation(figures, name):
     every = [tick.get_text() for tick in last.get_xticklabels()]
     assert image.shape == (len(space.edges), len(every))
     drawn = np.ma.masked_invalid(image)
-    own = history[kind][-1]
+    own = 100 * history[kind][-1]
     expected = np.sort(own - own.mean(1)[:, None], axis=None)
     np.testing.assert_allclose(np.sort(drawn.compressed()), expected)
+    bar = next(a for a in visible(figure) if "equal weights" in a.get_title())
+    assert bar.get_title() == "points above\nequal weights"
+    written = sorted(float(text.get_text()) for text in last.texts)
+    np.testing.assert_allclose(written, np.sort(own, axis=None), atol=0.51)
+    assert bar.get_ylim()[1] == pytest.approx(abs(drawn).max())  # as the cells: percent
     assert len(entropy.lines) == len(space.edges) + 1
     low, high = entropy.get_ylim()
     assert high - low >= 0.1  # noise is not drawn as a trend
