@@ -96,10 +96,11 @@ def test_count(arguments, counts, capsys):
     assert found | counts == found
 
 
-def test_count_of_a_file_and_of_a_run(workdir, capsys):
+def test_count_of_a_file_and_of_a_finished_run(workdir, capsys):
     _, named, _ = run(capsys, "count", "pdarts", "--cells", 3)
     assert run(capsys, "count", workdir / "genotype.json", "--cells", 3)[1] == named
-    assert run(capsys, "count", workdir, "--cells", 3)[1] == named
+    code, out, _ = run(capsys, "count", workdir)
+    assert code == 0 and json.loads(out) == {"params": 123456, "macs": 789}
 
 
 def test_the_stem_can_be_chosen(capsys):
