@@ -19,7 +19,7 @@ from nasjax.spaces import IMAGENET_PIXELS, SPACES
 from nasjax.spaces.genotype import Genotype
 from nasjax.spaces.load import load
 from nasjax.spaces.published import PUBLISHED
-from nasjax.tasks import DOMAINS
+from nasjax.tasks import classification
 
 IMAGE, CLASSES = (32, 32, 3), 10  # of a network that is not a run's
 
@@ -63,16 +63,15 @@ def _of_run(genotype: Genotype, run: Path, a: argparse.Namespace) -> dict[str, i
     Without flags they are in result.json, and the data are not read.
     """
     result = read_json(run / "result.json") or {}
-    names = result.get("classes") or (read_json(run / "manifest.json") or {}).get(
-        "classes"
-    )
-    known = [result.get(name) for name in ("params", "macs")]
+    manifest = read_json(run / "manifest.json") or {}
+    names = result.get("classes") or manifest.get("classes")
+    params, macs = result.get("params"), result.get("macs")
     sizes = (a.channels, a.cells, a.classes, a.image_size, a.in_channels, a.stem)
-    if None not in known and not any(sizes) and not a.auxiliary:
+    if not (params is None or macs is None or any(sizes) or a.auxiliary):
         own = (read_json(run / "config.json") or {}).get("retrain") or {}
         width, depth = (own.get(name, "?") for name in ("channels", "cells"))
         _say(run, width, depth, f"{len(names) if names else '?'} classes")
-        return {"params": known[0], "macs": known[1]}
+        return {"params": params, "macs": macs}
     config = architecture.of_run(run)
     if config.task != "images":
         raise UserError(
@@ -82,7 +81,7 @@ def _of_run(genotype: Genotype, run: Path, a: argparse.Namespace) -> dict[str, i
     classes, shape = len(names or ()), IMAGE
     if not (a.image_size and a.in_channels and (a.classes or classes)):
         try:
-            data = DOMAINS[config.task].load(config)
+            data = classification.load(config)
         except UserError as error:
             raise UserError(
                 f"The size of the run's images is unknown, because its data cannot be "
@@ -92,10 +91,11 @@ def _of_run(genotype: Genotype, run: Path, a: argparse.Namespace) -> dict[str, i
     own = config.retrain
     width, depth = a.channels or own.channels, a.cells or own.cells
     images = _images(a, classes, shape)
-    count, (height, side), colours, _ = images
-    words = f"{count} classes, {height}x{side}x{colours} images"
+    counts = count_genotype(genotype, width, depth, *images, a.auxiliary)
+    number, (height, side), colours, _ = images
+    words = f"{number} classes, {height}x{side}x{colours} images"
     _say(run, width, depth, words)
-    return count_genotype(genotype, width, depth, *images, a.auxiliary)
+    return counts
 
 
 def _images(
