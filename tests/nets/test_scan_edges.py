@@ -46,7 +46,6 @@ def point(apart: bool, dropped: bool):
     return nodes, inputs, params, weights, stats, paths
 
 
-@pytest.mark.slow_compile(reason="derivatives of the derivatives of two programs")
 @pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("apart", [True, False])
 @pytest.mark.parametrize("dropped", [True, False])

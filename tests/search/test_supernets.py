@@ -39,7 +39,6 @@ def alone():
     return {name: trajectory(name, "one", supernet) for name in names}
 
 
-@pytest.mark.slow_compile(reason="second order of a real supernet, on one and on four")
 @pytest.mark.parametrize(
     ("sentence", "mode"),
     [("darts_second", "jit"), ("darts_second", "pmap"), ("zarts_mgs", "jit")],
