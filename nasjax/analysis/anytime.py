@@ -92,14 +92,13 @@ def panels(
     names = [m if m.startswith("true_") else own_metric for m in metrics]
     logged = all(any(COST in line for line in run.lines) for run in every)
     x = COST if logged else "epoch"
-    made = {
-        name: {title: curve([*own.values()], name, x) for title, own in found.items()}
-        for name in dict.fromkeys([*names, *SIGNS])
+    of = lambda name: {
+        title: curve([*own.values()], name, x) for title, own in found.items()
     }
-    grown = [s for s in SIGNS if any(one.high.any() for one in made[s].values())]
-    for sign in SIGNS:
-        if sign != [*grown, *SIGNS][0]:
-            del made[sign]
+    signs = {sign: of(sign) for sign in SIGNS}
+    grown = (s for s, own in signs.items() if any(c.high.any() for c in own.values()))
+    sign = next(grown, next(iter(SIGNS)))
+    made = {name: of(name) for name in dict.fromkeys(names)} | {sign: signs[sign]}
     return x, {
         name: {title: one for title, one in curves.items() if len(one.x)}
         for name, curves in made.items()

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from nasjax.core.errors import UserError
+from nasjax.analysis.commands import writable
 from nasjax.engine.program import Parser
 from nasjax.experiment import page, pictures, recorded
 
@@ -30,13 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = made.parse_args(argv)
     run = recorded.read(arguments.run)
     output = arguments.output or run.path / "report.html"
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"Cannot write {output}: the name must end in .html.")
-    if not output.absolute().parent.is_dir():
-        raise UserError(
-            f"Cannot write {output}: there is no folder {output.absolute().parent}; "
-            "make it, or give another file with -o."
-        )
+    writable(output, (".html", ".htm"), "-o")
     with tempfile.TemporaryDirectory() as scratch:
         page.write(run, output, pictures.draw(run, Path(scratch)))
     print(f"written: {output}")
