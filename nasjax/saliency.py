@@ -6,6 +6,11 @@ Madry et al., arXiv 1706.06083: an image's saliency is the perturbation delta,
 
     delta* = argmax l(f(x + delta), f(x)).
 
+l is the cross-entropy to a target. "soft", the probabilities f(x), is the formula as
+printed. Near delta = 0 this l is quadratic, so the ascent follows the leading direction
+or its opposite, as the random start decides. "predicted", the class with the largest
+probability, and "label" have a slope at delta = 0, where the ascent then starts.
+
 This module needs jax alone. Images x [B, H, W, C] are normalised by the mean and
 standard deviation of each channel, as networks take them. delta is in units of pixels
 in [0, 1], whatever the normalisation, and x + delta stays between black and white.
@@ -14,7 +19,7 @@ in [0, 1], whatever the normalisation, and x + delta stays between black and whi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,17 +30,24 @@ from nasjax.core import arguments
 from nasjax.core.keys import derive
 
 MODES = ("signed", "absolute", "scaled")
+ASCENTS = ("gradient", "pgd")
+TARGETS = ("predicted", "soft", "label")
 
 
 class Attack(NamedTuple):
-    """Projected gradient ascent in the l_inf ball (Table 7).
+    """Gradient ascent in the l_inf ball (eq. 2; Table 7).
 
     Attributes:
       steps: number of steps.
       eps: radius of the ball, in units of pixels.
-      step: length of a step in every pixel, in units of pixels.
+      step: length of a step, in units of pixels: of every pixel with ascent "pgd", the
+        mean over the pixels of an image with "gradient".
       mean: mean of the pixels per channel, subtracted from the images.
       std: standard deviation per channel, by which the images are divided.
+      ascent: "gradient": steps of eq. 2, xi_delta times the gradient; "pgd": steps along
+        the gradient's sign.
+      target: what l compares f(x + delta) with: "predicted", "soft" or "label".
+      rate: xi_delta of eq. 2; 0: `step` over the mean of |gradient| of each image.
     """
 
     steps: int = 7
@@ -43,6 +55,17 @@ class Attack(NamedTuple):
     step: float = 2 / 255
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    ascent: str = "gradient"
+    target: str = "predicted"
+    rate: float = 0.0
+
+    @classmethod
+    def of(cls, fields: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> Attack:
+        """The attack whose other attributes are attributes of `fields`."""
+        own = fields
+        return cls(
+            own.steps, own.eps, own.step, mean, std, own.ascent, own.target, own.rate
+        )
 
 
 def perturbed(images: Array, delta: Array, attack: Attack) -> Array:
@@ -59,32 +82,73 @@ def into_range(images: Array, delta: Array, attack: Attack) -> Array:
 
 
 def start(images: Array, keys: Array, attack: Attack) -> Array:
-    """A random delta in the ball, drawn for each image by its key in keys [B].
+    """The first delta: 0, or drawn for each image by its key in keys [B].
 
-    Without labels l is smallest at delta = 0. Its gradient there is exactly 0, and an
-    attack that starts there never moves.
+    With the target "soft" l is smallest at delta = 0. Its gradient there is exactly 0,
+    and an attack that starts there never moves. The start is then random: in the whole
+    ball for "pgd"; a tenth of a step long for "gradient", whose result is the sum of the
+    start and of all moves.
     """
+    if attack.target != "soft":
+        return jnp.zeros_like(images)
+    radius = attack.eps if attack.ascent == "pgd" else attack.step / 10
     shape, dtype = images.shape[1:], images.dtype
     draw = lambda key: jax.random.uniform(
-        derive(key, "saliency"), shape, dtype, -attack.eps, attack.eps
+        derive(key, "saliency"), shape, dtype, -radius, radius
     )
     return into_range(images, jax.vmap(draw)(keys), attack)
 
 
-def pgd(gradient: Callable, images: Array, delta: Array, attack: Attack) -> Array:
-    """`attack.steps` steps of ascent from delta along the sign of gradient(delta)."""
+def rate(gradient: Array, attack: Attack) -> Array | float:
+    """xi_delta of eq. 2, a constant: `attack.rate`, or of each image [B, 1, 1, 1].
+
+    gradient: gradient [B, H, W, C] of the sum of l over the images.
+    """
+    if attack.rate:
+        return attack.rate
+    size = lax.stop_gradient(abs(gradient).mean((1, 2, 3), keepdims=True))
+    return attack.step / jnp.where(size > 0, size, 1)
+
+
+def moved(delta: Array, gradient: Array, images: Array, attack: Attack) -> Array:
+    """delta after one step of ascent; arguments are as in `rate`."""
+    if attack.ascent == "pgd":
+        way = attack.step * jnp.sign(gradient)
+    else:
+        way = rate(gradient, attack) * gradient
+    return into_range(images, delta + way, attack)
+
+
+def ascend(gradient: Callable, images: Array, delta: Array, attack: Attack) -> Array:
+    """delta after `attack.steps` steps of ascent along gradient(delta)."""
 
     def step(delta, _):
-        moved = delta + attack.step * jnp.sign(gradient(delta))
-        return into_range(images, moved, attack), None
+        return moved(delta, gradient(delta), images, attack), None
 
     return lax.scan(step, delta, length=attack.steps)[0]
 
 
-def target(logits: Array, label: Array | None = None) -> Array:
-    """The output that an attack moves away from: softmax f(x), or one-hot labels [B]."""
-    if label is None:
+def target(logits: Array, attack: Attack, label: Array | None = None) -> Array:
+    """The probabilities [B, classes] that an attack moves away from.
+
+    Args:
+      logits: logits f(x) [B, classes].
+      attack: attack whose `target` says which.
+      label: true labels [B], for the target "label".
+
+    Raises:
+      ValueError: the target has another name, or is "label" without labels.
+    """
+    arguments.choice(attack.target, "target", *TARGETS)
+    if attack.target == "soft":
         return jax.nn.softmax(logits)
+    if attack.target == "predicted":
+        label = logits.argmax(-1)
+    elif label is None:
+        raise ValueError(
+            "The target of the attack is 'label', and label is None; give the labels, or "
+            "the target 'predicted'."
+        )
     return jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
 
 
@@ -112,25 +176,33 @@ def find(
       images: images [B, H, W, C], normalised by the mean and std of `attack`.
       keys: typed keys [B] of the random start, one per image.
       attack: settings of the ascent.
-      label: true labels [B], the target instead of the network's output for x.
+      label: true labels [B], for the target "label".
+
+    Raises:
+      ValueError: as `target`.
 
     >>> images = jnp.full((1, 2, 1, 1), 0.5)
     >>> logits = lambda x: x[:, :, 0, 0] @ jnp.array([[1.0, -1.0], [0.1, 0.3]])
     >>> delta = find(logits, images, jax.random.key(0)[None])
-    >>> (abs(delta) * 255).round().reshape(-1).tolist()
-    [8.0, 8.0]
+    >>> (delta * 255).round(1).reshape(-1).tolist()  # the first pixel decides
+    [-8.0, 2.5]
     """
-    aim = lax.stop_gradient(target(logits(images), label))
+    aim = lax.stop_gradient(target(logits(images), attack, label))
     gradient = jax.grad(
-        lambda delta: divergence(logits(perturbed(images, delta, attack)), aim)
+        lambda delta: (
+            divergence(logits(perturbed(images, delta, attack)), aim) * len(images)
+        )
     )
-    return pgd(gradient, images, start(images, keys, attack), attack)
+    return ascend(gradient, images, start(images, keys, attack), attack)
 
 
 def reweighted(
-    images: Array, delta: Array, mode: str = "signed", eps: float = 8 / 255
+    images: Array, delta: Array, mode: str = "scaled", eps: float = 8 / 255
 ) -> Array:
     """delta * x, element by element, as the network of the third level takes it.
+
+    The sign of delta says if a pixel has to become lighter or darker, not how important
+    it is. The product with both signs, "signed", therefore holds little of the image.
 
     Args:
       images: x, normalised; a pixel of the mean colour is 0 and stays so.

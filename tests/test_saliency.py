@@ -35,13 +35,14 @@ def network(x):
 
 @pytest.mark.parametrize("name", NORMALISATIONS)
 @pytest.mark.parametrize("eps", [8 / 255, 0.4])
-@pytest.mark.parametrize("label", [None, jnp.arange(5) % 4])
-def test_it_stays_in_the_ball_and_a_pixel(name, eps, label):
+@pytest.mark.parametrize("ascent", saliency.ASCENTS)
+@pytest.mark.parametrize("target", saliency.TARGETS)
+def test_it_stays_in_the_ball_and_a_pixel(name, eps, ascent, target):
     mean, std = NORMALISATIONS[name]
-    x, attack = images(mean, std), Attack(7, eps, eps / 4, mean, std)
+    x, attack = images(mean, std), Attack(7, eps, eps / 4, mean, std, ascent, target)
     for delta in (
         saliency.start(x, keys(), attack),
-        saliency.find(network, x, keys(), attack, label),
+        saliency.find(network, x, keys(), attack, jnp.arange(5) % 4),
     ):
         assert delta.shape == x.shape
         assert abs(delta).max() <= eps
@@ -76,26 +77,84 @@ def test_an_image_is_attacked_alone_and_by_its_own_key():
     np.testing.assert_allclose(together[2:3], alone, atol=1e-6)
 
 
-def test_it_raises_the_divergence_and_with_labels_the_loss():
+@pytest.mark.parametrize("ascent", saliency.ASCENTS)
+@pytest.mark.parametrize("target", saliency.TARGETS)
+def test_it_raises_the_divergence_from_its_target(ascent, target):
     x, label = images(*NORMALISATIONS["pixels"]), jnp.arange(5) % 4
-    for given, target in (
-        (None, jax.nn.softmax(network(x))),
-        (label, jax.nn.one_hot(label, 4)),
-    ):
-        loss = lambda delta, t=target: float(saliency.divergence(network(x + delta), t))
-        random = saliency.start(x, keys(), Attack())
-        found = saliency.find(network, x, keys(), Attack(), given)
-        assert loss(found) > loss(random) + 1e-3 > loss(0 * x)
+    attack = Attack(ascent=ascent, target=target)
+    aim = saliency.target(network(x), attack, label)
+    loss = lambda delta: float(saliency.divergence(network(x + delta), aim))
+    found = saliency.find(network, x, keys(), attack, label)
+    begun = saliency.start(x, keys(), attack)
+    assert loss(found) > loss(begun) + 1e-3 > loss(0 * x)
 
 
-def test_without_labels_the_gradient_at_zero_is_zero(float64):
+def test_targets():
+    scores, label = jnp.array([[2.0, 1.0, 0.0]]), jnp.array([2])
+    at = lambda name: saliency.target(scores, Attack(target=name), label)
+    np.testing.assert_array_equal(at("soft"), jax.nn.softmax(scores))
+    np.testing.assert_array_equal(at("predicted"), [[1, 0, 0]])
+    np.testing.assert_array_equal(at("label"), [[0, 0, 1]])
+    with pytest.raises(ValueError, match="label is None; give the labels, or the"):
+        saliency.target(scores, Attack(target="label"))
+    with pytest.raises(ValueError, match="target is 'hard'; expected 'predicted' or"):
+        saliency.target(scores, Attack(target="hard"))
+
+
+def test_eq_2_by_hand(float64):
+    """Two steps with a rate of each image, on logits that are linear in the pixels."""
+    w = np.random.default_rng(2).normal(size=(48, 4))
+    linear = lambda x: x.reshape(len(x), -1) @ jnp.asarray(w)
+    x = 0.3 + 0.4 * np.random.default_rng(3).random((5, 4, 4, 3))
+    attack = Attack(2, 0.2, 0.01)
+    aim = np.eye(4)[np.argmax(linear(x), -1)]
+    delta = 0 * x
+    for _ in range(2):
+        g = ((jax.nn.softmax(linear(x + delta)) - aim) @ w.T).reshape(x.shape)
+        delta = delta + 0.01 * g / abs(g).mean((1, 2, 3), keepdims=True)
+    assert abs(delta).max() < 0.2
+    found = saliency.find(linear, jnp.asarray(x), keys(), attack)
+    np.testing.assert_allclose(found, delta, rtol=1e-9)
+    given = attack._replace(steps=1, rate=0.7)
+    g = ((jax.nn.softmax(linear(x)) - aim) @ w.T).reshape(x.shape)
+    found = saliency.find(linear, jnp.asarray(x), keys(), given)
+    np.testing.assert_allclose(found, np.clip(0.7 * g, -0.2, 0.2), rtol=1e-9)
+
+
+def test_a_soft_target_flips_delta_and_a_class_does_not(float64):
+    """Two starts of "soft" end at delta and at about -delta for some images; the start
+    of "predicted" is no draw."""
+    x = images(*NORMALISATIONS["pixels"]).astype(float)
+    found = {
+        name: [
+            saliency.find(
+                network,
+                x,
+                jax.random.split(jax.random.key(seed), 5),
+                Attack(target=name),
+            )
+            for seed in range(4)
+        ]
+        for name in ("soft", "predicted")
+    }
+    first, *others = found["soft"]
+    cosines = np.array([(first * other).sum((1, 2, 3)) for other in others])
+    assert (cosines < 0).any() and (cosines > 0).any()
+    for other in found["predicted"][1:]:
+        np.testing.assert_array_equal(other, found["predicted"][0])
+
+
+def test_a_soft_target_has_no_slope_at_zero(float64):
     """From delta = 0 there is no ascent; therefore delta starts at random."""
     x = images(*NORMALISATIONS["pixels"]).astype(float)
     target = jax.nn.softmax(network(x))
     slope = jax.grad(lambda delta: saliency.divergence(network(x + delta), target))
     assert abs(slope(0 * x)).max() < 1e-15
-    assert abs(slope(saliency.start(x, keys(), Attack()))).max() > 1e-4
-    assert abs(saliency.start(x, keys(), Attack())).max() > 7 / 255
+    for ascent, radius in (("pgd", 8 / 255), ("gradient", 0.2 / 255)):
+        begun = saliency.start(x, keys(), Attack(ascent=ascent, target="soft"))
+        assert 0.9 * radius < abs(begun).max() <= radius
+        assert abs(slope(begun)).max() > 1e-6
+    assert not saliency.start(x, keys(), Attack()).any()
 
 
 def test_modes():

@@ -155,10 +155,10 @@ def settings(arg: str | None = None) -> ConfigDict:
     saliency.steps = 7  # steps of the attack that finds delta
     saliency.eps = 8 / 255  # largest |delta|, in pixels from 0 to 1
     saliency.step = 2 / 255  # length of a step of the attack, in the unit of `eps`
-    saliency.labels = False  # True: a search attacks labels, not predictions
-    saliency.mode = "signed"  # delta * x; or "absolute", "scaled" (|delta| / eps * x)
-    saliency.ascent = "pgd"  # in a search; or "gradient", SANAS' eq. 2 literally
-    saliency.rate = 0.0  # xi_delta of eq. 2; 0: step over the mean of |gradient|
+    saliency.target = "predicted"  # f(x + delta) leaves it; or "soft", "label"
+    saliency.ascent = "gradient"  # eq. 2 of SANAS, iterated; or "pgd", sign ascent
+    saliency.rate = 0.0  # xi_delta of eq. 2; 0: step over an image's mean |gradient|
+    saliency.mode = "scaled"  # |delta| / eps * x; or "absolute", "signed" (delta * x)
     saliency.detach = False  # True: no hypergradient through delta
 
     config.retrain = retrain = ConfigDict()

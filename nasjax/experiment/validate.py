@@ -19,7 +19,6 @@ from nasjax.nets.layers import DTYPES, REMATS
 from nasjax.nets.lowering import SPELLINGS
 from nasjax.nets.operations import operation
 from nasjax.search import PARTS
-from nasjax.search.saliency_level import ASCENTS
 from nasjax.search.stages import EDGES
 from nasjax.spaces import SPACES, CellSpace, darts
 from nasjax.tasks import DOMAINS
@@ -77,8 +76,9 @@ LIMITS: dict[str, Mapping[str, Limit]] = {
         "steps": at_least(1),
         "eps": above(0.0),
         "step": above(0.0),
+        "target": one_of(*saliency.TARGETS),
         "mode": one_of(*saliency.MODES),
-        "ascent": one_of(*ASCENTS),
+        "ascent": one_of(*saliency.ASCENTS),
         "rate": at_least(0.0),
     },
     "retrain": _NETWORK

@@ -98,9 +98,10 @@ class Classification(NamedTuple):
 
     @property
     def attack(self) -> Attack:
-        """The attack that finds saliency on the images of a search."""
-        how, seen = self.saliency, self.search_augment
-        return Attack(how.steps, how.eps, how.step, seen.mean, seen.std)
+        """The attack that finds saliency on the images of a search, without labels."""
+        seen = self.search_augment
+        found = Attack.of(self.saliency, seen.mean, seen.std)
+        return found._replace(target="predicted") if found.target == "label" else found
 
     def macro(self, space: CellSpace) -> Macro:
         """The stack of cells of a supernet."""

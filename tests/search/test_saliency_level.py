@@ -15,7 +15,7 @@ from nasjax.saliency import Attack
 from nasjax.search.saliency_level import saliency_level
 
 XI1, XI2, GAMMA, B = 0.3, 0.2, 0.7, 4
-ATTACK = Attack(7, 0.1, 0.03, (0.4,), (0.5,))
+ATTACK = Attack(7, 0.1, 0.03, (0.4,), (0.5,), "pgd", "soft", 0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,13 @@ def four(middle, gamma=GAMMA, along=None):
     )
 
 
-level = functools.partial(saliency_level, logits, ATTACK, Devices.of(1), rate=0.05)
+LITERAL = {"ascent": "gradient", "steps": 1}  # one step of eq. 2
+
+
+def level(along=products.along, detach=False, **switches):
+    """The saliency level of an attack with these switches."""
+    attack = ATTACK._replace(**switches)
+    return saliency_level(logits, attack, Devices.of(1), detach, along)
 
 
 @functools.cache
@@ -115,10 +121,11 @@ def test_eq_2_literally_is_the_derivative_of_the_composition():
         w1 = stepped(w["w1"], lambda w: loss(w, arch, train), XI1)
         rise = jax.grad(divergence)(w["saliency"], w1, arch, train)
         delta = w["saliency"] + 0.05 * rise
+        delta = saliency.into_range(train["image"], delta, ATTACK)
         w2 = stepped(w["w2"], lambda w: loss(w, arch, weighed(train, delta)), XI2)
         return validation({"w1": w1, "w2": w2}, arch, val)
 
-    found = compiled(ascent="gradient")(w, arch, train, val)
+    found = compiled(**LITERAL)(w, arch, train, val)
     value, grad = jax.jit(jax.value_and_grad(by_hand))(arch)
     close(found.value, value)
     close(found.grad, grad)
@@ -153,12 +160,12 @@ def terms(w, arch, train, val, found, rate):
     v2, direct2 = jax.grad(held_out, (0, 1))(w2, arch)
     v1, direct1 = jax.grad(held_out, (0, 1))(w1, arch)
     q = -XI2 * matrix(third, 0, 1, start2, delta, arch) @ v2  # eq. 11
-    r = rate * matrix(ascent, 0, 1, delta, w1, arch) @ q  # eq. 15
+    r = matrix(ascent, 0, 1, delta, w1, arch) @ (rate * q)  # eq. 15
     pull = -XI1 * matrix(first, 0, 1, start1, arch)  # eq. 19
     return {
         "direct": direct2 + GAMMA * direct1,
         "w2": -XI2 * matrix(third, 0, 2, start2, delta, arch) @ v2,  # eq. 13
-        "delta": rate * matrix(ascent, 0, 2, delta, w1, arch) @ q,  # eq. 17
+        "delta": matrix(ascent, 0, 2, delta, w1, arch) @ (rate * q),  # eq. 17
         "delta_w1": pull @ r,
         "w1": pull @ (GAMMA * v1),  # eq. 5
     }
@@ -169,7 +176,7 @@ def attacked(w, arch, train):
     """(W1', delta of the PGD attack), by hand."""
     w1 = stepped(w["w1"], lambda w: loss(w, arch, train), XI1)
     slope = lambda delta: jax.grad(divergence)(delta, w1, arch, train)
-    return w1, saliency.pgd(slope, train["image"], w["saliency"], ATTACK)
+    return w1, saliency.ascend(slope, train["image"], w["saliency"], ATTACK)
 
 
 def test_the_surrogate_is_the_products_of_eqs_10_to_19():
@@ -197,7 +204,7 @@ def test_each_path_through_delta_is_its_term():
     }
     whole = compiled()(w, arch, train, val).grad
     for name, without in blind.items():
-        middle = saliency_level(without, ATTACK, Devices.of(1), rate=0.05)
+        middle = saliency_level(without, ATTACK, Devices.of(1))
         rest = jax.jit(four(middle))(w, arch, train, val).grad
         assert abs(parts[name]).max() > 1e-5 * abs(whole).max(), "the path is there"
         close(whole - rest, parts[name], rtol=1e-7)
@@ -206,32 +213,68 @@ def test_each_path_through_delta_is_its_term():
 
 
 def test_the_usual_rate_is_a_step_over_the_mean_gradient():
-    """The rate counts as constant: giving its value has the same hypergradient."""
+    """The rate of an image counts as constant: giving it has the same hypergradient."""
     w, arch, train, val = point()
     w1, delta = attacked(w, arch, train)
-    mean = abs(jax.jit(jax.grad(divergence))(delta, w1, arch, train)).mean()
+    slope = jax.jit(jax.grad(divergence))(delta, w1, arch, train)
+    mean = abs(slope).mean((1, 2, 3))[:, None].repeat(6, 1).reshape(-1, 1)
     own = compiled(rate=0.0)(w, arch, train, val)
-    given = terms(w, arch, train, val, delta, 0.03 / mean)
+    given = terms(w, arch, train, val, delta, 0.03 / mean[:, 0])
     close(own.grad, sum(given.values()))
 
 
-def test_labels_are_attacked_if_asked_for():
+@pytest.mark.parametrize("target", ["predicted", "label"])
+def test_classes_are_attacked_if_asked_for(target):
     w, arch, train, val = point()
     w1, _ = attacked(w, arch, train)
-    target = jax.nn.one_hot(train["label"], 3)
+    scores = logits(w1, arch, train, train["image"])
+    aim = jax.nn.one_hot(train["label"] if target == "label" else scores.argmax(-1), 3)
 
     @jax.jit
     def by_hand(delta):
         rise = lambda d: saliency.divergence(
-            logits(w1, arch, train, train["image"] + d / 0.5), target
+            logits(w1, arch, train, train["image"] + d / 0.5), aim
         )
-        return saliency.pgd(jax.grad(rise), train["image"], delta, ATTACK)
+        return saliency.ascend(jax.grad(rise), train["image"], delta, ATTACK)
 
     expected = by_hand(w["saliency"])
-    update = level(labels=True, detach=True).update
+    update = level(target=target, detach=True).update
     found = jax.jit(lambda w: update(w, arch, train, None))({**w, "w1": w1})
     close(found, expected)
     assert abs(found - attacked(w, arch, train)[1]).max() > 0.01
+
+
+def test_iterated_eq_2_is_its_last_step():
+    """The default: eq. 2 in the ball, from the delta before, against a class."""
+    w, arch, train, val = point()
+    switches = {"ascent": "gradient", "target": "predicted", "rate": 0.0, "steps": 3}
+    before = level(**{**switches, "steps": 2}, detach=True).update
+    stop = jax.lax.stop_gradient
+
+    def by_hand(arch):
+        w1 = stepped(w["w1"], lambda w: loss(w, arch, train), XI1)
+        delta = stop(before({**w, "w1": w1}, arch, train, None))
+        aim = stop(
+            jax.nn.one_hot(logits(w1, arch, train, train["image"]).argmax(-1), 3)
+        )
+        rise = lambda d: optax.softmax_cross_entropy(
+            logits(w1, arch, train, train["image"] + d / 0.5), aim
+        ).sum()
+        g = jax.grad(rise)(delta)
+        xi = 0.03 / stop(abs(g)).mean((1, 2, 3))
+        delta = saliency.into_range(
+            train["image"], delta + xi[:, None, None, None] * g, ATTACK
+        )
+        w2 = stepped(w["w2"], lambda w: loss(w, arch, weighed(train, delta)), XI2)
+        return validation({"w1": w1, "w2": w2}, arch, val)
+
+    found = compiled(**switches)(w, arch, train, val)
+    value, grad = jax.jit(jax.value_and_grad(by_hand))(arch)
+    close(found.value, value)
+    close(found.grad, grad)
+    cut = compiled(**switches, detach=True)(w, arch, train, val)
+    close(cut.value, value)
+    assert abs(found.grad - cut.grad).max() > 1e-5 * abs(grad).max()
 
 
 def test_with_delta_fixed_and_gamma_0_it_is_one_unrolled_step():
@@ -248,14 +291,14 @@ def test_with_delta_fixed_and_gamma_0_it_is_one_unrolled_step():
 @pytest.mark.parametrize("ascent", ["pgd", "gradient"])
 def test_finite_differences_approach_the_chain_at_second_order(ascent):
     w, arch, train, val = point()
-    switches = {} if ascent == "pgd" else {"ascent": ascent}
+    switches = {} if ascent == "pgd" else LITERAL
     exact = compiled(**switches)(w, arch, train, val)
 
     @jax.jit
     def twin(times):
         """The estimate by finite differences with epsilon 0.02 * `times`."""
         along = finite_difference.along(0.02, lambda v: optax.tree.norm(v) / times)
-        estimator = four(level(ascent=ascent, along=along), along=along)
+        estimator = four(level(along=along, **switches), along=along)
         return estimator(w, arch, train, val)
 
     def error(times):
@@ -298,7 +341,8 @@ def test_four_devices_are_one(ascent, differences):
             along, of_delta = (
                 finite_difference.along(norm=n) for n in (None, devices.norm)
             )
-        middle = saliency_level(logits, ATTACK, devices, ascent=ascent, along=of_delta)
+        attack = ATTACK._replace(ascent=ascent)
+        middle = saliency_level(logits, attack, devices, along=of_delta)
         estimator = chain(
             [
                 descend("w1", lambda s, a, x: mean(s["w1"], a, x), optax.sgd(XI1), along),
