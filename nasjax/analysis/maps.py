@@ -1,12 +1,16 @@
 """Saliency maps of a run's networks, and measures of their quality.
 
-Three kinds of map of the same network: |delta| of an attack (SANAS, appendix L), the
-gradient of the predicted class's logit, and integrated gradients. The measures are from
-Petsiuk et al., RISE, arXiv 1806.07421. The probability of the predicted class falls
-while the most salient pixels are removed ("deletion", small is good), and rises while
-they are inserted ("insertion", large is good); both are areas under the curve. A
-removed pixel has the mean colour of the data. Pixels of equal saliency come in random
-order, as do all pixels of the map "random", which any other map has to beat.
+Maps of the same network and its predicted class: |delta| of an attack (SANAS, appendix
+L), the gradient of the logit, both also times the image, and integrated gradients. The
+attack is eq. 2 against the predicted class, whatever the search used.
+
+The measures are from Petsiuk et al., RISE, arXiv 1806.07421. The probability of the
+predicted class falls while the most salient pixels are removed ("deletion", small is
+good), and rises while they are inserted ("insertion", large is good); both are areas
+under the curve. A removed pixel has the mean colour of the data. Pixels of equal
+saliency come in random order. Two maps are controls: "random", and "image", |x|, which
+is the contrast to the mean colour and knows nothing of the network. "gain" is insertion
+minus deletion, minus the same of "random".
 """
 
 from __future__ import annotations
@@ -31,7 +35,9 @@ from nasjax.saliency import Attack
 from nasjax.tasks.base import At
 from nasjax.tasks.retrain import reweighting
 
-METHODS = ("attack", "gradient", "integrated gradients")
+DRAWN = ("attack", "attack x image", "gradient", "integrated gradients")
+CONTROLS = ("image", "random")
+METHODS = (*DRAWN, "gradient x image")
 FRACTIONS = 32  # points of a curve after its start
 
 
@@ -52,7 +58,8 @@ class Net(NamedTuple):
 def networks(run: runs.Run) -> dict[str, Net]:
     """The supernet as the search left it, "search", and the retrained network, "final",
     if there is one."""
-    attack, task = runs.images_of(run).attack, run.search.problem.task
+    task = run.search.problem.task
+    attack = runs.images_of(run).attack._replace(ascent="gradient", target="predicted")
 
     def logits(weights, images, keys):
         w, batch_stats, mix = weights
@@ -75,10 +82,8 @@ def maps(net: Net, weights: Any, images: Array, keys: Array) -> dict[str, Array]
     delta = saliency.find(logits, images, keys, net.attack)
     slope = saliency.gradient_saliency(logits, images, label)
     path = saliency.integrated_gradients(logits, images, label)
-    return {
-        name: saliency.heat(found)
-        for name, found in zip(METHODS, (delta, slope, path), strict=True)
-    }
+    found = (delta, delta * images, slope, path, slope * images)
+    return {name: saliency.heat(own) for name, own in zip(METHODS, found, strict=True)}
 
 
 def areas(logits: Callable, images: Array, heat: Array, keys: Array) -> dict:
@@ -122,8 +127,8 @@ def measured(net: Net, run: runs.Run, shown: np.ndarray, count: int):
 
     Returns:
       method -> heat [N, H, W];
-      {"accuracy", "saturated": the share of pixels at 99 % or more of eps, "maps":
-      method -> mean areas}, of the test images.
+      {"accuracy", "maps": method or control -> mean "deletion", "insertion", "gain" and
+      "gain_error", the standard error of the gain over the images}, of the test images.
     """
     size = min(run.experiment.config.retrain.batch, max(count, len(shown)))
     jit = functools.partial(jax.jit, compiler_options=compiler_options())
@@ -134,7 +139,8 @@ def measured(net: Net, run: runs.Run, shown: np.ndarray, count: int):
         logits = lambda x: net.logits(weights, x, keys)
         shape = images.shape[1:3]
         draw = lambda key: jax.random.uniform(derive(key, "random"), shape)
-        every = jnp.stack([*heats.values(), jax.vmap(draw)(keys)])
+        controls = saliency.heat(images), jax.vmap(draw)(keys)
+        every = jnp.stack([*heats.values(), *controls])
         found = jax.lax.map(lambda heat: areas(logits, images, heat, keys), every)
         return found, logits(images).argmax(-1)
 
@@ -144,24 +150,23 @@ def measured(net: Net, run: runs.Run, shown: np.ndarray, count: int):
     def judge(images, keys, label):
         heats = heats_of(net.weights, images, keys)
         found, predicted = judged(net.weights, images, keys, heats)
-        saturated = (heats["attack"] >= 0.99 * net.attack.eps).mean((1, 2))
         rows = jax.tree.map(jnp.transpose, found)  # [B, methods]
-        return {"accuracy": predicted == label, "saturated": saturated, **rows}
+        gain = rows["insertion"] - rows["deletion"]
+        gain = gain - gain[:, -1:]
+        return {"accuracy": predicted == label, "gain": gain, **rows}
 
     heats = _in_batches(heat, run, shown, size)
-    mean = {
-        name: values.mean(0)
-        for name, values in _in_batches(judge, run, np.arange(count), size).items()
-    }
-    kinds = {
-        name: {kind: float(mean[kind][i]) for kind in ("deletion", "insertion")}
-        for i, name in enumerate((*METHODS, "random"))
-    }
-    return heats, {
-        "accuracy": float(mean["accuracy"]),
-        "saturated": float(mean["saturated"]),
-        "maps": kinds,
-    }
+    found = _in_batches(judge, run, np.arange(count), size)
+    error = found["gain"].std(0, ddof=1) / np.sqrt(count) if count > 1 else None
+    kinds: dict[str, dict[str, float]] = {}
+    for i, name in enumerate((*METHODS, *CONTROLS)):
+        means = {
+            kind: float(found[kind][:, i].mean())
+            for kind in ("deletion", "insertion", "gain")
+        }
+        spread = float("nan") if error is None else float(error[i])
+        kinds[name] = means | {"gain_error": spread}
+    return heats, {"accuracy": float(found["accuracy"].mean()), "maps": kinds}
 
 
 def prepared_images(

@@ -1,8 +1,8 @@
 """Saliency maps of one run, or of two side by side: pictures and numbers.
 
-For the same test images: |delta| of an attack, as SANAS shows it, next to the gradient
-and integrated gradients of the same network, to judge if a search makes better maps.
-`nasjax.analysis.maps` has the measures.
+For the same test images: |delta| of an attack, as SANAS shows it, and |delta x|, next to
+the gradient and integrated gradients of the same network. `nasjax.analysis.maps` has
+the measures.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def study(
         if net in one
         for kind, own in one[net]["maps"].items()
     ]
-    header = ("run", "network", "map", "deletion", "insertion")
+    header = ("run", "network", "map", "deletion", "insertion", "gain", "error")
     files = ", ".join(map(str, [*written, file]))
     return f"{commands.table(header, rows)}\nwritten: {files}"
 
@@ -96,7 +96,8 @@ def _measured(every: Sequence[runs.Run], indices: Sequence[int] | None, count: i
         own: dict[str, Any] = {"run": str(run.folder.path), "name": title}
         for name, net in maps.networks(run).items():
             heats, own[name] = maps.measured(net, run, shown, count)
-            columns.setdefault(name, {})[title] = heats
+            drawn = {method: heats[method] for method in maps.DRAWN}
+            columns.setdefault(name, {})[title] = drawn
         report["runs"].append(own | {"inference": maps.inference(run)})
     return report, columns
 

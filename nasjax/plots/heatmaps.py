@@ -14,7 +14,8 @@ WARM = "turbo"  # blue is least salient, red most
 CELL = 1.05  # side of an image, in inches
 HEAD = 0.6  # height of the titles, in inches
 SIDE = 1.1  # width of the names of the images, in inches
-LEGEND = "Heat: blue is least salient, red most; each map is divided by its maximum."
+FULL = 99  # percentile of a map that has the warmest colour
+LEGEND = f"Heat: blue is least salient, red the most salient {100 - FULL} % of pixels."
 
 
 def draw(
@@ -28,7 +29,8 @@ def draw(
 
     Args:
       images: uint8 [N, H, W, C].
-      of_runs: run -> method -> heat [N, H, W]; every map is divided by its maximum.
+      of_runs: run -> method -> heat [N, H, W]; every map is divided by its 99th
+        percentile, so that single pixels do not make the others dark.
       path: the file to write.
       names: of the images, at the left; empty: none.
       footer: a line below the picture.
@@ -62,7 +64,8 @@ def draw(
     for number, (run, name, heat) in enumerate(heats):
         left, right = grid[:, 1 + 2 * number], grid[:, 2 + 2 * number]
         for heated, laid, image, one in zip(left, right, images, heat, strict=True):
-            scaled = one / max(float(one.max()), 1e-30)
+            warmest = np.percentile(one, FULL, method="higher")
+            scaled = one / max(float(warmest), 1e-30)
             heated.imshow(scaled, cmap=WARM, vmin=0, vmax=1)
             _show(laid, image)
             laid.imshow(scaled, cmap=WARM, vmin=0, vmax=1, alpha=0.55)

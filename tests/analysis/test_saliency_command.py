@@ -129,13 +129,13 @@ def test_the_second_network_is_trained_and_tested_on_reweighted_images(finished)
     run = runs.load(finished[0])
     model, first = runs.retrained(run)
     _, second = runs.retrained(run, "reweighted")
-    images_of, both = reweighting(model, run.experiment.domain.attack, "signed")
+    images_of, both = reweighting(model, run.experiment.domain.attack, "scaled")
     index = np.arange(len(run.experiment.domain.data.test.label))
     images, _, label = maps.prepared_images(run, index)
     own = derive(jax.random.key(0), "evaluation")  # the evaluation's key
     keys = jax.vmap(lambda i: jax.random.fold_in(own, i))(index)
     seen = images_of(first, images, keys)
-    assert abs(seen).max() <= 8 / 255 * abs(images).max() + 1e-6
+    assert (abs(seen) <= abs(images) + 1e-6).all(), "weights are from 0 to 1"
     out, _ = model.apply(second, {}, seen, train=False)
     given = {**second, "first": first}
     same, _ = both.apply(given, {}, images, train=False, key=keys)
@@ -159,13 +159,14 @@ def test_the_command_draws_and_measures_two_runs(finished, tmp_path, capsys):
     assert [run["name"] for run in report["runs"]] == ["sanas_0", "sanas_1"]
     for run in report["runs"]:
         for net in ("search", "final"):
-            assert {*run[net]["maps"]} == {*maps.METHODS, "random"}
+            assert {*run[net]["maps"]} == {*maps.METHODS, *maps.CONTROLS}
+            assert run[net]["maps"]["random"]["gain"] == 0
             for own in run[net]["maps"].values():
                 assert 0 < own["deletion"] < 1 and 0 < own["insertion"] < 1
         assert run["inference"]["reweighted_ms"] > run["inference"]["plain_ms"] > 0
     for name in ("search", "final"):
         height, width, _ = imread(tmp_path / f"saliency_{name}.png").shape
-        assert width > 4 * height, "2 rows, 13 columns"
+        assert width > 5 * height, "2 rows, 17 columns"
     assert cli.main(["saliency", first, "--images", "9999"]) == 2
     assert "There is no test image 9999 of digits" in capsys.readouterr().err
     assert cli.main(["compare", first, second]) == 0

@@ -280,7 +280,8 @@ def test_sanas_and_where_its_supplement_contradicts_itself():
         assert parse(config.algorithm) == ("darts_second", "sanas")
         assert not second.finite_difference
         assert (attack.steps, attack.eps, attack.step) == (7, 8 / 255, 2 / 255)
-        assert (attack.mode, attack.labels, attack.ascent) == ("signed", False, "pgd")
+        assert (attack.mode, attack.target) == ("scaled", "predicted")
+        assert attack.ascent == "gradient"
         assert validate.config(config).is_locked
     for data in ("cifar10", "cifar100"):
         text, table = (load(path, f"{data}-{name}") for name in ("text", "table"))
