@@ -57,22 +57,28 @@ class Net(NamedTuple):
 
 def networks(run: runs.Run) -> dict[str, Net]:
     """The supernet as the search left it, "search", and the retrained network, "final",
-    if there is one."""
-    task = run.search.problem.task
+    as far as the run has them."""
     attack = runs.images_of(run).attack._replace(ascent="gradient", target="predicted")
+    found = {}
+    if run.search:
+        weights = run.state.w, run.state.batch_stats, run.search.mix(run.state)
+        found["search"] = Net(_supernet(run), weights, attack)
+    final = runs.retrained(run)
+    if final is not None:
+        model, variables = final
+        found["final"] = Net(_still(model), (variables, {}), attack)
+    return found
+
+
+def _supernet(run: runs.Run) -> Callable:
+    task = run.search.problem.task
 
     def logits(weights, images, keys):
         w, batch_stats, mix = weights
         batch = {"image": images, "key": keys, "batch_stats": batch_stats, "at": At()}
         return task.outputs(w, mix, batch, False)[0].logits
 
-    weights = run.state.w, run.state.batch_stats, run.search.mix(run.state)
-    found = {"search": Net(logits, weights, attack)}
-    final = runs.retrained(run)
-    if final is not None:
-        model, variables = final
-        found["final"] = Net(_still(model), (variables, {}), attack)
-    return found
+    return logits
 
 
 def maps(net: Net, weights: Any, images: Array, keys: Array) -> dict[str, Array]:

@@ -19,7 +19,6 @@ from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import architecture
 from nasjax.experiment.build import Experiment, build
 from nasjax.nets import Model
-from nasjax.search import Search, SearchState
 from nasjax.spaces.genotype import Genotype
 from nasjax.tasks.classification import Classification
 from nasjax.zeroth import lookahead
@@ -30,26 +29,28 @@ class Run(NamedTuple):
 
     Attributes:
       experiment: rebuilt from config.json, on one device.
-      search: search of the stage that `state` belongs to.
+      search: search of the stage that `state` belongs to; None if a given architecture
+        was trained.
       state: state of the newest checkpoint; after early stopping, the state it chose.
       folder: folder of the run, for reading; it is not locked.
       stage: name of the stage; "search" for the last stage.
     """
 
     experiment: Experiment
-    search: Search
-    state: SearchState
+    search: Any
+    state: Any
     folder: RunFolder
     stage: str
 
 
-def load(workdir: str | Path, finished: bool = True) -> Run:
+def load(workdir: str | Path, finished: bool = True, given: bool = False) -> Run:
     """Reads the folder of a run; nothing is written.
 
     Args:
       workdir: the folder.
       finished: refuse a search that has not ended. Otherwise the newest checkpoint is
         taken, even if the run is in progress.
+      given: accept a run that trained a given architecture.
 
     Raises:
       UserError: there is no run, it cannot be rebuilt from its config, or its search
@@ -57,6 +58,8 @@ def load(workdir: str | Path, finished: bool = True) -> Run:
     """
     folder = RunFolder.read(workdir)
     experiment = _experiment(folder)
+    if experiment.genotype and given:
+        return Run(experiment, None, None, folder, "")
     if experiment.genotype:
         raise UserError(
             f"{folder.path} trained a given architecture, without a search; give the "
@@ -109,7 +112,8 @@ def retrained(run: Run, phase: str = "retrain") -> tuple[Model, dict[str, Any]] 
     checkpoints = Checkpoints(run.folder.path / "checkpoints" / phase)
     if found is None or checkpoints.latest() is None:
         return None
-    genotype = Genotype.from_json(found, run.search.problem.space)
+    space = run.search.problem.space if run.search else made.space
+    genotype = Genotype.from_json(found, space)
     retraining, epochs = made.retraining(genotype), made.config.retrain.epochs
     if checkpoints.latest() != epochs * retraining.steps_per_epoch:
         return None

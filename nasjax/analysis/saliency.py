@@ -32,8 +32,8 @@ def study(
 ) -> str:
     """Draws and measures one run or two; returns a table.
 
-    Writes saliency.json, saliency_search.png (of the supernet) and, where there is a
-    retrained network, saliency_final.png.
+    Writes saliency.json, saliency_search.png of the supernet and saliency_final.png of
+    the retrained network, as far as the run has them.
 
     Args:
       run: folder of the run.
@@ -50,7 +50,9 @@ def study(
     folder = Path(output or run)
     file = folder / "saliency.json"
     commands.writable(file, (".json",))
-    every = [runs.load(path) for path in (run, beside) if path is not None]
+    every = [
+        runs.load(path, given=True) for path in (run, beside) if path is not None
+    ]
     with compiled_programs(every[0].experiment.config.compile_cache):
         report, columns = _measured(every, indices, count)
     domain = runs.images_of(every[0])
@@ -105,7 +107,7 @@ def _measured(every: Sequence[runs.Run], indices: Sequence[int] | None, count: i
 def _title(run: runs.Run, every: Sequence[runs.Run]) -> str:
     """The name of a run in a picture: the shortest that only this run has."""
     for name in (
-        lambda one: one.experiment.config.algorithm,
+        lambda one: one.experiment.config.algorithm if one.search else "retrain",
         lambda one: one.folder.path.name,
         lambda one: str(one.folder.path),
     ):

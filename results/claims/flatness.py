@@ -1,0 +1,103 @@
+"""The loss of a supernet around its mixing weights A, and what discretising costs.
+
+    python results/claims/flatness.py runs/nasbench201/{darts_first,sdarts_rs,sdarts_adv}_?
+
+SmoothDARTS (arXiv 2002.05283, eq. 6): for delta uniform in [-eps, eps],
+E[L(A + delta)] - L(A) is about eps^2 / 6 times the trace of the Hessian of L in A. For
+every run: the mean rise over random delta, the trace times eps^2 / 6, and the loss and
+accuracy before and after A is discretised, on the same validation images.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nasjax.analysis import runs
+from nasjax.analysis.commands import say, write
+from nasjax.core.keys import derive
+from nasjax.hypergrad import curvature
+from nasjax.plots.style import clean, new_figure, save
+from nasjax.tasks.base import At
+
+HERE = Path(__file__).parent
+EPS = (0.003, 0.01, 0.03, 0.1, 0.3)
+DRAWS, IMAGES = 64, 1024
+
+
+def measured(path: str) -> dict:
+    """The measures of one run."""
+    run = runs.load(path)
+    problem, key = run.search.problem, derive(jax.random.key(0), "flatness")
+    _, val = runs.batches(run, key, 0, IMAGES)
+    val |= {"at": At()}
+
+    def outputs(mix):
+        return problem.task.outputs(run.state.w, mix, val, True)[0]
+
+    loss = lambda mix: problem.task.criterion(outputs(mix), val)
+    mix = run.search.mix(run.state)
+    flat, unravel = jax.flatten_util.ravel_pytree(mix)
+
+    @jax.jit
+    def rise(eps):
+        draw = jax.random.uniform(key, (DRAWS, flat.size), flat.dtype, -1.0, 1.0)
+        both = jnp.concatenate([draw, -draw]) * eps  # pairs remove the linear term
+        moved = jax.lax.map(lambda own: loss(unravel(flat + own)), both)
+        pairs = (moved[:DRAWS] + moved[DRAWS:]) / 2 - loss(mix)
+        return pairs.mean(), pairs.std(ddof=1) / DRAWS**0.5
+
+    chosen = problem.relaxation.choose(mix, problem.space, None)
+    seen = {}
+    for name, own in (("mixed", mix), ("discretised", chosen)):
+        out = jax.jit(outputs)(own)
+        seen[f"{name}_loss"] = float(problem.task.criterion(out, val))
+        seen[f"{name}_accuracy"] = float(problem.task.scores(out, val)["accuracy"])
+    found = [tuple(map(float, rise(eps))) for eps in EPS]
+    result = run.folder.read_outcome("result") or {}
+    return {
+        "algorithm": result["algorithm"],
+        "seed": result["seed"],
+        "true_accuracy": result["true_accuracy"],
+        "trace": float(curvature.trace(loss, mix)),
+        "eps": EPS,
+        "rise": [mean for mean, _ in found],
+        "rise_error": [error for _, error in found],
+        **seen,
+    }
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    """The rise against eps^2 / 6 Tr H, and the drop of accuracy by discretising."""
+    figure = new_figure((9.4, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    names = list(dict.fromkeys(row["algorithm"] for row in rows))
+    for name, colour in zip(names, ("#0072B2", "#D55E00", "#009E73"), strict=False):
+        own = [row for row in rows if row["algorithm"] == name]
+        for row in own:
+            expected = np.array(row["eps"]) ** 2 / 6 * row["trace"]
+            label = name if row is own[0] else None
+            left.loglog(expected, np.abs(row["rise"]), "o-", color=colour, ms=3, lw=0.8,
+                        label=label)  # fmt: skip
+        drops = [100 * (r["mixed_accuracy"] - r["discretised_accuracy"]) for r in own]
+        right.plot([r["trace"] for r in own], drops, "o", color=colour, label=name)
+    ends = left.get_xlim()
+    left.plot(ends, ends, ":", color="#666666", label="equal")
+    left.set(xlabel="eps² / 6 · Tr H", ylabel="mean rise of the loss")
+    right.set(xlabel="Tr H in the mixing weights", xscale="log",
+              ylabel="accuracy lost by discretising, points")  # fmt: skip
+    for axes in (left, right):
+        axes.legend(fontsize=8)
+        clean(axes)
+    save(figure, path)
+
+
+if __name__ == "__main__":
+    rows = []
+    for path in sys.argv[1:]:
+        say(path)
+        rows.append(measured(path))
+        write(HERE / "flatness.json", {"images": IMAGES, "draws": DRAWS, "runs": rows})
+    draw(rows, HERE / "flatness.png")
