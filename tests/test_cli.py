@@ -157,7 +157,10 @@ def test_show_changes_nothing(workdir, capsys):
         ("count --supernet darts8", "Unknown space 'darts8'"),
         ("count --supernet darts --auxiliary", "leave out --auxiliary"),
         ("count darts_v2 --image-size 2", "too small"),
-        ("count darts_v2 --channels 7", "even number of channels"),
+        (
+            "count darts_v2 --channels 7 --image-size 224",
+            "7 is odd; give an even number",
+        ),
         ("draw darts_v2 -o cells.bmp", "must end in .png, .svg or .pdf"),
         ("show {missing}", "There is no folder"),
         ("show {empty}", "is not a run"),

@@ -173,7 +173,7 @@ BAD = {
     "a part as number": (lambda: {"arch__zarts_mgs": 3}, "expected a group of fields"),
     "older config": (lambda: {"format": 1}, "from an older version of nasjax"),
     "seed of 33 bits": (lambda: {"seed": 2**32}, "below 4294967296"),
-    "odd channels": (lambda: {"search__channels": 3}, "even number of channels"),
+    "one channel": (lambda: {"search__channels": 1}, "1 cell and 2 channels"),
     "seed": (lambda: {"seed": -1}, "config.seed"),
     "split seed": (lambda: {"data__split_seed": -1}, "split_seed"),
     "size in words": (lambda: {"data__resize": "big"}, "(32, 48)"),

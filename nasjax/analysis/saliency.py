@@ -50,9 +50,7 @@ def study(
     folder = Path(output or run)
     file = folder / "saliency.json"
     commands.writable(file, (".json",))
-    every = [
-        runs.load(path, given=True) for path in (run, beside) if path is not None
-    ]
+    every = [runs.load(path, given=True) for path in (run, beside) if path is not None]
     with compiled_programs(every[0].experiment.config.compile_cache):
         report, columns = _measured(every, indices, count)
     domain = runs.images_of(every[0])

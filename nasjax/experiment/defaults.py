@@ -13,21 +13,14 @@ from typing import Any
 from ml_collections import ConfigDict, FieldReference
 
 from nasjax.core.errors import unknown
+from nasjax.experiment import variants
+from nasjax.experiment.variants import SMALL, VARIANTS
 from nasjax.search.algorithms import PARTS, parse
 from nasjax.search.directions import SHORT
 from nasjax.spaces import DARTS_7, SPACES
 from nasjax.tasks import DOMAINS
 
-PAPER = ("cifar10", "cifar100", "svhn", "imagenet")
-HARD = ("s1", "s2", "s3", "s4")  # spaces in which searches collapse
-SMALL = "nasbench201-small"
 FORMAT = 2  # of configs; 1 had `base`, and one algorithm's settings as `arch`
-VARIANTS = (
-    *PAPER,
-    *(f"{data}-{space}" for data in PAPER[:3] for space in HARD),
-    "nasbench201",
-    SMALL,
-)
 
 # Fields that compiled programs do not depend on: unused there, or passed as arguments.
 TRACED = (
@@ -76,6 +69,8 @@ def settings(arg: str | None = None) -> ConfigDict:
       arg: None for the embedded default; "cifar10", "cifar100", "svhn" or "imagenet"
         for the setting of the DARTS and ZARTS papers on that data set; "cifar10-s1" to
         "svhn-s4" for the setting of R-DARTS and SmoothDARTS in the spaces S1 to S4;
+        "cifar10-wide" to "cifar10-single_cell_no_skip" for benchmarks of
+        DARTS-Bench-Suite;
         "nasbench201" for the setting of NAS-Bench-201; "nasbench201-small" for a
         setting that takes minutes on a CPU core.
 
@@ -187,9 +182,9 @@ def settings(arg: str | None = None) -> ConfigDict:
             config[name] = ConfigDict(fields)
 
     if arg in ("nasbench201", SMALL):
-        _nasbench201(config, small=arg == SMALL)
+        variants.nasbench201(config, small=arg == SMALL)
     elif arg is not None:
-        _paper(config, arg)
+        variants.paper(config, arg)
     return config
 
 
@@ -245,66 +240,3 @@ def pruned(config: Mapping[str, Any]) -> dict[str, Any]:
     fields["arch"] = {name: fields["arch"].get(name, {}) for name in names}
     others = {k for k, kind in DOMAINS.items() if kind.settings(scale(None))}
     return {k: v for k, v in fields.items() if k not in others - {fields["task"]}}
-
-
-def _nasbench201(config: ConfigDict, small: bool) -> None:
-    """A search that is judged by the benchmark's table: nothing is retrained.
-
-    Supernet, learning rates, batch and epochs are the same as in the benchmark's
-    searches (Dong, Yang, arXiv 2001.00326, section 5). The benchmark uses Nesterov
-    momentum and evaluates with batch moments; nasjax uses plain momentum and evaluates
-    with running moments. `small` is a supernet of three cells on images of 16 x 16.
-    """
-    config.space.name, config.data.name = "nasbench201", "cifar10"
-    config.data.pad, config.data.flip = 4, True
-    config.data.fractions = (0.5, 0.5, 0.0)  # with --config.data.test_path
-    config.search.update(
-        channels=16, cells=15, epochs=50, warmup_epochs=0, batch=64, rate=0.025,
-        rate_min=0.001, weight_decay=5e-4,
-    )  # fmt: skip
-    config.retrain.update(
-        channels=16, cells=15, epochs=0, cutout=0, drop_path=0.0, auxiliary=0.0
-    )
-    if small:
-        config.data.pad, config.data.shrink = 2, 2
-        config.search.update(
-            channels=8, cells=3, epochs=5, warmup_epochs=1, batch=32, rate=0.05
-        )
-
-
-def _paper(config: ConfigDict, arg: str) -> None:
-    """The setting of DARTS and ZARTS: half of the training set for each level.
-
-    No random architectures are retrained beside: each would cost as much as the search.
-
-    In S1 to S4 the nets retrained on CIFAR-100 and SVHN are smaller (SmoothDARTS,
-    section 5.5).
-
-    On ImageNet the data of the search is a quarter of the training set, of one image
-    size. Retraining crops after padding; the papers crop and resize at random.
-    """
-    name, _, config.space.name = arg.partition("-")
-    config.space.primitives = DARTS_7
-    config.data.name = name
-    config.data.fractions = (0.4, 0.4, 0.2)  # halves, if there is a test file
-    config.data.pad, config.data.flip = 4, True
-    config.search.update(
-        channels=16, cells=8, epochs=50, warmup_epochs=0, batch=64, rate=0.025,
-        rate_min=0.001,
-    )  # fmt: skip
-    config.retrain.update(
-        channels=36, cells=20, epochs=600, batch=96, rate=0.025, cutout=16,
-        drop_path=0.2, auxiliary=0.4, random=0,
-    )  # fmt: skip
-    config.collapse.update(
-        interval=2, images=config.search.batch, products=16, probes=4
-    )
-    if config.space.name and name != "cifar10":
-        config.retrain.update(channels=16, cells=8)
-    if name == "imagenet":
-        config.search.batch = 256
-        config.retrain.update(
-            channels=48, cells=14, epochs=250, batch=1024, rate=0.5, schedule="linear",
-            warmup_epochs=5, weight_decay=3e-5, label_smoothing=0.1, cutout=0,
-            drop_path=0.0,
-        )  # fmt: skip

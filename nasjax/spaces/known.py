@@ -2,6 +2,8 @@
 
 s1 to s4 are the spaces on which searches collapse in Zela et al., "Understanding and
 Robustifying Differentiable Architecture Search", ICLR 2020, arXiv 1909.09656.
+darts_no_skip and the spaces of eight nodes, whose cells concatenate the last four, are
+from DARTS-Bench-Suite, Jha et al., "confopt", AutoML 2025, arXiv 2507.16533.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ NASBENCH_201 = (
     "nor_conv_3x3",
     "avg_pool_3x3",
 )
+NO_SKIP = tuple(op for op in DARTS_8 if op != "skip_connect")
 AMENDED_S2 = ("skip_connect", "sep_conv_3x3")  # in the paper with one alpha per cell
 AMENDED_S3 = ("none", "skip_connect", "sep_conv_3x3")  # also S3 of R-DARTS
 
@@ -35,6 +38,10 @@ AMENDED_S3 = ("none", "skip_connect", "sep_conv_3x3")  # also S3 of R-DARTS
 def darts(primitives: tuple[str, ...] = DARTS_8) -> CellSpace:
     """The DARTS space over any list of primitives."""
     return CellSpace("darts", tuple(primitives))
+
+
+def _eight_nodes(primitives: tuple[str, ...]) -> CellSpace:
+    return CellSpace("darts_8_nodes", primitives, nodes=8, output=(6, 7, 8, 9))
 
 
 def _s1() -> CellSpace:
@@ -64,6 +71,9 @@ SPACES = Table(
     {
         "darts": darts(),
         "darts7": darts(DARTS_7),
+        "darts_no_skip": darts(NO_SKIP),
+        "darts_8_nodes": _eight_nodes(DARTS_8),
+        "darts_8_nodes_no_skip": _eight_nodes(NO_SKIP),
         "amended_s2": darts(AMENDED_S2),
         "amended_s3": darts(AMENDED_S3),
         "s1": _s1(),

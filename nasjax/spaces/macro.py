@@ -126,11 +126,15 @@ class Macro(NamedTuple):
         >>> Macro(16, 3).map_sizes(25)
         (25, 13, 7)
         """
-        if self.cells < 1 or self.channels < 2 or self.channels % 2:
+        if self.cells < 1 or self.channels < 2:
             raise UserError(
-                f"A network needs at least 1 cell and an even number of channels, but "
-                f"got {self.cells} cells and {self.channels} channels; channels are "
-                "halved by FactorizedReduce."
+                f"A network needs at least 1 cell and 2 channels, but got {self.cells} "
+                f"cells and {self.channels} channels."
+            )
+        if self.stem == "imagenet" and self.channels % 2:
+            raise UserError(
+                f"The imagenet stem halves its channels, and {self.channels} is odd; "
+                "give an even number of channels."
             )
         size = image_size if self.stem == "cifar" else -(-image_size // 8)
         halvings = len(self.reductions)
