@@ -16,6 +16,7 @@ from nasjax.analysis.scores import (
     mean_ranks,
     signals,
     spread,
+    truths,
     value_of,
 )
 from nasjax.analysis.significance import above_random, t_test
@@ -121,7 +122,7 @@ def measure(
     Args:
       found: sets of runs, from `sets`.
       baseline: set that the others are tested against; empty: the first set.
-      metrics: fractions of result.json, or true_NAME for one of its "true_accuracy";
+      metrics: fractions of result.json, or true accuracies, see `scores.truths`;
         empty: the first of `METRICS` that all runs have.
 
     Returns:
@@ -233,7 +234,7 @@ def _values(name: str, own: Mapping[int, Run], metric: str) -> dict[int, float]:
     known = {seed: value for seed, value in values.items() if value is not None}
     if len(known) < len(values):
         result = next(iter(own.values())).result
-        names = [*result, *(f"true_{k}" for k in result.get("true_accuracy") or {})]
+        names = [*result, *truths(result)]
         held = [each for each in names if value_of(result, each) is not None]
         raise UserError(
             f"Not all runs of {name} have {metric!r}; their results hold "

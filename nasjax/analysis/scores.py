@@ -34,12 +34,27 @@ def value_of(result: Mapping[str, Any], metric: str) -> float | None:
     0.5
     """
     if metric.startswith("true_"):
-        result = result.get("true_accuracy") or {}
-        metric = metric.removeprefix("true_")
+        result = truths(result)
     elif not metric.endswith(Metric.of(result).name):
         return None
     value = result.get(metric)
     return value if isinstance(value, float) else None
+
+
+def truths(result: Mapping[str, Any]) -> dict[str, float]:
+    """The accuracies of a table in a result, by their names in the log.
+
+    >>> without = {"without_none": {"true_accuracy": {"cifar10": 0.75}}}
+    >>> truths({"true_accuracy": {"cifar10": 0.5}, "readings": without})
+    {'true_cifar10': 0.5, 'true_cifar10_without_none': 0.75}
+    """
+    readings = result.get("readings") or {}
+    every = {"": result, **{f"_{name}": own for name, own in readings.items()}}
+    return {
+        f"true_{name}{reading}": value
+        for reading, own in every.items()
+        for name, value in (own.get("true_accuracy") or {}).items()
+    }
 
 
 def cost(run: Run) -> dict[str, float | None]:

@@ -16,9 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = "set of runs to test the others against (default: the first run's set)"
     made.add_argument("--baseline", default="", metavar="NAME", help=about)
     about = (
-        "measures of result.json, such as test_accuracy, or true_NAME, an accuracy of "
-        "the table (default: the first of the test's, true_cifar10 and the supernet's "
-        "that all runs have)"
+        "measures of result.json, such as test_accuracy, or an accuracy of the table, "
+        "such as true_cifar10 or true_cifar10_without_none (default: the first of the "
+        "test's, true_cifar10 and the supernet's that all runs have)"
     )
     made.add_argument(
         "--metric", nargs="+", action="extend", default=[], metavar="NAME", help=about

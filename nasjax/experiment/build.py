@@ -140,6 +140,21 @@ class Experiment(NamedTuple):
         mix = jax.device_get(jax.jit(search.mix)(state))
         return search.genotype(mix, self.config.collapse.most_skips).to_json()
 
+    def readings(self, search: Search, state: Any) -> dict[str, Any]:
+        """The architectures of a state with and without `none`, and their accuracies.
+
+        They are the "readings" of `result.json`; empty where only one is possible.
+        """
+        mix = jax.device_get(jax.jit(search.mix)(state))
+        found = search.readings(mix, self.config.collapse.most_skips)
+        return {
+            name: {
+                "genotype": genotype.to_json(),
+                "true_accuracy": self.truth(genotype) or None,
+            }
+            for name, genotype in found.items()
+        }
+
 
 def build(given: ConfigDict, data: Any = None) -> Experiment:
     """Checks a config and makes its objects; reads the data, writes nothing.

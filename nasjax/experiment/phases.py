@@ -108,7 +108,9 @@ def search_phase(
 
     def evaluate(state):
         mix = jax.device_get(jax.jit(search.mix)(state))
-        now = Seen(state, int(state.step), mix, search.genotype(mix, most_skips))
+        genotype = search.genotype(mix, most_skips)
+        readings = search.readings(mix, most_skips)
+        now = Seen(state, int(state.step), mix, genotype, readings)
         folder.log(_mix_line(name, search, now))
         epoch = now.step // training.steps_per_epoch - 1
         found: dict[str, float] = {}

@@ -95,12 +95,15 @@ def closing(result: Mapping[str, Any], path: Path) -> str:
     accuracies = list(filter(None, [Outcome.of(result).text()]))
     if second is not None:
         accuracies.append(f"on images reweighted by their saliency: {text(second)}")
-    if result.get("true_accuracy"):
-        each = (
-            f"{name} {value:.2%}" for name, value in result["true_accuracy"].items()
-        )
-        accuracies.append(f"true test accuracy, from the table: {', '.join(each)}")
-    found = result.get("genotype")
+    found, known = result.get("genotype"), result.get("true_accuracy")
+    if known:
+        accuracies.append(f"true test accuracy, from the table: {_percent(known)}")
+    for name, own in (result.get("readings") or {}).items():
+        if own["genotype"] != found and own["true_accuracy"]:
+            words = name.replace("_", " ").replace("none", "'none'")
+            accuracies.append(
+                f"{words} in alpha's choices: {_percent(own['true_accuracy'])}"
+            )
     cells = [genotypes.text(_found(found)), ""] if found else []
     return "\n".join(
         [
@@ -119,6 +122,10 @@ def closing(result: Mapping[str, Any], path: Path) -> str:
             *([OWN] if result.get("dataset") == "digits" else []),
         ]
     )
+
+
+def _percent(accuracies: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2%}" for name, value in accuracies.items())
 
 
 def _size(result: Mapping[str, Any]) -> str:

@@ -75,7 +75,9 @@ def run(
       "params", "macs" (of the network that is tested), "params_training" (with the
       auxiliary head),
       "reweighted_test_accuracy" (null without config.retrain.reweighted),
-      "true_accuracy" (null without config.space.table), "supernet_valid_accuracy",
+      "true_accuracy" (null without config.space.table), "readings" ("with_none" and
+      "without_none": "genotype" and "true_accuracy" of alpha read so; null where only
+      one is possible), "supernet_valid_accuracy",
       "stops" (see `nasjax.collapse.rollback`), "gradient_evaluations" (number of
       gradients of one batch in the search), "seconds", "interrupted". Accuracies are
       fractions. Means of retrained networks are null without retraining. Without a
@@ -158,7 +160,10 @@ def _result(
 ) -> dict[str, Any]:
     """The fields of `result.json`. searched: each stage; none without a search."""
     config, metric = experiment.config, experiment.domain.metric
-    evaluation = searched[-1].evaluation if searched else {}
+    evaluation, readings = {}, {}
+    if searched:
+        evaluation = searched[-1].evaluation
+        readings = experiment.readings(searched[-1].search, searched[-1].state)
     passed = [outcome for stage in searched for outcome in stage.outcomes]
     both = passed + trained.outcomes
     return {
@@ -171,6 +176,7 @@ def _result(
         "metric": metric._asdict(),
         **trained.results,
         "true_accuracy": experiment.truth(genotype) or None,
+        "readings": readings or None,
         **experiment.domain.size(genotype, experiment.space),
         f"supernet_valid_{metric.name}": finite(
             evaluation.get(f"valid_{metric.name}", math.nan)

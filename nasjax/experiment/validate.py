@@ -56,7 +56,7 @@ LIMITS: dict[str, Mapping[str, Limit]] = {
         "shrink": at_least(1),
         "pad": at_least(0),
     },
-    "space": {"edges": one_of(*EDGES)},
+    "space": {"edges": one_of(*EDGES), "none": one_of("auto", "kept", "barred")},
     "search": _NETWORK
     | {
         "epochs": at_least(1),
@@ -157,7 +157,8 @@ def config(given: ConfigDict) -> ConfigDict:
 def space(given: ConfigDict) -> CellSpace:
     """The space of `config.space`: a named space, or the DARTS space over `primitives`.
 
-    The primitives have to be known and distinct; one has to be other than "none".
+    The primitives have to be known and distinct; one has to be other than "none". Whether
+    genotypes may hold `none` is the space's rule, or `config.space.none`.
     """
     name = given.name
     if name and name not in SPACES:
@@ -181,13 +182,29 @@ def space(given: ConfigDict) -> CellSpace:
     for each in names:
         operation(each)
     if name:
-        return SPACES[name]
+        return _read(SPACES[name], given.none)
     if not set(names) - {"none"} or len(set(names)) < len(names):
         raise UserError(
             f"The primitives are {list(names)}; expected distinct names, at least one "
             "of them other than 'none', in --config.space.primitives."
         )
-    return darts(names)
+    return _read(darts(names), given.none)
+
+
+def _read(space: CellSpace, none: str) -> CellSpace:
+    """The space whose genotypes may hold `none` as `config.space.none` says."""
+    if none == "kept" and not space.none and not space.readings():
+        reason = f"has no operation 'none' (it has {', '.join(space.primitives)})"
+        if "none" in space.primitives:
+            reason = (
+                "keeps the strongest edges of every node, where an edge of 'none' would "
+                "take the place of an edge that carries something"
+            )
+        raise UserError(
+            f"config.space.none is 'kept', but space {space.name!r} {reason}; set "
+            "--config.space.none=auto."
+        )
+    return space if none == "auto" else space._replace(none=none == "kept")
 
 
 def of_run(config: ConfigDict) -> CellSpace:

@@ -18,12 +18,14 @@ class Seen(NamedTuple):
       step: number of weight steps taken.
       mix: mixing weights, as numpy arrays.
       genotype: the architecture derived from the mixing weights.
+      readings: architectures derived with and without `none`, see `Search.readings`.
     """
 
     state: SearchState
     step: int
     mix: Mix
     genotype: Genotype
+    readings: Mapping[str, Genotype]
 
 
 class Monitor(NamedTuple):

@@ -238,6 +238,18 @@ class Search(NamedTuple):
         problem = self.problem
         return discretise(mix, problem.space, most_skips, problem.relaxation.choose)
 
+    def readings(self, mix: Mix, most_skips: int | None = None) -> dict[str, Genotype]:
+        """The architectures derived with and without `none`, see `CellSpace.readings`.
+
+        A search that moves between architectures has only the reading of its space.
+        """
+        own, relaxation = self.problem.space, self.problem.relaxation
+        return {
+            name: discretise(mix, space, most_skips, relaxation.choose)
+            for name, space in own.readings().items()
+            if relaxation.continuous or space.none == own.none
+        }
+
     def gradients(self, steps: int) -> float:
         """Number of gradients of one batch in the first `steps` weight steps.
 

@@ -107,6 +107,26 @@ class CellSpace(NamedTuple):
         """Mixing weights from the share of every choice, an array for each of `shapes`."""
         return {kind: Weights(shares[kind]) for kind in self.types}
 
+    def readings(self) -> dict[str, CellSpace]:
+        """The space with and without `none` in its genotypes, by "with_none" and
+        "without_none"; empty if only one of them is possible.
+
+        In a space that keeps its strongest edges no genotype holds `none`: an edge is
+        strong by its largest weight, so an edge of `none` would take the place of an
+        edge that carries something.
+
+        >>> from nasjax.spaces import SPACES, darts
+        >>> [*SPACES["nasbench201"].readings()], [*darts().readings()]
+        (['with_none', 'without_none'], [])
+        """
+        offered = [set(ops) for kind in self.types for ops in self.choices(kind)]
+        if self.prunes or not any("none" in ops for ops in offered):
+            return {}
+        if {"none"} in offered:
+            return {}
+        both = {"with_none": True, "without_none": False}
+        return {name: self._replace(none=held) for name, held in both.items()}
+
     @property
     def intermediate(self) -> tuple[int, ...]:
         """The nodes between the inputs and the output."""

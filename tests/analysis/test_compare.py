@@ -208,6 +208,26 @@ def test_metrics_that_are_meant_and_that_are_named(tmp_path):
         compare.measure(compare.sets(folders))
 
 
+def test_a_reading_of_alpha_is_a_metric(tmp_path):
+    """A search that kept `none` and one that barred it, compared without it."""
+    readings = {
+        "with_none": {"genotype": {}, "true_accuracy": {"cifar10": 0.1}},
+        "without_none": {"genotype": {}, "true_accuracy": {"cifar10": 0.9}},
+    }
+    for algorithm, own in (("darts_first", 0.1), ("zarts_mgs", 0.9)):
+        lines = [epoch(1, true_cifar10_with_none=0.1, true_cifar10_without_none=0.9)]
+        more = {"true_accuracy": {"cifar10": own}, "readings": readings}
+        write(tmp_path / algorithm, 0, None, algorithm, lines, **more)
+    found = compare.sets([str(tmp_path / n) for n in ("darts_first", "zarts_mgs")])
+    name = "true_cifar10_without_none"
+    for own in compare.measure(found, "", [name])["sets"].values():
+        assert own["metrics"][name]["mean"] == 0.9
+    _, panels = anytime.panels(found, [name])
+    assert [curve.mean for curve in panels[name].values()] == [0.9, 0.9]
+    with pytest.raises(UserError, match="true_cifar10_with_none, true_cifar10_without"):
+        compare.measure(found, "", ["true_cifar10_read"])
+
+
 def test_a_folder_stands_for_the_finished_runs_in_it(tmp_path):
     one, other = (write(tmp_path / "study" / f"a-{s}", s, 0.5) for s in (0, 1))
     left = write(tmp_path / "study" / "a-2", 2, None)

@@ -11,10 +11,11 @@ from support.tiny import shrink
 
 import nasjax
 from nasjax import cli
+from nasjax.analysis.scores import value_of
 from nasjax.core.errors import UserError
 from nasjax.data.sizes import smaller
 from nasjax.engine.progress import Progress
-from nasjax.experiment import validate
+from nasjax.experiment import report, validate
 from nasjax.search.base import Cadence
 from nasjax.spaces import NASBENCH_201
 from nasjax.spaces.genotype import Genotype
@@ -28,6 +29,7 @@ def config_of(table=""):
     path = ROOT / "configs" / "darts_first.py"
     config = shrink(runpy.run_path(str(path))["get_config"]())
     config.space.update(name="nasbench201", table=str(table))
+    config.seed, config.search.alpha_spread = 5, 3.0  # some edges prefer `none`
     config.retrain.epochs = 0
     return config
 
@@ -57,18 +59,31 @@ def test_the_log_and_the_result_carry_the_truth(table, tmp_path, capsys):
         json.loads(line)
         for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     ]
-    mixes = {line["step"]: line["mix"]["cell"] for line in lines if "mix" in line}
+    mixes = {
+        line["step"]: np.array(line["mix"]["cell"]) for line in lines if "mix" in line
+    }
     judged = [line for line in lines if "true_cifar10" in line]
     assert len(judged) == 2
     for line in judged:
-        chosen = [NASBENCH_201[i] for i in np.argmax(mixes[line["step"]], 1)]
-        a, b, c, d, e, f = chosen
-        text = f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
+        mix = mixes[line["step"]]
+        text, without = string(mix.argmax(1)), string(1 + mix[:, 1:].argmax(1))
+        assert "none" in text and "none" not in without
         assert line["true_cifar10"] == pytest.approx(percent(text) / 100)
+        assert line["true_cifar10_with_none"] == line["true_cifar10"]
+        found = line["true_cifar10_without_none"]
+        assert found == pytest.approx(percent(without) / 100)
         assert line["true_imagenet16"] == pytest.approx(percent(text) / 400)
     assert from_string(text) == Genotype.from_json(result["genotype"])
     truth = {"cifar10": line["true_cifar10"], "cifar100": line["true_cifar100"]}
     assert result["true_accuracy"].items() >= truth.items()
+    for reading, own in (("with_none", text), ("without_none", without)):
+        held = result["readings"][reading]
+        assert from_string(own) == Genotype.from_json(held["genotype"])
+        assert held["true_accuracy"]["cifar10"] == line[f"true_cifar10_{reading}"]
+        named = value_of(result, f"true_cifar10_{reading}")
+        assert named == line[f"true_cifar10_{reading}"]
+    said = report.closing(result, tmp_path)
+    assert f"without 'none' in alpha's choices: cifar10 {found:.2%}, " in said
     assert result["test_accuracy"] is result["random_test_accuracy"] is None
     # 22 batches of 32 in an epoch; alpha moves in the second one: a gradient each.
     assert result["gradient_evaluations"] == 11 + 11 * 2
@@ -77,6 +92,12 @@ def test_the_log_and_the_result_carry_the_truth(table, tmp_path, capsys):
     assert cli.main(["show", str(tmp_path / "run")]) == 0
     assert "true accuracy  " in capsys.readouterr().out
     assert not (tmp_path / "run" / "checkpoints" / "retrain").exists()
+
+
+def string(choices):
+    """The benchmark's string of an operation for each edge."""
+    a, b, c, d, e, f = (NASBENCH_201[index] for index in choices)
+    return f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
 
 
 def _counted(text, capsys):
@@ -107,6 +128,7 @@ def test_strings_are_genotypes_of_the_command_line(capsys):
         ({"space.name": "s1"}, "a table of NAS-Bench-201, but"),
         ({"space.share": False}, "set --config.space.share=True"),
         ({"space.edges": "fixed"}, "keeps all of its edges"),
+        ({"space.none": "no"}, "config.space.none 'no'. Known: auto, barred"),
         ({"space.table": "nowhere.csv"}, "Cannot read the table nowhere.csv"),
         ({"retrain.reweighted": True}, "nothing is retrained"),
         ({"data.shrink": 3}, "8x8 pixels cannot be made 3 times smaller"),
