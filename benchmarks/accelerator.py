@@ -10,7 +10,7 @@ The parts, the most important first:
     fast         the steps of DARTS against PyTorch, and against the floor
     candidates   a step of ZARTS-MGS against the number of its candidates
     seeds        many seeds of one search as one program
-    search       real searches on NAS-Bench-201 (needs --cifar and --table)
+    search       real searches on NAS-Bench-201 (needs --cifar)
 
 Each part writes FOLDER/PART.json and prints a line after every result: a part that is
 cut off keeps its results so far. A part that fails records its error there, and the
@@ -132,10 +132,9 @@ def _chosen(names: str) -> list[str]:
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
-    for flag in ("cifar", "table"):
-        file = getattr(arguments, flag)
-        if file is not None and not file.is_file():
-            raise UserError(f"There is no file {str(file)!r}; give one with --{flag}.")
+    file = arguments.cifar
+    if file is not None and not file.is_file():
+        raise UserError(f"There is no file {str(file)!r}; give one with --cifar.")
     if arguments.budget <= 0:
         raise UserError(
             f"--budget was given {arguments.budget:g}; expected seconds above 0."
@@ -148,16 +147,14 @@ def _plan(arguments: argparse.Namespace) -> Plan:
             f"({error.strerror}); give another one with -o."
         ) from error
     command = "python -m benchmarks.accelerator"
-    for name in ("budget", "parts", "dry", "cifar", "table"):
+    for name in ("budget", "parts", "dry", "cifar"):
         value = getattr(arguments, name)
         if value:
             given = value.name if isinstance(value, Path) else str(value)
             command += f" --{name}" + (
                 "" if value is True else f" {shlex.quote(given)}"
             )
-    return Plan(
-        arguments.folder, arguments.dry, command, arguments.cifar, arguments.table
-    )
+    return Plan(arguments.folder, arguments.dry, command, arguments.cifar)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -172,7 +169,6 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--cifar", type=Path, help=".npz file of CIFAR-10's training set"
     )
-    parser.add_argument("--table", type=Path, help="CSV of NAS-Bench-201's accuracies")
     return parser.parse_args(argv)
 
 

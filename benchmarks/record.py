@@ -31,14 +31,12 @@ class Plan(NamedTuple):
       dry: use the smallest sizes; the measurements have no meaning.
       command: command line to state in the reports.
       cifar: .npz file of images, or None.
-      table: file with the accuracies of NAS-Bench-201, or None.
     """
 
     folder: Path
     dry: bool
     command: str
     cifar: Path | None = None
-    table: Path | None = None
 
 
 class Record:

@@ -1,7 +1,6 @@
 """A dry run of the accelerator benchmark, and lowering of every program for CUDA."""
 
 import contextlib
-import csv
 import json
 import math
 import time
@@ -18,7 +17,7 @@ from benchmarks.ours import Ours
 from benchmarks.record import Plan, Record
 from benchmarks.worker import SideError
 from nasjax.spaces import darts
-from nasjax.spaces.nasbench201 import architectures, to_string
+from nasjax.spaces.table import packaged
 from nasjax.tasks.base import At
 
 SHORT = ("fast", "candidates", "seeds")
@@ -85,8 +84,8 @@ def test_what_cannot_be_done_is_said(tmp_path, capsys):
         accelerator.main(["--parts", "runs", "-o", str(tmp_path)])
     assert "did you mean 'run'" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        accelerator.main(["--table", "nowhere.csv", "-o", str(tmp_path)])
-    assert "nowhere.csv" in capsys.readouterr().err
+        accelerator.main(["--cifar", "nowhere.npz", "-o", str(tmp_path)])
+    assert "nowhere.npz" in capsys.readouterr().err
     accelerator.main(["--parts", "run", "--budget", "1", "-o", str(tmp_path)])
     assert "it needs" in json.loads((tmp_path / "run.json").read_text())["skipped"]
 
@@ -109,7 +108,7 @@ def test_a_part_in_a_process_of_its_own(tmp_path, monkeypatch):
     )
     accelerator.main(["--parts", "search", "-o", str(tmp_path)])
     found = json.loads((tmp_path / "search.json").read_text())
-    assert found["skipped"] == "without --cifar and --table" and found["header"]
+    assert found["skipped"] == "without --cifar" and found["header"]
 
 
 @pytest.mark.slow
@@ -122,22 +121,16 @@ def test_the_run_is_killed_and_resumed(tmp_path, quick):
 
 @pytest.mark.slow
 def test_searches_are_judged_by_the_table(tmp_path, quick):
-    table, images = tmp_path / "table.csv", tmp_path / "images.npz"
-    with open(table, "w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["arch", *(f"{name}_test_200ep" for name in DATA)])
-        rows.writerows([to_string(each), 90, 70, 40] for each in architectures())
+    images = tmp_path / "images.npz"
     pixels = np.random.default_rng(0).integers(0, 256, (150, 8, 8, 3), np.uint8)
     np.savez(images, image=pixels, label=np.arange(150) % 3)
-    more = ("--table", table, "--cifar", images)
+    more = ("--cifar", images)
     found = dry(tmp_path / "reports", "search", more=more)["search"]["searches"]
     assert set(found) == {"darts_first"}
     for own in found.values():
-        assert own["true_accuracy"]["cifar10"] == pytest.approx(0.9)
+        accuracy = 100 * own["true_accuracy"]["cifar10"]
+        assert np.isclose(packaged().column("cifar10_test_200ep"), accuracy).any()
         assert len(own["by_epoch"]) == own["epochs"] == 1
-
-
-DATA = ("cifar10", "cifar100", "imagenet16")
 
 
 @pytest.mark.parametrize("spelling", ["conv", "shift"])

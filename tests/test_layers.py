@@ -1,6 +1,7 @@
 """Imports follow the layers: a module imports from its folder or from a lower layer."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,11 @@ def test_a_library_has_its_place(module, allowed):
 def test_no_file_is_long(path):
     lines = len(path.read_text().splitlines())
     assert lines <= 320 or name_of(path) == PUBLISHED
+
+
+def test_every_file_that_is_no_module_is_in_the_wheel():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = settings["tool"]["setuptools"]["package-data"]["nasjax"]
+    files = {path for path in PACKAGE.rglob("*") if path.is_file()}
+    others = {path for path in files if path.suffix not in (".py", ".pyc")}
+    assert others == {path for each in patterns for path in PACKAGE.glob(each)}

@@ -27,7 +27,7 @@ from nasjax.core.files import write_text
 from nasjax.core.keys import derive
 from nasjax.engine.compiling import compiled_programs, side_by_side
 from nasjax.plots import style
-from nasjax.spaces.table import DATASETS, Table
+from nasjax.spaces.table import DATASETS, Table, packaged
 
 # Halves the time to compile, which is nearly all of the time; runs as fast.
 _QUICK = {"xla_backend_optimization_level": 1}
@@ -81,7 +81,7 @@ def incumbents(signal: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def study(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     seeds: int = 100,
     evaluations: int = 1000,
     signal: str | None = None,
@@ -91,7 +91,7 @@ def study(
     """Compares `METHODS` on a table.
 
     Args:
-      path: the table, see `nasjax.spaces.table`.
+      path: the table, see `nasjax.spaces.table`; None: the packaged one.
       seeds: runs of each method, 0 to seeds - 1.
       evaluations: evaluations of each run.
       signal: the column that the methods see, in percent; None: the first column of
@@ -108,7 +108,7 @@ def study(
     for name, value in (("seeds", seeds), ("evaluations", evaluations)):
         if value < 1:
             raise UserError(f"There are {value} {name}; give --{name} 1 or more.")
-    table = Table.read(path)
+    table = packaged() if path is None else Table.read(path)
     note = ""
     if signal is None:
         whole = (name for name in (*SIGNALS, report) if name in table.full)
@@ -124,7 +124,7 @@ def study(
     with compiled_programs("auto"):
         traces = trace(seen, METHODS, seeds, evaluations)
     found = {
-        "table": Path(path).name, "signal": signal, "report": report,
+        "table": table.path.name, "signal": signal, "report": report,
         "seeds": seeds, "evaluations": evaluations,
         "seconds": time.perf_counter() - start,
         "best_signal": seen.max(),

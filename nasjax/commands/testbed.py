@@ -16,11 +16,14 @@ from nasjax.spaces.table import DATASETS
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     made = Parser(prog="nasjax testbed", description=__doc__)
-    about = "CSV file of NAS-Bench-201's accuracies, see nasjax.spaces.table"
+    about = (
+        "CSV file of NAS-Bench-201's accuracies, see nasjax.spaces.table (default: the "
+        "table that comes with nasjax)"
+    )
     made.add_argument("table", metavar="TABLE", nargs="?", help=about)
     about = (
-        "write the table -o TABLE.csv from a file of NAS-Bench-201 (.pth) or NATS-Bench "
-        "(.pickle.pbz2, or its -simple folder) instead"
+        "write the table -o TABLE.csv, or .csv.xz, from a file of NAS-Bench-201 (.pth), "
+        "of NATS-Bench (.pickle.pbz2, or its -simple folder) or from a table instead"
     )
     made.add_argument("--convert", metavar="FILE", help=about)
     for flag, default, about in (
@@ -46,7 +49,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         writable(named(a.output), flag="-o")  # reading the file takes minutes
         print(convert(a.convert, a.output))
         return 0
-    if not a.table:
-        made.error("give TABLE, a CSV file, or --convert FILE -o TABLE.csv")
     print(testbed.study(a.table, a.seeds, a.evaluations, a.signal, a.report, a.output))
     return 0

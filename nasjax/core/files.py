@@ -46,6 +46,11 @@ def named(path: str | os.PathLike[str]) -> Path:
 
 
 def write_text(path: Path, text: str, instead: str = "another file") -> None:
+    """`write_bytes` of `text` in UTF-8."""
+    write_bytes(path, text.encode(), instead)
+
+
+def write_bytes(path: Path, data: bytes, instead: str = "another file") -> None:
     """Replaces the file at `path` atomically and durably; `instead`: see `writing`.
 
     Raises:
@@ -54,8 +59,8 @@ def write_text(path: Path, text: str, instead: str = "another file") -> None:
     scratch = named(path).with_name(f"{SCRATCH}{path.name}")
     with writing(path.parent, instead):
         try:
-            with open(scratch, "w", encoding="utf-8") as file:
-                file.write(text)
+            with open(scratch, "wb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(scratch, path)

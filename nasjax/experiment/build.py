@@ -29,7 +29,7 @@ from nasjax.search.penalties.hessian import hessian
 from nasjax.search.stages import with_edges
 from nasjax.spaces import CellSpace
 from nasjax.spaces.genotype import Genotype
-from nasjax.spaces.table import DATASETS, Table
+from nasjax.spaces.table import DATASETS, Table, packaged
 from nasjax.tasks import DOMAINS
 from nasjax.tasks.base import Domain, Retraining, Task
 
@@ -177,12 +177,9 @@ def build(given: ConfigDict, data: Any = None) -> Experiment:
     arrays = () if data is None else (data,)
     domain = DOMAINS[config.task].load(_namespaces(fields), *arrays)
     where = Devices.of(config.devices, config.parallel)
-    table = None
-    if config.space.table:
-        table = Table.read(config.space.table)
-        for column in DATASETS.values():
-            table.grid(column)  # refuses one that lacks an architecture
-    made = Experiment(config, space, domain, _algorithm(config), where, table)
+    made = Experiment(
+        config, space, domain, _algorithm(config), where, _table(config.space)
+    )
     for stage in made.algorithm.stages:
         last = _checked(made, stage)
     if config.space.edges == "fixed":
@@ -190,6 +187,16 @@ def build(given: ConfigDict, data: Any = None) -> Experiment:
     if genotype:
         architecture.check(genotype, made.space)
     return made._replace(genotype=genotype)
+
+
+def _table(given: ConfigDict) -> Table | None:
+    """The true accuracies of the space of `config.space`, or None."""
+    if not given.table:
+        return packaged() if given.name == "nasbench201" and given.share else None
+    table = Table.read(given.table)
+    for column in DATASETS.values():
+        table.grid(column)  # refuses one that lacks an architecture
+    return table
 
 
 def _with_address(config: ConfigDict, data: Any) -> ConfigDict:

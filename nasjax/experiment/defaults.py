@@ -113,7 +113,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     space.primitives = ()  # operations on every edge, if `name` is ""; (): see `by_data`
     space.edges = "pruned"  # after the search; or "fixed"; or "searched" first
     space.none = "auto"  # in architectures: the space's rule; or "kept", "barred"
-    space.table = ""  # CSV of NAS-Bench-201; logs the accuracy of alpha's architecture
+    space.table = ""  # CSV of NAS-Bench-201's true accuracies; "": the packaged one
     space.share = True  # cells of a type share alpha; False: each cell has its own
 
     config.search = search = ConfigDict()

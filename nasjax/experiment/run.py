@@ -75,9 +75,9 @@ def run(
       "params", "macs" (of the network that is tested), "params_training" (with the
       auxiliary head),
       "reweighted_test_accuracy" (null without config.retrain.reweighted),
-      "true_accuracy" (null without config.space.table), "readings" ("with_none" and
-      "without_none": "genotype" and "true_accuracy" of alpha read so; null where only
-      one is possible), "supernet_valid_accuracy",
+      "true_accuracy" (null without a table, see nasjax.spaces.table), "readings"
+      ("with_none" and "without_none": "genotype" and "true_accuracy" of alpha read so;
+      null where only one is possible), "supernet_valid_accuracy",
       "stops" (see `nasjax.collapse.rollback`), "gradient_evaluations" (number of
       gradients of one batch in the search), "seconds", "interrupted". Accuracies are
       fractions. Means of retrained networks are null without retraining. Without a

@@ -13,13 +13,13 @@ import bz2
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from nasjax.core.errors import UserError
-from nasjax.core.files import write_text
 from nasjax.spaces.nasbench201 import from_string
+from nasjax.spaces.table import Table, write
 
 _SETS = {  # column -> data set that networks were trained on, and set of the accuracy
     "cifar10_valid": ("cifar10-valid", "x-valid"),
@@ -45,12 +45,28 @@ _PLAIN = {
 def convert(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> str:
     """Writes the CSV table of an official file; an accuracy is the mean over its seeds.
 
+    Args:
+      path: an official file, or a table (.csv, .csv.xz), whose accuracies are kept.
+      output: file to write; it is compressed if its name ends in .xz.
+
     Returns:
       A sentence for the user.
 
     Raises:
       UserError: the file cannot be read, or has another layout.
     """
+    if Path(path).suffix in (".csv", ".xz"):
+        table = Table.read(path)
+        columns = {name: table.columns[name] for name in ("arch", *table.accuracies)}
+    else:
+        columns = _columns(path)
+    write(Path(output), columns, "another file with -o")
+    arch, *names = columns
+    return f"{output} has {len(columns[arch])} architectures with {', '.join(names)}."
+
+
+def _columns(path: str | os.PathLike[str]) -> dict[str, Sequence[str]]:
+    """The cells of an official file's table, by the name of the column."""
     names = [f"{name}_{epochs}ep" for epochs in _EPOCHS for name in _SETS]
     try:
         found = _folder(Path(path)) if os.path.isdir(path) else _load(Path(path))
@@ -59,6 +75,7 @@ def convert(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> str
         for arch in archs.values():
             from_string(arch)  # refuses the benchmark's space of sizes
         rows = [[arch, *_accuracies(infos[index])] for index, arch in archs.items()]
+        return dict(zip(["arch", *names], zip(*rows, strict=True), strict=True))
     except UserError as error:
         raise UserError(f"{path} is no file of cells: {error}") from None
     except Exception as error:  # a pickle of another program raises almost anything
@@ -68,9 +85,6 @@ def convert(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> str
             "NAS-Bench-201-v1_1-096897.pth, NATS-tss-v1_0-3ffb9.pickle.pbz2, or the "
             "folder NATS-tss-v1_0-3ffb9-simple."
         ) from None
-    lines = [",".join(row) for row in (["arch", *names], *rows)]
-    write_text(Path(output), "\n".join(lines) + "\n", "another file with -o")
-    return f"{output} has {len(rows)} architectures with {', '.join(names)}."
 
 
 def _accuracies(info: Mapping[str, Any]) -> list[str]:

@@ -3,23 +3,19 @@
 import csv
 import itertools
 import json
-import os
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nasjax import cli
 from nasjax.analysis import testbed
 from nasjax.analysis.methods import METHODS, evolution, losses, random_search
 from nasjax.core.errors import UserError
 from nasjax.spaces import SPACES
 from nasjax.spaces.nasbench201 import architectures, to_string
 from nasjax.spaces.rules import one_hot
-from nasjax.spaces.table import Table
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-DATA = Path(os.environ.get("NASJAX_DATA", SHARED)) / "nasbench201" / "nasbench201.csv"
+from nasjax.spaces.table import Table, packaged
 
 # The value of an architecture is a sum over its edges; the last operation is the best.
 SUM = sum(np.ix_(*[6 * np.arange(4.0)] * 5))  # [4] * 5, at most 90
@@ -59,9 +55,8 @@ def test_random_search_is_as_good_as_order_statistics_say():
     check_random_search(values, seeds=4000, evaluations=20, counts=(1, 2, 5, 20))
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="needs NASJAX_DATA/nasbench201")
-def test_random_search_on_the_real_table():
-    values = Table.read(DATA).grid("cifar10_valid_12ep")
+def test_random_search_on_the_packaged_table():
+    values = packaged().grid("cifar10_valid_12ep")
     check_random_search(values, seeds=400, evaluations=300, counts=(1, 10, 300))
 
 
@@ -197,6 +192,13 @@ def test_a_study(table, two_methods, tmp_path):
 def test_a_study_of_one_evaluation(table, two_methods, tmp_path):
     text = testbed.study(table, seeds=1, evaluations=1, output=tmp_path / "one")
     assert "±" not in text.split("\n")[2] and "| 1 |" in text
+
+
+def test_without_a_table_the_packaged_one_is_studied(two_methods, capsys):
+    assert cli.main(["testbed", "--seeds", "1", "--evaluations", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "best by cifar10_valid_12ep has 94.37; " in text
+    assert "largest in the table is 94.37" in text
 
 
 def test_the_signal_is_taken_from_the_columns_that_there_are(

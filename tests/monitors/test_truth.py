@@ -16,6 +16,7 @@ from nasjax.core.errors import UserError
 from nasjax.data.sizes import smaller
 from nasjax.engine.progress import Progress
 from nasjax.experiment import report, validate
+from nasjax.experiment.build import build
 from nasjax.search.base import Cadence
 from nasjax.spaces import NASBENCH_201
 from nasjax.spaces.genotype import Genotype
@@ -91,6 +92,9 @@ def test_the_log_and_the_result_carry_the_truth(table, tmp_path, capsys):
     assert result["params"] == json.loads(_counted(text, capsys))["params"]
     assert cli.main(["show", str(tmp_path / "run")]) == 0
     assert "true accuracy  " in capsys.readouterr().out
+    # The same folder with another table, the packaged one.
+    again = nasjax.run(config_of(), tmp_path / "run", Progress(quiet=True))
+    assert again == result
     assert not (tmp_path / "run" / "checkpoints" / "retrain").exists()
 
 
@@ -113,6 +117,30 @@ def _counted(text, capsys):
     ]
     assert cli.main(["count", text, *sizes]) == 0
     return capsys.readouterr().out
+
+
+BEST = (
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|"
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "accuracy"),
+    [
+        ({}, 0.943733),
+        ({"space.share": False}, None),  # every cell differs
+        ({"space.name": "s1"}, None),
+    ],
+)
+def test_the_packaged_table_judges_its_space(fields, accuracy):
+    config = config_of()
+    config.update_from_flattened_dict(fields)
+    experiment = build(config)
+    genotype = load(f"{BEST}nor_conv_1x1~2|")
+    assert experiment.truth(genotype).get("cifar10") == accuracy
+    search = experiment.begin(experiment.algorithm.stages[-1], None)
+    names = [monitor.name for monitor in experiment.monitors(0, search)]
+    assert ("truth" in names) == bool(accuracy)
 
 
 def test_strings_are_genotypes_of_the_command_line(capsys):

@@ -156,7 +156,7 @@ def test_other_files_are_refused_and_code_in_them_does_not_run(tmp_path, monkeyp
 
 @pytest.mark.parametrize(
     "given",
-    [[], ["--convert", "a.pth"], ["table.csv", "--convert", "a.pth", "-o", "b.csv"]],
+    [["--convert", "a.pth"], ["table.csv", "--convert", "a.pth", "-o", "b.csv"]],
 )
 def test_arguments_that_do_not_go_together(given, capsys):
     with pytest.raises(SystemExit) as stop:

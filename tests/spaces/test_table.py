@@ -11,7 +11,8 @@ import pytest
 
 from nasjax.core.errors import UserError
 from nasjax.spaces.nasbench201 import architectures, from_string, to_string
-from nasjax.spaces.table import Table
+from nasjax.spaces.official import convert
+from nasjax.spaces.table import Table, packaged
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 DATA = Path(os.environ.get("NASJAX_DATA", SHARED)) / "nasbench201" / "nasbench201.csv"
@@ -20,7 +21,8 @@ NONE = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 SKIP = NONE.replace("none", "skip_connect")
 CONV = NONE.replace("none", "nor_conv_3x3")
 POOL = NONE.replace("none", "avg_pool_3x3")
-HEADER = "arch,cifar10_test_200ep,cifar100_test_200ep,imagenet16_test_200ep,extra,word"
+NEEDED = "cifar10_test_200ep,cifar100_test_200ep,imagenet16_test_200ep"
+HEADER = f"arch,{NEEDED},extra,word"
 ROWS = (
     f"{SKIP},50.5,15,16,1,a",
     f"{NONE},10,1,0.8,,a",
@@ -137,9 +139,8 @@ def test_jax_is_not_needed(module):
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="needs NASJAX_DATA/nasbench201")
-def test_the_published_facts_of_the_real_table():
-    table = Table.read(DATA)
+def test_the_published_facts_of_the_packaged_table():
+    table = packaged()
     assert len(table.architectures) == 15_625
     assert table.row(table.best()) == 6111
     assert table.accuracy(table.best())["cifar10"] == 94.3733
@@ -148,9 +149,51 @@ def test_the_published_facts_of_the_real_table():
     assert table.accuracy(NONE)["cifar10"] == 10.0
     assert table.accuracy(SKIP)["cifar10"] == 54.2967
     assert table.rank(table.best()) == 1
-    assert table.column("params_m").max() == 1.531546
     assert table.row(table.architectures[77]) == 77
     valid = table.column("cifar10_valid_200ep")
     assert (~np.isnan(valid)).sum() == 9_445 and math.isnan(valid[3])
+    assert set(table.accuracies) - set(table.full) == {"cifar10_valid_200ep"}
     with pytest.raises(UserError, match="for 6180 of .* take cifar10_test_200ep or"):
         table.grid("cifar10_valid_200ep")
+    assert packaged() is table and table.path.stat().st_size < 400_000
+
+
+def test_the_documented_snippet_runs(capsys):
+    page = Path(__file__).parents[2] / "docs" / "nasbench201.md"
+    block = page.read_text("utf-8").split("```python\n")[1].split("```")[0]
+    exec(compile(block, str(page), "exec"), {})
+    assert "'cifar100': 73.5133" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs NASJAX_DATA/nasbench201")
+def test_the_packaged_table_has_every_cell_of_its_source():
+    source, own = Table.read(DATA), packaged()
+    assert own.accuracies == source.accuracies
+    for name in ("arch", *own.accuracies):
+        assert own.columns[name] == source.columns[name]
+
+
+@pytest.mark.parametrize("name", ["small.csv", "small.csv.xz"])
+def test_a_table_is_kept_as_it_is_when_it_is_converted(tmp_path, name):
+    """Rows that are not in the order of the numbers, and cells that are empty."""
+    given = tmp_path / "given.csv"
+    given.write_text(
+        f"arch,n,c_test_12ep,{NEEDED}\n{POOL},7,,1,2.50,3\n{NONE},8,,4,5,6\n"
+    )
+    convert(given, tmp_path / name)
+    table = Table.read(tmp_path / name)
+    assert table.architectures == (POOL, NONE)
+    assert list(table.columns) == ["arch", "c_test_12ep", *NEEDED.split(",")]
+    assert table.columns["cifar100_test_200ep"] == ("2.50", "5")
+    assert table.columns["c_test_12ep"] == ("", "")
+
+
+def test_a_compressed_file_that_is_none(tmp_path, monkeypatch):
+    (tmp_path / "a.csv.xz").write_text("arch")
+    (tmp_path / "cut.csv.xz").write_bytes(packaged().path.read_bytes()[:1000])
+    for name in ("a.csv.xz", "cut.csv.xz"):
+        with pytest.raises(UserError, match="is not a CSV file"):
+            Table.read(tmp_path / name)
+    monkeypatch.setitem(sys.modules, "lzma", None)
+    with pytest.raises(UserError, match="built without lzma; give a .csv file"):
+        Table.read(packaged().path)
