@@ -23,8 +23,8 @@ from nasjax.plots.style import clean, new_figure, save
 from nasjax.tasks.base import At
 
 HERE = Path(__file__).parent
-EPS = (0.003, 0.01, 0.03, 0.1, 0.3)
-DRAWS, IMAGES = 64, 1024
+EPS = (0.01, 0.03, 0.1, 0.3)
+DRAWS, IMAGES = 128, 512
 
 
 def measured(path: str) -> dict:
