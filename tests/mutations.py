@@ -1,4 +1,4 @@
-"""Judges the tests by 41 small planted faults: counts the faults that they notice.
+"""Judges the tests by 43 small planted faults: counts the faults that they notice.
 
     python tests/mutations.py [--only NAME ...] [--tree PATH] [-o results.json]
 
@@ -103,6 +103,12 @@ FAULTS = (
     Fault("saliency_in_normalised_units", "nasjax/saliency.py",
         "delta / _row(attack.std, images)", "delta * _row(attack.std, images)",
         ("tests/test_saliency.py", "tests/search/test_saliency_level.py")),
+    Fault("saliency_by_the_rate_of_the_batch", "nasjax/saliency.py",
+        "abs(gradient).mean((1, 2, 3), keepdims=True)", "abs(gradient).mean()",
+        ("tests/test_saliency.py", "tests/search/test_saliency_level.py")),
+    Fault("validated_on_whole_images", "nasjax/search/algorithms/sanas.py",
+        'own = {**batch, "image": reweighted(batch["image"], delta)}', "own = batch",
+        ("tests/search/test_sanas.py",)),
     Fault("key_used_twice", "nasjax/spaces/rules.py",
         "jax.random.categorical(op_key, logits)",
         "jax.random.categorical(edge_key, logits)",
