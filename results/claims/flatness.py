@@ -27,6 +27,16 @@ EPS = (0.01, 0.03, 0.1, 0.3)
 DRAWS, IMAGES = 128, 512
 
 
+def rise(loss, mix, eps, key):
+    """Mean and standard error of L(A + delta) - L(A) over random delta."""
+    flat, unravel = jax.flatten_util.ravel_pytree(mix)
+    draw = jax.random.uniform(key, (DRAWS, flat.size), flat.dtype, -1.0, 1.0)
+    both = jnp.concatenate([draw, -draw]) * eps  # pairs remove the linear term
+    moved = jax.lax.map(lambda own: loss(unravel(flat + own)), both)
+    pairs = (moved[:DRAWS] + moved[DRAWS:]) / 2 - loss(mix)
+    return pairs.mean(), pairs.std(ddof=1) / DRAWS**0.5
+
+
 def measured(path: str) -> dict:
     """The measures of one run."""
     run = runs.load(path)
@@ -39,23 +49,14 @@ def measured(path: str) -> dict:
 
     loss = lambda mix: problem.task.criterion(outputs(mix), val)
     mix = run.search.mix(run.state)
-    flat, unravel = jax.flatten_util.ravel_pytree(mix)
-
-    @jax.jit
-    def rise(eps):
-        draw = jax.random.uniform(key, (DRAWS, flat.size), flat.dtype, -1.0, 1.0)
-        both = jnp.concatenate([draw, -draw]) * eps  # pairs remove the linear term
-        moved = jax.lax.map(lambda own: loss(unravel(flat + own)), both)
-        pairs = (moved[:DRAWS] + moved[DRAWS:]) / 2 - loss(mix)
-        return pairs.mean(), pairs.std(ddof=1) / DRAWS**0.5
-
     chosen = problem.relaxation.choose(mix, problem.space, None)
     seen = {}
     for name, own in (("mixed", mix), ("discretised", chosen)):
         out = jax.jit(outputs)(own)
         seen[f"{name}_loss"] = float(problem.task.criterion(out, val))
         seen[f"{name}_accuracy"] = float(problem.task.scores(out, val)["accuracy"])
-    found = [tuple(map(float, rise(eps))) for eps in EPS]
+    rise_of = jax.jit(lambda mix, eps: rise(loss, mix, eps, key))
+    found = [tuple(map(float, rise_of(mix, eps))) for eps in EPS]
     result = run.folder.read_outcome("result") or {}
     return {
         "algorithm": result["algorithm"],
