@@ -41,6 +41,8 @@ class Phase(NamedTuple):
         evaluate: (state) -> metrics, floats; called when an epoch or the phase ends.
         estimator: estimator by which a search moves alpha, for `metrics.jsonl`.
         words: metrics of a log line -> at most three words that a person reads.
+        remark: metrics of the line that ends an epoch -> a sentence for the user, or
+            None. The first one is shown, and no other until the phase starts again.
         start: step of the state that `init` returns; above 0 after a roll-back.
         shapes: () -> shapes and dtypes of the state, faster than tracing `init`.
         place: the state of `init`, or a restored state -> the same on the devices.
@@ -60,6 +62,7 @@ class Phase(NamedTuple):
     evaluate: Callable[[State], Mapping[str, float]]
     estimator: str | None = None
     words: Callable[[Mapping[str, float | None]], list[str]] = lambda metrics: []
+    remark: Callable[[Mapping[str, float | None]], str | None] = lambda metrics: None
     start: int = 0
     over: Callable[[], bool] = lambda: False
     keeps: Callable[[int, int], bool] = lambda step, newest: False
@@ -136,6 +139,7 @@ def run_phase(
                 progress.line(f"{phase.name}: {remark}")
         progress.update(phase.name, run.step, phase.steps, {})
         run.begun = time.perf_counter() - run.run_seconds
+        remark = None
         while flag.signum is None and not over:
             with doing(STEP):
                 run.advance()
@@ -149,6 +153,8 @@ def run_phase(
                 except Exception:  # of a callback
                     run.save()
                     raise
+                if run.ends_epoch() and not remark and (remark := phase.remark(line)):
+                    progress.line(f"{phase.name}: {remark}")
                 if run.step % checkpoint_every == 0 or phase.keeps(run.step, run.step):
                     run.save()
             over = run.step >= phase.steps or (run.ends_epoch() and phase.over())

@@ -133,6 +133,7 @@ def search_phase(
         compile,
         evaluate,
         search.name,
+        remark=search.direction.remark,
         shapes=lambda: programs.shapes("init", key),
         place=devices.replicate,
     )

@@ -25,6 +25,8 @@ from nasjax.spaces.mix import Mix
 from nasjax.spaces.rules import discretise
 from nasjax.tasks.base import At
 
+Remark = Callable[[Mapping[str, float | None]], str | None]
+
 
 class SearchState(NamedTuple):
     """The complete state of a search, as one pytree.
@@ -124,6 +126,8 @@ class Direction(NamedTuple):
       inner_steps: M, number of training batches that a step takes.
       inner_part: "weights" or "arch", the half of the data with the training batches.
       split: "batch" or "candidates", the work that is divided among devices.
+      remark: metrics of a line of the log -> a sentence on a step that has failed at
+        what it claims, and on the setting that mends it; None: nothing to say.
     """
 
     name: str
@@ -134,6 +138,7 @@ class Direction(NamedTuple):
     inner_part: str = "weights"
     split: str = "batch"
     held: float = 0.0
+    remark: Remark = lambda metrics: None
 
 
 class Smoothing(NamedTuple):

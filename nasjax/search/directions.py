@@ -13,7 +13,7 @@ import optax
 from nasjax.core.limits import Limit, Range, at_least
 from nasjax.engine import optim
 from nasjax.hypergrad import Estimator
-from nasjax.search.base import Direction, SearchState
+from nasjax.search.base import Direction, Remark, SearchState
 from nasjax.search.bilevel import Bilevel
 from nasjax.zeroth import ZerothOrder
 
@@ -38,6 +38,8 @@ class Descent:
       differences: True if the products of the hypergradient are finite differences.
       solution: (problem, state, train_batch) -> (w, opt_state), the arguments of the
         estimator.
+      held: as in `Direction`, for estimators with a loop.
+      remark: as in `Direction`; the metrics have the report of the estimator.
     """
 
     estimator: Callable[[Bilevel], Estimator]
@@ -45,6 +47,8 @@ class Descent:
     order: int = 0
     differences: bool = False
     solution: Callable = _weights
+    held: float = 0.0
+    remark: Remark = lambda metrics: None
 
     def __call__(self, problem: Bilevel) -> Direction:
         """The direction on a problem."""
@@ -68,7 +72,10 @@ class Descent:
             }
             return arch, opt, {**metrics, **report}
 
-        return Direction(estimator.name, init, step, estimator.cost)
+        return Direction(
+            estimator.name, init, step, estimator.cost,
+            held=self.held, remark=self.remark,
+        )  # fmt: skip
 
 
 def adam(settings: Any) -> optax.GradientTransformation:

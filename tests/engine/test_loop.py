@@ -351,6 +351,19 @@ def test_plain_lines_without_a_terminal(tmp_path, monkeypatch):
     assert stream.getvalue().replace("\n", "").isprintable()
 
 
+def test_a_remark_is_made_once_when_an_epoch_ends(tmp_path):
+    seen = []
+
+    def remark(metrics):
+        seen.append(metrics["valid_accuracy"])  # only the lines that end an epoch
+        return f"remark {len(seen)}" if len(seen) > 1 else None
+
+    stream = io.StringIO()
+    run(tmp_path, toy(remark=remark), Progress(stream))
+    said = [line for line in stream.getvalue().splitlines() if "remark" in line]
+    assert said == ["toy: remark 2"] and len(seen) == 2
+
+
 def test_lines_that_follow_each_other_fast_are_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(progress_module, "PAUSE", 1e9)
     stream = io.StringIO()

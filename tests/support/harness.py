@@ -48,6 +48,7 @@ def config():
         own.update({k: v for k, v in SMALL.items() if k in own})
     # Those of the recorded numbers.
     config.arch.zarts_mgs.update(spread=0.025, temperature=0.01)
+    config.arch.implicit.update(damping=0.1, max_steps=5)
     return config
 
 
