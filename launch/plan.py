@@ -69,9 +69,9 @@ def plan(
             )
         given.append(name.removeprefix("--"))
     for name, count in collections.Counter(given).items():
-        if name == "config.seed":
+        if name in ("config.seed", "config.seeds"):
             raise UserError(
-                "config.seed was set; seeds are given with --seeds, as in --seeds 0 1 2"
+                f"{name} was set; seeds are given with --seeds, as in --seeds 0 1 2"
             )
         if count > 1:
             raise UserError(f"{name} is given {count} times; give all its values once.")

@@ -47,6 +47,7 @@ was stopped.
       any field of the config. A tuple is quoted. Of a field that is given twice the last
       value counts. For example
       --config.search.epochs=4 --config.seed=1
+      --config.seeds=8   (eight runs, WORKDIR/seed_0 to seed_7, and a comparison)
       --config.data.path=FILE.npz
       --config.algorithm=pc_darts+zarts_mgs --config.arch.zarts_mgs.samples=2
       --config.space.primitives="('skip_connect', 'sep_conv_3x3')"
@@ -253,11 +254,18 @@ def _run(config: ConfigDict, file: str, workdir: Path, argv: Sequence[str]) -> i
     from nasjax.engine.signals import Interrupted
     from nasjax.experiment.run import run
 
-    modules = [f"--import={name}" for name in GIVEN]
-    command = shlex.join(["python", "-m", "nasjax.main", *modules, *argv])
+    modules, several = [f"--import={name}" for name in GIVEN], _several(config)
+    flags = canonical(argv) if several else argv  # those of one seed are made of them
+    command = shlex.join(["python", "-m", "nasjax.main", *modules, *flags])
     try:
         with Progress(tensorboard=workdir / "tensorboard") as progress:
             run(config, workdir, progress, command, code(file.partition(":")[0]))
+            if several:
+                from nasjax.analysis import compare_report
+
+                progress.line(
+                    f"\n{compare_report.study([str(workdir)], output=str(workdir))}"
+                )
     except Interrupted as stop:
         return _stop(f"{stop}\n  {command}", 128 + stop.signum)
     except KeyboardInterrupt:
@@ -271,17 +279,25 @@ def _run(config: ConfigDict, file: str, workdir: Path, argv: Sequence[str]) -> i
 def default_workdir(file: str, config: ConfigDict) -> str:
     """runs/<config>-<variant>-<8 hex digits of a hash of the config>.
 
+    Of several seeds it ends with "-seeds", and does not depend on the seeds.
+
     Args:
       file: file of the config, with its :variant.
       config: the settings.
     """
     name, _, variant = os.path.basename(file).partition(":")
-    free = defaults.free_on_resume()
+    several = _several(config)
+    free = {*defaults.free_on_resume(), *["seed"] * several}
     fields = _fields(defaults.pruned(config.to_dict()), "")
     identity = {name: value for name, value in fields.items() if name not in free}
     resolved = json.dumps(identity, sort_keys=True)
     digest = hashlib.sha256(resolved.encode()).hexdigest()[:8]
-    return f"runs/{name.removesuffix('.py')}-{variant or 'default'}-{digest}"
+    return f"runs/{name.removesuffix('.py')}-{variant or 'default'}-{digest}{'-seeds' * several}"
+
+
+def _several(config: ConfigDict) -> bool:
+    """True if the config asks for the runs of several seeds."""
+    return config.get("seeds", 1) != 1
 
 
 def _stop(message: str, code: int) -> int:

@@ -20,8 +20,9 @@ from nasjax.collapse import verdict
 from nasjax.collapse.early_stopping import DARTS_ES, Stop, adapt
 from nasjax.core.errors import UserError
 from nasjax.engine.checkpoint import Checkpoints
-from nasjax.engine.loop import Outcome, Phase, run_phase
+from nasjax.engine.loop import Outcome, run_phase
 from nasjax.engine.optim import Hyper
+from nasjax.engine.phase import Phase
 from nasjax.engine.progress import Progress
 from nasjax.engine.workdir import RunFolder
 from nasjax.search import Search, SearchState

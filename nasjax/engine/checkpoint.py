@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from nasjax.core.errors import UserError
 from nasjax.core.files import writing
 from nasjax.engine.workdir import PROBE_BYTES, reserve
 
+KEEP = 2  # newest checkpoints of a phase
+
 
 class Checkpoints:
     """The checkpoints of one phase of a run, by step.
@@ -43,7 +46,7 @@ class Checkpoints:
     def __init__(
         self,
         directory: Path,
-        keep: int = 2,
+        keep: int = KEEP,
         also: Callable[[int, int], bool] = lambda step, newest: False,
     ):
         """keep: number of newest to keep; also: (step, newest step) -> keep it too."""
@@ -109,6 +112,15 @@ class Checkpoints:
                 raise
             with writing(self.directory):
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+
+    def drop_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps, newest first."""
+        for later in reversed([each for each in self.steps() if each > step]):
+            with writing(self.directory):
+                # Under this name an interrupted deletion is an interrupted write.
+                torn = self.directory / f"{later}.orbax-checkpoint-tmp"
+                os.replace(self.directory / str(later), torn)
+                shutil.rmtree(torn)
 
     def restore(
         self, abstract_state: Any, step: int | None = None

@@ -119,7 +119,11 @@ class Devices(NamedTuple):
         return lambda w, arch, batch: function(*self.mean((w, arch)), batch)
 
     def step(
-        self, step: Callable, batches: Callable, axes: Sequence[int | None]
+        self,
+        step: Callable,
+        batches: Callable,
+        axes: Sequence[int | None],
+        over: Any = None,
     ) -> Callable:
         """step(state, *batches(data, state)), with the batches split over devices.
 
@@ -128,6 +132,8 @@ class Devices(NamedTuple):
           batches: (data, state) -> tuple of global batches, pure, replicated.
           axes: the batch axis of each batch: 0, or 1 where leaves have a leading axis
             [M]; None for a batch that is not split.
+          over: the axes of a state that is the state of several runs, as for `vmap`;
+            None for the state of one run. Only under "jit".
 
         Returns:
           A jitted function (state, data) -> (state, metrics); under "jit" `state` is
@@ -149,7 +155,7 @@ class Devices(NamedTuple):
             return step(state, *(constrained(*each) for each in made))
 
         return jax.jit(
-            run,
+            run if over is None else jax.vmap(run, (over, None), (over, 0)),
             in_shardings=(everywhere, everywhere),
             out_shardings=(everywhere, everywhere),
             donate_argnums=0,

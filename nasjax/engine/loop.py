@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,60 +18,10 @@ import numpy as np
 
 from nasjax.core.errors import UserError
 from nasjax.engine.checkpoint import Checkpoints
+from nasjax.engine.phase import Phase, State
 from nasjax.engine.progress import Progress
 from nasjax.engine.signals import STEP, Interrupted, doing, signals
 from nasjax.engine.workdir import RunFolder
-
-State = Any
-
-
-class Phase(NamedTuple):
-    """A phase for the loop to run.
-
-    Attributes:
-        name: name of the phase in checkpoints and log lines.
-        steps: total number of steps.
-        steps_per_epoch: number of steps in an epoch, at least 1.
-        init: () -> the initial state, any pytree of arrays.
-        step: (state, index) -> (state, metrics); metrics are scalars on the device. It
-            must depend on nothing else, or a resumed run would differ.
-        compile: (state) -> a line to show, or None. Compiles the programs of `step` and
-            `evaluate` ahead of time; refuses programs that do not fit in memory. It is
-            timed separately.
-        evaluate: (state) -> metrics, floats; called when an epoch or the phase ends.
-        estimator: estimator by which a search moves alpha, for `metrics.jsonl`.
-        words: metrics of a log line -> at most three words that a person reads.
-        remark: metrics of the line that ends an epoch -> a sentence for the user, or
-            None. The first one is shown, and no other until the phase starts again.
-        start: step of the state that `init` returns; above 0 after a roll-back.
-        shapes: () -> shapes and dtypes of the state, faster than tracing `init`.
-        place: the state of `init`, or a restored state -> the same on the devices.
-        over: () -> True if the phase ends before its last step; called at the start and
-            when an epoch ends.
-        keeps: (step, newest step) -> True if the checkpoint of a step is kept in
-            addition to the two newest. A step where keeps(step, step) is True has a
-            checkpoint.
-    """
-
-    name: str
-    steps: int
-    steps_per_epoch: int
-    init: Callable[[], State]
-    step: Callable[[State, int], tuple[State, Mapping[str, jax.Array]]]
-    compile: Callable[[State], str | None]
-    evaluate: Callable[[State], Mapping[str, float]]
-    estimator: str | None = None
-    words: Callable[[Mapping[str, float | None]], list[str]] = lambda metrics: []
-    remark: Callable[[Mapping[str, float | None]], str | None] = lambda metrics: None
-    start: int = 0
-    over: Callable[[], bool] = lambda: False
-    keeps: Callable[[int, int], bool] = lambda step, newest: False
-    shapes: Callable[[], State] | None = None
-    place: Callable[[State], State] = lambda state: state
-
-    def abstract(self) -> State:
-        """Shapes and dtypes of the state."""
-        return self.shapes() if self.shapes else jax.eval_shape(self.init)
 
 
 class Outcome(NamedTuple):
@@ -118,58 +68,72 @@ def run_phase(
         Interrupted: on SIGTERM or Ctrl-C, after a checkpoint is written.
         KeyboardInterrupt: on a second Ctrl-C; the last checkpoint remains.
     """
+    with signals() as flag, contextlib.closing(progress):
+        with progress.waiting(f"{phase.name}: preparing", announced=False):
+            run = Run(phase, folder)
+        drive(run, flag, progress, checkpoint_every, log_every)
+    return Outcome(run.state, run.seconds(), run.evaluation)
+
+
+def drive(run, flag, progress: Progress, checkpoint_every: int, log_every: int) -> None:
+    """The loop: takes a `Run`, or runs that go together, to the end of the phase.
+
+    Args:
+        run: what is run; `nasjax.engine.together.Together` has the methods of `Run`.
+        flag: see `signals`.
+        progress, checkpoint_every, log_every: see `run_phase`.
+    """
+    phase = run.phase
     if min(checkpoint_every, log_every, phase.steps_per_epoch) < 1:
         raise UserError(
             f"checkpoint_every ({checkpoint_every}), log_every ({log_every}) and the "
             f"steps of an epoch ({phase.steps_per_epoch}) must be 1 or more."
         )
-    with signals() as flag, contextlib.closing(progress):
-        with progress.waiting(f"{phase.name}: preparing", announced=False):
-            run = _Run(phase, folder)
-        folder.drop_after(phase.name, run.step)
-        over = run.step >= phase.steps or phase.over()
-        if not over and flag.signum is None:
-            begun = time.perf_counter()
-            with progress.waiting(f"{phase.name}: compiling"):
-                remark = phase.compile(run.state)
-            spent = time.perf_counter() - begun
-            run.compile_seconds += spent
-            progress.line(f"{phase.name}: compiled in {spent:.1f} s")
-            if remark:
-                progress.line(f"{phase.name}: {remark}")
-        progress.update(phase.name, run.step, phase.steps, {})
-        run.begun = time.perf_counter() - run.run_seconds
-        remark = None
-        while flag.signum is None and not over:
-            with doing(STEP):
-                run.advance()
-                line, words = {}, []
-                if run.step % log_every == 0 or run.ends_epoch():
-                    line = run.look()
-                    folder.log(run.stamp(line))
-                    words = [run.place(), *phase.words(line)]
-                try:
-                    progress.update(phase.name, run.step, phase.steps, line, words)
-                except Exception:  # of a callback
-                    run.save()
-                    raise
-                if run.ends_epoch() and not remark and (remark := phase.remark(line)):
-                    progress.line(f"{phase.name}: {remark}")
-                if run.step % checkpoint_every == 0 or phase.keeps(run.step, run.step):
-                    run.save()
-            over = run.step >= phase.steps or (run.ends_epoch() and phase.over())
+    run.drop_later_lines()
+    over = run.step >= phase.steps or phase.over()
+    if not over and flag.signum is None:
+        begun = time.perf_counter()
+        with progress.waiting(f"{phase.name}: compiling"):
+            remark = phase.compile(run.state)
+        spent = time.perf_counter() - begun
+        run.compiled(spent)
+        progress.line(f"{phase.name}: compiled in {spent:.1f} s")
+        if remark:
+            progress.line(f"{phase.name}: {remark}")
+    progress.update(phase.name, run.step, phase.steps, {})
+    run.start_clock()
+    remark = None
+    while flag.signum is None and not over:
         with doing(STEP):
-            run.save()
-        if flag.signum is not None:
-            raise Interrupted(phase.name, run.step, flag.signum)
-    return Outcome(run.state, run.seconds(), run.evaluation)
+            run.advance()
+            line, words, each = {}, [], []
+            if run.step % log_every == 0 or run.ends_epoch():
+                line, each = run.record()
+                words = [run.place(), *phase.words(line)]
+            try:
+                progress.update(phase.name, run.step, phase.steps, line, words, each)
+            except Exception:  # of a callback
+                run.save()
+                raise
+            if run.ends_epoch() and not remark and (remark := phase.remark(line)):
+                progress.line(f"{phase.name}: {remark}")
+            if run.step % checkpoint_every == 0 or phase.keeps(run.step, run.step):
+                run.save()
+        over = run.step >= phase.steps or (run.ends_epoch() and phase.over())
+    with doing(STEP):
+        run.save()
+    if flag.signum is not None:
+        raise Interrupted(phase.name, run.step, flag.signum)
 
 
-class _Run:
-    """A running phase: its state, its step, and metrics that are not fetched yet."""
+class Run:
+    """A running phase: its state, its step, and metrics that are not fetched yet.
 
-    def __init__(self, phase: Phase, folder: RunFolder):
-        self.phase = phase
+    share: of the time that passes; the part of a run that shares its program.
+    """
+
+    def __init__(self, phase: Phase, folder: RunFolder, share: float = 1.0):
+        self.phase, self.folder, self.share = phase, folder, share
         self.checkpoints = Checkpoints(
             folder.path / "checkpoints" / phase.name, also=phase.keeps
         )
@@ -188,7 +152,23 @@ class _Run:
             self.evaluation = meta["evaluation"]
             self.compile_seconds = meta["seconds"]["compile"]
             self.run_seconds = meta["seconds"]["run"]
-        self.begun = time.perf_counter() - self.run_seconds
+        self.start_clock()
+
+    def drop_later_lines(self) -> None:
+        """Drops lines of the log that will be written again."""
+        self.folder.drop_after(self.phase.name, self.step)
+
+    def compiled(self, spent: float) -> None:
+        """Counts the time of a compilation, in seconds."""
+        self.compile_seconds += spent * self.share
+
+    def start_clock(self) -> None:
+        """Counts run time from now on."""
+        self.begun = time.perf_counter() - self.run_seconds / self.share
+
+    def clock(self) -> float:
+        """Seconds of run time so far."""
+        return (time.perf_counter() - self.begun) * self.share
 
     def advance(self) -> None:
         """One step."""
@@ -215,6 +195,12 @@ class _Run:
         steps = self.phase.steps
         within = "" if self.ends_epoch() else f", step {self.step}/{steps}"
         return f"epoch {self.epoch(self.step)}/{self.epoch(steps)}{within}"
+
+    def record(self) -> tuple[dict[str, float | None], list[Mapping[str, Any]]]:
+        """Writes the line of the log of this step; returns the line, and lines by run."""
+        line = self.look()
+        self.folder.log(self.stamp(line))
+        return line, [line]
 
     def look(self) -> dict[str, float | None]:
         """The metrics of this step, and of the evaluation if one is due."""
@@ -270,7 +256,7 @@ class _Run:
     def seconds(self) -> dict[str, float]:
         """Compile and run time so far, in seconds; the clock stops at a checkpoint."""
         if self.saved != self.step:
-            self.run_seconds = time.perf_counter() - self.begun
+            self.run_seconds = self.clock()
         return {"compile": self.compile_seconds, "run": self.run_seconds}
 
     def stamp(self, metrics: Mapping[str, float | None]) -> dict[str, Any]:
@@ -281,7 +267,7 @@ class _Run:
             "step": self.step,
             "epoch": self.epoch(self.step),
             **metrics,
-            "seconds": round(time.perf_counter() - self.begun, 3),
+            "seconds": round(self.clock(), 3),
         }
 
 

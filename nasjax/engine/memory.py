@@ -12,6 +12,16 @@ import jax
 from nasjax.core.errors import UserError
 
 
+class TooLarge(UserError):
+    """A program does not fit.
+
+    Attributes:
+      share: the memory that there is, in times of the memory that is needed.
+    """
+
+    share: float = 0.0
+
+
 def needed(program: Any) -> int:
     """Bytes of a compiled program on one device: arguments, results, temporaries."""
     plan = program.memory_analysis()
@@ -52,18 +62,20 @@ def report(
       lower: end of the error message, which names the settings to lower.
 
     Raises:
-      UserError: the largest program needs more memory than a device has.
+      TooLarge: the largest program needs more memory than a device has.
     """
     shared = len(where) if where[0].platform == "cpu" else 1
     sizes = {name: shared * size for name, size in planned.items()}
     largest = max(sizes, key=sizes.__getitem__)
     there = available(where[0])
     if there is not None and sizes[largest] > there:
-        raise UserError(
+        error = TooLarge(
             f"Phase {phase} does not fit: its {largest} step needs "
             f"{_gigabytes(sizes[largest])} of memory, but only "
             f"{_gigabytes(there)} is available; {lower}"
         )
+        error.share = there / sizes[largest]
+        raise error
     steps = ", ".join(f"{name} {_gigabytes(size)}" for name, size in sizes.items())
     beside = "" if there is None else f", of {_gigabytes(there)}"
     return f"memory of a step, as XLA plans it: {steps}{beside}"

@@ -36,9 +36,11 @@ class Progress:
 
     Attributes:
         callbacks: called with the metrics of each line.
+        seed: of the run that is shown, if a command runs several one after the other.
     """
 
     callbacks: Sequence[Callback] = ()
+    seed: int | None = None
 
     def __init__(
         self,
@@ -64,7 +66,8 @@ class Progress:
             self._console = None if console.is_dumb_terminal else console
 
     def line(self, text: str) -> None:
-        """Writes `text` unchanged, above the bar if there is one."""
+        """Writes `text`, after the seed if there is one, above the bar."""
+        text = text if self.seed is None else f"seed {self.seed}: {text}"
         if self._console is not None:
             self._console.print(text, soft_wrap=True)
         elif self._stream is not None:
@@ -125,12 +128,14 @@ class Progress:
         steps: int,
         metrics: Mapping[str, float | None],
         words: Sequence[str] = (),
+        each: Sequence[Mapping[str, float | None]] = (),
     ) -> None:
         """Shows that `step` of the `steps` of `phase` are done.
 
         Call it once without metrics when a phase starts or resumes. Callbacks and
         TensorBoard get all metrics; `words` are written as one line, with the time. Of
-        lines that follow each other fast, some are left out.
+        lines that follow each other fast, some are left out. `each` has the metrics by
+        run, for callbacks, where several runs go together.
         """
         if phase != self._phase:
             self._open(phase, step, steps)
@@ -140,9 +145,10 @@ class Progress:
             self.line(
                 "  ".join([f"{phase} {words[0]}", *words[1:], *self._time(step, steps)])
             )
-        if metrics:
+        about = {} if self.seed is None else {"seed": self.seed}
+        for own in each or [metrics] * bool(metrics):
             for callback in self.callbacks:
-                callback(phase, step, dict(metrics))
+                callback(phase, step, {**own, **about})
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step)
             if now - self._shown > REFRESH_SECONDS or step == steps:
@@ -176,7 +182,8 @@ class Progress:
                 from tensorboardX import SummaryWriter
             except ImportError:
                 return
-            folder = self._tensorboard / phase
+            own = "" if self.seed is None else f"seed_{self.seed}"
+            folder = self._tensorboard / own / phase
             with writing(folder):
                 # Drops events that a killed run wrote after its last checkpoint.
                 purge = step + 1 if step else None

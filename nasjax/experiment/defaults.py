@@ -22,6 +22,9 @@ from nasjax.tasks import DOMAINS
 
 FORMAT = 2  # of configs; 1 had `base`, and one algorithm's settings as `arch`
 
+# Fields that make several runs of a config; no run records them.
+OF_COMMANDS = ("seeds", "seeds_at_once")
+
 # Fields that compiled programs do not depend on: unused there, or passed as arguments.
 TRACED = (
     "checkpoint_every",
@@ -85,6 +88,8 @@ def settings(arg: str | None = None) -> ConfigDict:
     config.genotype = ""  # architecture to train without a search; "": search
     config.task = "images"  # kind of data
     config.seed = 0  # governs initial values, data order, augmentation, proposals
+    config.seeds = 1  # number of runs: seed, seed + 1, ...; each has its own folder
+    config.seeds_at_once = 0  # searches in one program; 0: 1 on a CPU, else what fits
     config.parallel = "jit"  # how steps are split over devices: "jit" or "pmap"
     config.devices = 0  # how many devices to use; 0 for all
     config.lowering = "auto"  # spelling of convolutions: "auto", "conv" or "shift"
@@ -236,8 +241,9 @@ def named(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def pruned(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config as nested dictionaries, with the settings of the named parts and of its
-    kind of data only."""
+    kind of data only, and without `OF_COMMANDS`."""
     names, fields = named(config), dict(config)
     fields["arch"] = {name: fields["arch"].get(name, {}) for name in names}
     others = {k for k, kind in DOMAINS.items() if kind.settings(scale(None))}
-    return {k: v for k, v in fields.items() if k not in others - {fields["task"]}}
+    left_out = {*others - {fields["task"]}, *OF_COMMANDS}
+    return {k: v for k, v in fields.items() if k not in left_out}

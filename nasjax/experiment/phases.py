@@ -12,12 +12,12 @@ from jax import Array
 from nasjax.engine import memory
 from nasjax.engine.compiling import compiler_options
 from nasjax.engine.devices import Devices
-from nasjax.engine.loop import Phase
 from nasjax.engine.optim import Hyper
+from nasjax.engine.phase import Phase
 from nasjax.engine.programs import NOTHING, Programs, Store
 from nasjax.engine.workdir import RunFolder
 from nasjax.monitors.base import Monitor, Seen
-from nasjax.search import Search
+from nasjax.search import Search, SearchState
 from nasjax.search.base import Program
 from nasjax.spaces.mix import strength
 from nasjax.tasks.base import Retraining
@@ -26,6 +26,10 @@ LOWER = (
     "lower --config.search.batch, --config.search.channels or, for ZARTS, "
     "--config.arch.NAME.chunk (1), or set --config.remat=cell."
 )
+
+
+# The axis of the runs in a state of several; they are all at the same step.
+RUNS = SearchState(None, *[0] * (len(SearchState._fields) - 1))  # type: ignore[arg-type]
 
 
 def search_phase(
@@ -54,93 +58,134 @@ def search_phase(
       store: of compiled programs of this code, config and data.
       most_skips: skip connections that an architecture keeps; None: any number.
     """
-    search = begin(hyper)
-    problem, training = search.problem, search.problem.training
-    space, epochs = problem.space, int(hyper.epochs)
-    key = devices.replicate(key)
-    data = {
-        **devices.replicate(dict(halves)),
-        "hyper": devices.replicate(hyper.arrays()),
-    }
-    watched = monitors(search)
-    measured = [own.name for own in watched if own.program]
+    made = Searching(name, begin, hyper, halves, devices, monitors, store, most_skips)
+    return made.phase(key, folder)
 
-    def measure(name: str) -> Callable:
-        """The program of a monitor, of the search that `begin` makes of traced numbers."""
 
-        def program(state, part, traced):
-            every = {own.name: own.program for own in monitors(begin(traced))}
-            return every[name](state, part)  # type: ignore[misc]
+class Searching:
+    """What the phase of one search shares with the phase of several.
 
-        return jax.jit(program)
+    count: of the runs in a state; None: the state of one run.
+    """
 
-    constants = [penalty.depends for penalty in problem.penalties]
-    programs = Programs(
-        store.of("search", space, constants, shapes(data)),
-        list(devices.where),
-        init=jax.jit(search.init),
-        **{own.name: _program(own, begin, devices) for own in search.programs},
-        **{name: measure(name) for name in measured},
-    )
-    # Last metrics of programs that are not due at every step, for the log only.
-    seen: dict[str, Array] = {}
+    def __init__(
+        self, name, begin, hyper, halves, devices, monitors, store=NOTHING,
+        most_skips=None, count=None,
+    ):  # fmt: skip
+        self.name, self.devices, self.most_skips = name, devices, most_skips
+        self.search, self.count, self.epochs = begin(hyper), count, int(hyper.epochs)
+        problem = self.search.problem
+        self.per_epoch = problem.training.steps_per_epoch
+        self.data = {
+            **devices.replicate(dict(halves)),
+            "hyper": devices.replicate(hyper.arrays()),
+        }
+        self.monitors = monitors(self.search)
+        self.measured = [own.name for own in self.monitors if own.program]
 
-    def compile(state) -> str:
-        order = {"alpha": 0, "weights": 2}  # the largest first
-        needed = sorted(search.programs, key=lambda own: order.get(own.name, 1))
-        arguments: dict[str, tuple] = {own.name: (state, data) for own in needed}
-        arguments |= dict.fromkeys(measured, (state, data["arch"], data["hyper"]))
-        soon = next(
-            own.name for own in search.programs if own.cadence.due(int(state.step))
+        def measure(name: str) -> Callable:
+            """The program of a monitor, of the search that `begin` makes of traced numbers."""
+
+            def program(state, part, traced):
+                every = {own.name: own.program for own in monitors(begin(traced))}
+                return every[name](state, part)
+
+            return jax.jit(program)
+
+        constants = [penalty.depends for penalty in problem.penalties]
+        together = [] if count is None else ["runs", count]
+        over = None if count is None else RUNS
+        init = self.search.init
+        self.programs = Programs(
+            store.of("search", problem.space, constants, shapes(self.data), *together),
+            list(devices.where),
+            init=jax.jit(init if over is None else jax.vmap(init, out_axes=over)),
+            **{
+                own.name: _program(own, begin, devices, over)
+                for own in self.search.programs
+            },
+            **{name: measure(name) for name in self.measured},
         )
-        planned = programs.compile(arguments, soon, compiler_options())
-        return memory.report(name, planned, devices.where, LOWER)
+        # Last metrics of programs that are not due at every step, for the log only.
+        self.seen: dict[str, Array] = {}
 
-    def step(state, index: int):
-        for own in search.programs:
+    def compile(self, state) -> str:
+        order = {"alpha": 0, "weights": 2}  # the largest first
+        needed = sorted(self.search.programs, key=lambda own: order.get(own.name, 1))
+        data, one = self.data, state if self.count is None else of_one(state)
+        arguments: dict[str, tuple] = {own.name: (state, data) for own in needed}
+        arguments |= dict.fromkeys(self.measured, (one, data["arch"], data["hyper"]))
+        soon = next(
+            own.name for own in self.search.programs if own.cadence.due(int(state.step))
+        )
+        planned = self.programs.compile(arguments, soon, compiler_options())
+        lower = (
+            LOWER if self.count is None else f"lower --config.seeds_at_once, or {LOWER}"
+        )
+        return memory.report(self.name, planned, self.devices.where, lower)
+
+    def step(self, state, index: int):
+        for own in self.search.programs:
             if own.cadence.due(index):
-                state, metrics = programs[own.name](state, data)
+                state, metrics = self.programs[own.name](state, self.data)
                 if own.name == "weights":
                     trained = metrics
                 else:
-                    seen.update(metrics)
-        return state, {**seen, **trained}
+                    self.seen.update(metrics)
+        return state, {**self.seen, **trained}
 
-    def evaluate(state):
+    def evaluate(self, state, folder: RunFolder):
+        search = self.search
         mix = jax.device_get(jax.jit(search.mix)(state))
-        genotype = search.genotype(mix, most_skips)
-        readings = search.readings(mix, most_skips)
+        genotype = search.genotype(mix, self.most_skips)
+        readings = search.readings(mix, self.most_skips)
         now = Seen(state, int(state.step), mix, genotype, readings)
-        folder.log(_mix_line(name, search, now))
-        epoch = now.step // training.steps_per_epoch - 1
+        folder.log(_mix_line(self.name, search, now))
+        epoch = now.step // self.per_epoch - 1
         found: dict[str, float] = {}
-        for monitor in watched:
-            if not monitor.due(epoch, epochs):
+        for monitor in self.monitors:
+            if not monitor.due(epoch, self.epochs):
                 continue
             if monitor.program:
-                values = programs[monitor.name](state, data["arch"], data["hyper"])
+                given = state, self.data["arch"], self.data["hyper"]
+                values = self.programs[monitor.name](*given)
                 found |= {key: float(value) for key, value in values.items()}
             if monitor.report:
                 found |= monitor.report(now)
         return found
 
-    return Phase(
-        name,
-        epochs * training.steps_per_epoch,
-        training.steps_per_epoch,
-        lambda: programs.initial(key),
-        step,
-        compile,
-        evaluate,
-        search.name,
-        remark=search.direction.remark,
-        shapes=lambda: programs.shapes("init", key),
-        place=devices.replicate,
-    )
+    def phase(self, key: Array, folder: RunFolder | None) -> Phase:
+        """The phase. folder: that `evaluate` writes to; None: it is not evaluated."""
+        key = self.devices.replicate(key)
+        return Phase(
+            self.name,
+            self.epochs * self.per_epoch,
+            self.per_epoch,
+            lambda: self.programs.initial(key),
+            self.step,
+            self.compile,
+            lambda state: self.evaluate(state, folder),  # type: ignore[arg-type]
+            self.search.name,
+            remark=self.search.direction.remark,
+            shapes=lambda: self.programs.shapes("init", key),
+            place=self.devices.replicate,
+        )
 
 
-def _program(own: Program, begin: Callable[[Hyper], Search], devices: Devices):
-    """A program of the search, with traced hyperparameters."""
+def of_one(states: Any) -> SearchState:
+    """Shapes and dtypes of one run's state; states: a `SearchState` of several runs."""
+
+    def shape(leaf):
+        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=leaf.sharding)
+
+    one = jax.tree.map(shape, states._replace(step=()))
+    return one._replace(step=states.step)
+
+
+def _program(
+    own: Program, begin: Callable[[Hyper], Search], devices: Devices, over: Any
+):
+    """A program of the search, with traced hyperparameters; over: see `Devices.step`."""
 
     def batches(data, state):
         task = begin(data["hyper"]).problem.task
@@ -150,7 +195,7 @@ def _program(own: Program, begin: Callable[[Hyper], Search], devices: Devices):
         *batches, traced = made
         return begin(traced).program(own.name).step(state, *batches)
 
-    return devices.step(step, batches, (*own.batches.axes, None))
+    return devices.step(step, batches, (*own.batches.axes, None), over)
 
 
 def _mix_line(name: str, search: Search, seen: Seen) -> dict[str, Any]:

@@ -34,13 +34,16 @@ RETRAINED = (
 OWN = "  --config.data.path=FILE_OR_FOLDER     your own images"
 
 
-def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
-    """Lines that describe a run and estimate its duration.
+def opening(
+    experiment: Experiment, path: Path, store: Store, seeds: str = ""
+) -> list[str]:
+    """Lines that describe a run, or runs of several seeds, and estimate the duration.
 
     Args:
       experiment: the objects of the run.
       path: folder of the run.
       store: store of compiled programs and of the measurement for the estimate.
+      seeds: which, and how they run; "": the seed of the config.
     """
     config, domain = experiment.config, experiment.domain
     last = experiment.begin(experiment.algorithm.stages[-1], None)
@@ -58,8 +61,9 @@ def opening(experiment: Experiment, path: Path, store: Store) -> list[str]:
         )
     lines = [
         about[0],
-        f"{about[1]}; {len(where)} {where[0].platform} device(s); seed {config.seed}",
-        _estimate(experiment, store),
+        f"{about[1]}; {len(where)} {where[0].platform} device(s); "
+        f"{seeds or f'seed {config.seed}'}",
+        f"{'one seed alone: ' * bool(seeds)}{_estimate(experiment, store)}",
         f"writing to {path}; stop it at any time, the same command resumes it",
     ]
     return lines + domain.remarks(experiment.space) + list(filter(None, [unused()]))
@@ -126,6 +130,15 @@ def closing(result: Mapping[str, Any], path: Path) -> str:
 
 def _percent(accuracies: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.2%}" for name, value in accuracies.items())
+
+
+def of_seed(result: Mapping[str, Any], path: Path) -> str:
+    """The line at the end of one of several seeds."""
+    metric = Metric.of(result)
+    found = Outcome.of(result).text().partition("\n")[0]
+    if not found and (value := result.get(f"supernet_valid_{metric.name}")) is not None:
+        found = f"supernet's {metric.name} {metric.text(value)}"
+    return "; ".join(filter(None, [found, f"everything is in {path}"]))
 
 
 def _size(result: Mapping[str, Any]) -> str:

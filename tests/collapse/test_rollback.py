@@ -9,8 +9,8 @@ import pytest
 
 from nasjax.collapse import rollback, verdict
 from nasjax.collapse.early_stopping import Stop
-from nasjax.engine.loop import Phase
 from nasjax.engine.optim import Hyper
+from nasjax.engine.phase import Phase
 from nasjax.engine.progress import Progress
 from nasjax.engine.signals import Interrupted
 from nasjax.engine.workdir import RunFolder

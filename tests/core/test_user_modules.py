@@ -134,7 +134,7 @@ def test_a_config_of_a_part_from_outside(mine, tmp_path):
 
 def test_a_run_records_it(mine, tmp_path):
     from nasjax.experiment import build
-    from nasjax.experiment.run import manifest
+    from nasjax.experiment.single import manifest
 
     with imports.imported([f"--import={mine}"]):
         config = shrink(defaults.settings(), ("twin", "sep_conv_3x3"))

@@ -25,7 +25,8 @@ import pytest
 
 from nasjax.core.errors import UserError
 from nasjax.engine import progress as progress_module
-from nasjax.engine.loop import Phase, run_phase
+from nasjax.engine.loop import run_phase
+from nasjax.engine.phase import Phase
 from nasjax.engine.progress import Progress
 from nasjax.engine.signals import Interrupted, signals
 from nasjax.engine.workdir import RunFolder

@@ -27,7 +27,7 @@ from nasjax.engine import programs
 from nasjax.engine.devices import Devices
 from nasjax.engine.optim import Hyper
 from nasjax.engine.programs import NOTHING, Programs, Store
-from nasjax.experiment import build, phases, run
+from nasjax.experiment import build, phases, single
 from nasjax.experiment.defaults import TRACED
 from nasjax.experiment.phases import retrain_phase
 from nasjax.search.penalties.budget import multiply_adds, price
@@ -310,7 +310,7 @@ def key(made):
         phases.search_phase(
             "search", lambda hyper: begin(), Hyper(1, 0.1, 0.0, 0.0),
             made.domain.halves, jax.random.key(0), made.devices, None,
-            lambda search: [], run._store(made, ROOT),
+            lambda search: [], single.store_of(made, ROOT, "code"),
         )  # fmt: skip
     return caught[0]
 

@@ -18,7 +18,8 @@ import pytest
 
 from nasjax.engine import signals
 from nasjax.engine.beside import leave
-from nasjax.engine.loop import Phase, run_phase
+from nasjax.engine.loop import run_phase
+from nasjax.engine.phase import Phase
 from nasjax.engine.program import execute
 from nasjax.engine.progress import Progress
 from nasjax.engine.workdir import RunFolder

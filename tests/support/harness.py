@@ -114,9 +114,9 @@ def cached(function):
     return call
 
 
-@cached
-def case(sentence, mode, network=toy, hyper=HYPER):
-    devices, own = Devices.of(*MODES[mode]), config()
+def beginning(sentence, devices, network=toy):
+    """The `begin` of a phase: numbers, which may be traced -> the search."""
+    own = config()
     space = darts(("skip_connect", "dil_conv_3x3"))
     algorithm, real = composed(sentence, own), network is not toy
     augment = Augment(pad=int(real), flip=real, mean=(0.5,), std=(0.3,))
@@ -136,6 +136,13 @@ def case(sentence, mode, network=toy, hyper=HYPER):
         final = Final(Macro.of(space, 4, 3, "cifar"), CLASSES, (8, 8, 1))
         return search(algorithm, space, task, training, devices, final=final)
 
+    return begin
+
+
+@cached
+def case(sentence, mode, network=toy, hyper=HYPER):
+    devices = Devices.of(*MODES[mode])
+    begin = beginning(sentence, devices, network)
     caught = []
 
     def catching(*arguments, **jitted):
