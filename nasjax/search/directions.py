@@ -28,7 +28,7 @@ def _weights(problem: Bilevel, state: SearchState, train_batch):
 
 @dataclasses.dataclass(frozen=True)
 class Descent:
-    """Descends a hypergradient, estimated on one training and one validation batch.
+    """Descends a hypergradient, estimated on training batches and a validation batch.
 
     Attributes:
       estimator: `Bilevel` -> `Estimator`.
@@ -38,6 +38,8 @@ class Descent:
       differences: True if the products of the hypergradient are finite differences.
       solution: (problem, state, train_batch) -> (w, opt_state), the arguments of the
         estimator.
+      batches: number of training batches; above 1 the estimator takes them as one batch
+        whose leaves have a leading axis [batches].
       held: as in `Direction`, for estimators with a loop.
       remark: as in `Direction`; the metrics have the report of the estimator.
     """
@@ -47,6 +49,7 @@ class Descent:
     order: int = 0
     differences: bool = False
     solution: Callable = _weights
+    batches: int = 1
     held: float = 0.0
     remark: Remark = lambda metrics: None
 
@@ -60,7 +63,9 @@ class Descent:
 
         def step(state: SearchState, train_batches, val_batch, key):
             del key
-            train_batch = jax.tree.map(lambda leaf: leaf[0], train_batches)
+            train_batch = train_batches
+            if self.batches == 1:
+                train_batch = jax.tree.map(lambda leaf: leaf[0], train_batches)
             w, weight_opt = self.solution(problem, state, train_batch)
             found = estimator(w, state.arch, train_batch, val_batch, weight_opt)
             updates, opt = self.optimizer.update(found.grad, state.arch_opt, state.arch)
@@ -73,7 +78,7 @@ class Descent:
             return arch, opt, {**metrics, **report}
 
         return Direction(
-            estimator.name, init, step, estimator.cost,
+            estimator.name, init, step, estimator.cost, self.batches,
             held=self.held, remark=self.remark,
         )  # fmt: skip
 

@@ -140,8 +140,10 @@ SETTINGS = {
     "darts_first": {},
     "darts_second": {"finite_difference": False},
     "unrolled_finite_difference": {"finite_difference": True},
-    "amended": {"finite_difference": False, "eta": 0.1},
-    "amended_finite_difference": {"finite_difference": True, "eta": 0.1},
+    "amended": {"finite_difference": False, "eta": 0.1, "two_batches": False},
+    "amended_finite_difference": {
+        "finite_difference": True, "eta": 0.1, "two_batches": False
+    },
     "implicit": {
         "inverse": "cg", "curvature": "ggn", "damping": 0.1, "max_steps": 3,
         "tolerance": 1e-3, "terms": 3, "neumann_rate": 0.1,

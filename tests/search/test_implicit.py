@@ -66,7 +66,7 @@ def test_a_run_says_that_the_series_diverges():
         ({}, {}, None),  # of a line before alpha has moved
         ({"cg_residual": 0.1, "cg_steps": 5.0}, {}, None),
         (
-            {"cg_residual": 0.3, "cg_steps": 5.0},
+            {"cg_residual": 0.3, "cg_steps": 10.0},
             {},
             r"raise .*damping .* or .*max_steps",
         ),

@@ -30,7 +30,7 @@ ZARTS = {
 SETTINGS = {
     "darts_first": ADAM,
     "darts_second": ADAM | {"finite_difference": False},
-    "amended": ADAM | {"finite_difference": False, "eta": 0.1},
+    "amended": ADAM | {"finite_difference": False, "eta": 0.1, "two_batches": False},
     "zarts_mgs": ZARTS,
 }
 OWN = {

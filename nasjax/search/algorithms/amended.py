@@ -14,6 +14,10 @@ The other methods of the paper are options of every search: `config.search.auxil
 Deviations:
   * The products are exact (`hypergrad.implicit` with `amended`); `finite_difference`
     takes eqs. 14 and 15 instead, as the paper does.
+  * As in the paper, one training batch gives both D and H. Their product then has a
+    covariance that grows the mean of the term; `two_batches` takes H of one training
+    batch and D of another, drawn independently, so that the mean over pairs of batches
+    is the product of the means. Both cost the same.
   * As in the paper's equations, weight decay and momentum are not part of L_train, and
     the gradients are taken at w, not after a virtual step.
   * The paper claims that the amending term has the sign of the exact term. The claim
@@ -24,7 +28,11 @@ Deviations:
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
+
+import jax
 
 from nasjax import hypergrad
 from nasjax.core.limits import at_least
@@ -38,6 +46,7 @@ def settings(scale: str) -> dict[str, Any]:
     return adam_settings(scale) | {
         "eta": 0.1,  # amending coefficient: eta H replaces the inverse of H
         "finite_difference": False,  # True: eqs. 14, 15 instead of exact products
+        "two_batches": False,  # True: H of one training batch, D of another
     }
 
 
@@ -50,12 +59,43 @@ def build(settings, base: Algorithm) -> Algorithm:
     """The amended direction."""
 
     def estimator(problem: Bilevel):
+        train, curvature = problem.train, hypergrad.hvp
+        if settings.two_batches:
+            train, curvature = on_two(train, settings.finite_difference)
         if settings.finite_difference:
-            return hypergrad.finite_difference.amended(
-                problem.train, problem.val, settings.eta
+            found = hypergrad.finite_difference.amended(
+                train, problem.val, settings.eta
             )
+            name = f"{found.name}_two_batches" if settings.two_batches else found.name
+            return dataclasses.replace(found, name=name)
         inverse = hypergrad.amended(settings.eta)
-        return hypergrad.implicit(problem.train, problem.val, inverse)
+        return hypergrad.implicit(train, problem.val, inverse, curvature)
 
-    direction = Descent(estimator, adam(settings))
+    batches = 2 if settings.two_batches else 1
+    direction = Descent(estimator, adam(settings), batches=batches)
     return base._replace(direction=direction, every=settings.every)
+
+
+def on_two(train: Callable, differences: bool) -> tuple[Callable, Callable]:
+    """A training loss of a pair of batches, and its curvature in w.
+
+    `implicit` takes D from the loss and H from the curvature. The finite differences
+    take H from the slope of the loss in w, and D from its slope in arch.
+
+    Args:
+      train: (w, arch, batch) -> scalar.
+      differences: True if the loss is for finite differences.
+    """
+    of = lambda index, pair: jax.tree.map(lambda leaf: leaf[index], pair)
+
+    def loss(w, arch, pair):
+        if not differences:
+            return train(w, arch, of(1, pair))
+        fixed = jax.lax.stop_gradient
+        return train(w, fixed(arch), of(0, pair)) + train(fixed(w), arch, of(1, pair))
+
+    def two_batches(loss, w, arch, pair, v):
+        del loss
+        return hypergrad.hvp(train, w, arch, of(0, pair), v)
+
+    return loss, two_batches
