@@ -136,7 +136,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     search.alpha_spread = 1e-3  # deviation of alpha's normal initial values; 0: equal
     search.cutout = 0  # side of the square cut out of each image; 0 for none
     search.cutout_ramp = False  # True: the probability of cutout grows from 0 to 1
-    search.drop_path = 0.0  # the last epoch's probability, ramped up from 0
+    search.drop_path = 0.0  # p; its probability is p epoch / epochs, from epoch 0
     search.auxiliary = 0.0  # weight of an auxiliary head's training loss; 0: no head
 
     config.collapse = collapse = ConfigDict()
@@ -175,7 +175,7 @@ def settings(arg: str | None = None) -> ConfigDict:
     retrain.weight_decay = 3e-4  # L2, added to the clipped gradient
     retrain.clip = 5.0  # largest global norm of the gradient; 0 does not clip
     retrain.cutout = 2  # side of the square cut out of each image; 0 for none
-    retrain.drop_path = 0.1  # the last epoch's probability, ramped up from 0
+    retrain.drop_path = 0.1  # p; its probability is p epoch / epochs, from epoch 0
     retrain.auxiliary = 0.0  # weight of the auxiliary head's loss; 0 for no head
     retrain.seeds = 1  # number of trainings of the architecture
     retrain.random = 3  # number of random architectures that are trained the same way

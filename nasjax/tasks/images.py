@@ -40,7 +40,8 @@ def images(
       augment: augmentation of training images.
       batch: number of images in a batch.
       steps_per_epoch: number of batches in an epoch.
-      drop_path: probability of drop path in the last epoch, ramped up from 0.
+      drop_path: p; the probability of drop path is p epoch / epochs, epochs counted
+        from 0, as in DARTS' code. It is p (epochs - 1) / epochs in the last epoch.
       auxiliary: weight of the auxiliary head's loss in the training loss.
       cutout: epoch -> probability of applying cutout to an image.
     """

@@ -41,7 +41,8 @@ class Recipe(NamedTuple):
       label_smoothing: share of the target that is spread evenly over all classes.
       momentum: momentum of SGD.
       clip: largest global norm of the gradient; 0: no clipping.
-      drop_path: probability of drop path in the last epoch, ramped up from 0.
+      drop_path: p; the probability of drop path is p epoch / epochs, epochs counted
+        from 0, as in DARTS' code. It is p (epochs - 1) / epochs in the last epoch.
       auxiliary: weight of the auxiliary head's loss.
     """
 

@@ -15,6 +15,10 @@ Deviations:
     `finite_difference` takes eq. 8 instead, as the authors' code does.
   * None known in the virtual step. As in the authors' code, the virtual step has
     momentum and weight decay and does not clip the gradient; the real step clips it.
+    The authors' code is that of the last version of github.com/quark0/darts. Its first
+    version, commit 8876e79, differs in three points: it clips the gradient of alpha to
+    norm 10, adds lambda w' to grad_w' L_val, and takes the differences of eq. 8 around
+    w' instead of w.
   * The virtual step does not change the running statistics of batch norm.
 """
 
