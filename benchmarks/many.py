@@ -10,12 +10,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import numpy as np
 
 from benchmarks import sizes
 from benchmarks.ours import Ours
 from benchmarks.record import Record, without_paths
-from nasjax.engine import memory
-from nasjax.engine.compiling import side_by_side
+from nasjax.engine.phase import Phase
+from nasjax.experiment import defaults
+from nasjax.experiment.build import Experiment, build
+from nasjax.experiment.phases import Searching
 
 CANDIDATES = (1, 8, 4, 2, 16, 32)  # the most important that surely fit come first
 SEEDS = (1, 8, 4, 2)
@@ -59,32 +62,48 @@ def candidates(record: Record) -> None:
 
 
 def seeds(record: Record) -> None:
-    """Times weight and first-order step of many searches on NAS-Bench-201."""
+    """Times a round (first-order step and weight step, with their batches) of searches
+    on NAS-Bench-201 with several seeds in one program, as `config.seeds` runs them."""
     dry = record.plan.dry
-    wide = {"cells": 15}
-    settings = sizes.SMALLEST if dry else sizes.FULL | wide
-    record.keep(settings=settings)
-    ours = Ours(SimpleNamespace(**settings), **sizes.nasbench201(settings, dry))
-    names = ("weight_step", "first_order")
-    steps: dict[str, dict[int, Callable[[], float]]] = {name: {} for name in names}
+    fields = sizes.SEARCH if dry else {}
+    record.keep(settings=fields)
+    made = _search201(fields)
+    (stage,) = made.algorithm.stages
+    steps: dict[int, Callable[[], float]] = {}
     found: dict[str, dict] = {}
 
     def measured(count: int) -> str:
         began = time.perf_counter()
-        states, programs, batches = _vmapped(ours, names, count)
-        found[str(count)] = row = {"compile_seconds": time.perf_counter() - began}
-        for name in names:
-            steps[name][count] = Step(programs[name], states, batches[name])
-            own, one = _beside(steps[name], count, 1 if dry else 5)
-            row[name] = {
-                "seconds": own, "over_one": own / one,
-                "planned_bytes": memory.needed(programs[name]),
-            }  # fmt: skip
-        line = ", ".join(f"{name} {row[name]['over_one']:.2f}" for name in names)
-        return f"in times of one: {line}"
+        searching = Searching(
+            "search", functools.partial(made.begin, stage, None), made.hyper(stage),
+            made.domain.halves, made.devices, lambda search: [],
+            count=count if count > 1 else None,
+        )  # fmt: skip
+        keys = jax.random.split(jax.random.key(0), count)
+        phase = searching.phase(keys if count > 1 else keys[0], None)
+        state = phase.place(phase.init())
+        planned = searching.planned(state)
+        found[str(count)] = row = {
+            "compile_seconds": time.perf_counter() - began, "planned_bytes": planned,
+        }  # fmt: skip
+        steps[count] = Round(phase, state)
+        own, one = _beside(steps, count, 1 if dry else 5)
+        row |= {"seconds": own, "over_one": own / one}
+        return f"{own:.3g} s, {own / one:.2f} times one seed"
 
     for count in (1, 2) if dry else SEEDS:
         _tried(record, "seeds", count, found, measured)
+
+
+def _search201(fields: dict[str, Any]) -> Experiment:
+    """First-order DARTS at the benchmark's size, on random images of one device."""
+    config = defaults.settings("nasbench201")
+    config.update_from_flattened_dict({**fields, "devices": 1})
+    random = np.random.default_rng(0)
+    side, count = 32, 4 * config.search.batch
+    images = random.integers(0, 256, (count, side, side, 3), np.uint8)
+    labels = np.arange(count) % 10
+    return build(config, ((images, labels), (images, labels)))
 
 
 def _tried(
@@ -109,37 +128,18 @@ def _tried(
     record.keep(f"{what} {count}: {line}", **{what: found})
 
 
-class Step:
-    """A step as a function () -> seconds, on a state that it does not change."""
+class Round:
+    """The steps of a phase as a function () -> seconds, which go on from its state."""
 
-    def __init__(self, program: Callable, states: Any, batches: tuple):
-        self._program, self._given = program, (states, *batches)
+    def __init__(self, phase: Phase, state: Any):
+        self._phase, self._state, self._index = phase, state, 0
 
     def __call__(self) -> float:
         began = time.perf_counter()
-        jax.block_until_ready(self._program(*self._given))
+        self._state, metrics = self._phase.step(self._state, self._index)
+        jax.block_until_ready((self._state, metrics))
+        self._index += 1
         return time.perf_counter() - began
-
-
-def _vmapped(ours: Ours, names: tuple[str, ...], count: int):
-    """States, programs and batches of `count` seeds; one seed is not vmapped."""
-    keys = jax.random.split(jax.random.key(0), count)
-    init, steps = ours.inits[names[0]], {name: ours.steps[name] for name in names}
-    batches = {name: ours.batches[name] for name in names}
-    if count == 1:
-        states = jax.jit(init)(keys[0])
-    else:
-        states = jax.jit(jax.vmap(init))(keys)
-        steps = {name: jax.vmap(step) for name, step in steps.items()}
-        again = lambda leaf: jax.numpy.stack([leaf] * count)
-        batches = jax.tree.map(again, batches)
-    programs = side_by_side(
-        {
-            name: functools.partial(jax.jit(step).lower, states, *batches[name])
-            for name, step in steps.items()
-        }
-    )
-    return states, programs, batches
 
 
 def _beside(

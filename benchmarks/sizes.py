@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.supernet import NET
-from nasjax.spaces import SPACES, CellSpace, Macro, darts
+from nasjax.spaces import CellSpace, Macro, darts
 from nasjax.spaces.rules import random_genotype
 
 FULL = NET | {"batch": 64}
@@ -16,6 +16,9 @@ SMALLEST = SMALL | {"channels": 2, "cells": 1, "batch": 4, "classes": 3}
 OPERATIONS = (  # one of every kind
     "skip_connect", "max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "dil_conv_5x5"
 )  # fmt: skip
+SEARCH = {  # of a config for NAS-Bench-201, if dry
+    "search.channels": 2, "search.cells": 1, "search.batch": 4, "data.shrink": 4
+}  # fmt: skip
 
 
 class Two(Macro):
@@ -39,13 +42,6 @@ def smallest() -> dict[str, Any]:
     """The arguments of `Ours` in addition to the settings `SMALLEST`."""
     macro = One(SMALLEST["channels"], SMALLEST["cells"])
     return net(darts(("skip_connect", "dil_conv_3x3")), macro)
-
-
-def nasbench201(settings: dict, dry: bool) -> dict[str, Any]:
-    """The arguments of `Ours` for NAS-Bench-201."""
-    space = SPACES["nasbench201"]
-    macro = Macro.of(space, settings["channels"], settings["cells"], "cifar")
-    return net(space, One(*macro) if dry else macro)
 
 
 def net(space: CellSpace, macro: Macro) -> dict[str, Any]:

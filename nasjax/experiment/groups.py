@@ -115,8 +115,9 @@ def groups(
                 raise
             fitting = int(len(group) * error.share)
             largest = max(1, min(fitting, len(group) - 1))
+            what = f"trying {largest}" if largest > 1 else "one after the other"
             progress.line(
-                f"{len(group)} seeds in one program do not fit in memory; trying {largest}"
+                f"{len(group)} seeds in one program do not fit in memory; {what}"
             )
             continue
         broken |= ended

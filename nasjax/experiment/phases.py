@@ -109,7 +109,8 @@ class Searching:
         # Last metrics of programs that are not due at every step, for the log only.
         self.seen: dict[str, Array] = {}
 
-    def compile(self, state) -> str:
+    def planned(self, state) -> dict[str, int]:
+        """Compiles all programs; name -> bytes that the program needs on a device."""
         order = {"alpha": 0, "weights": 2}  # the largest first
         needed = sorted(self.search.programs, key=lambda own: order.get(own.name, 1))
         data, one = self.data, state if self.count is None else of_one(state)
@@ -118,11 +119,13 @@ class Searching:
         soon = next(
             own.name for own in self.search.programs if own.cadence.due(int(state.step))
         )
-        planned = self.programs.compile(arguments, soon, compiler_options())
+        return self.programs.compile(arguments, soon, compiler_options())
+
+    def compile(self, state) -> str:
         lower = (
             LOWER if self.count is None else f"lower --config.seeds_at_once, or {LOWER}"
         )
-        return memory.report(self.name, planned, self.devices.where, lower)
+        return memory.report(self.name, self.planned(state), self.devices.where, lower)
 
     def step(self, state, index: int):
         for own in self.search.programs:

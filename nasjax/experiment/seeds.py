@@ -20,12 +20,10 @@ from nasjax.engine.compiling import compiled_programs
 from nasjax.engine.programs import Store
 from nasjax.engine.progress import Progress
 from nasjax.engine.signals import signals
-from nasjax.experiment import report
+from nasjax.experiment import defaults, report, validate
 from nasjax.experiment.build import build
 from nasjax.experiment.groups import Runs, groups, hindrance
 from nasjax.experiment.single import complete, store_of
-
-KEYS = 2**32  # seeds are below it
 
 
 def asked(config: ConfigDict) -> range:
@@ -36,12 +34,13 @@ def asked(config: ConfigDict) -> range:
     """
     if not isinstance(config, ConfigDict) or "seeds" not in config:
         return range(1)
-    count = config.seeds
-    Range(1).check(count, "config.seeds")
-    Range(0).check(config.get("seeds_at_once", 0), "config.seeds_at_once")
-    if count == 1:
+    for name in defaults.OF_COMMANDS:
+        if name in config:
+            validate.LIMITS[""][name].check(config[name], f"config.{name}")
+    if (count := config.seeds) == 1:
         return range(1)
-    Range(0, KEYS - count, closed=True).check(config.seed, "config.seed")
+    last = Range(0, validate.SEEDS - count, closed=True)
+    last.check(config.seed, "config.seed")
     if config.genotype:
         raise UserError(
             f"config.seeds is {count}, but config.genotype is trained without a search; "

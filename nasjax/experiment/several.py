@@ -47,11 +47,12 @@ def search_phases(
         name, begin, hyper, halves, devices, monitors, store, most_skips, len(keys)
     )
     phase = made.phase(jnp.stack(list(keys.values())), None)
-    first: list[SearchState] = []
+    first: dict[int, SearchState] = {}
 
     def initial(index: int) -> SearchState:
-        first[:] = first or _split(phase.init())
-        return first[index]
+        if index not in first:
+            first.update(enumerate(_split(phase.init())))
+        return first.pop(index)
 
     def alone(index: int) -> Phase:
         return phase._replace(

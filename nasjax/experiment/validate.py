@@ -37,10 +37,14 @@ _NETWORK: dict[str, Limit] = {  # of the network that is searched or retrained
     "warmup_epochs": at_least(0),
 }
 
+SEEDS = 2**32  # keys hold 32 bits
+
 # Of fields by group; "" is the config itself. Parts have their own.
 LIMITS: dict[str, Mapping[str, Limit]] = {
     "": {
-        "seed": Range(0, 2**32),  # keys hold 32 bits
+        "seed": Range(0, SEEDS),
+        "seeds": at_least(1),
+        "seeds_at_once": at_least(0),
         "parallel": one_of(*MODES),
         "devices": at_least(0),
         "lowering": one_of(*SPELLINGS),
@@ -289,7 +293,8 @@ def _values(given: ConfigDict) -> None:
         fields = functools.reduce(getattr, filter(None, group.split(".")), given)
         for name, limit in limits.items():
             where = ".".join(filter(None, ("config", group, name)))
-            limit.check(fields[name], where)
+            if name in fields:  # fields of commands are pruned
+                limit.check(fields[name], where)
     cache = given.compile_cache
     if cache not in ("auto", "off") and os.sep not in cache:
         raise UserError(
