@@ -42,6 +42,7 @@ def default():
         steps=7, eps=ATTACK.eps, step=ATTACK.step, ascent="pgd", target="soft",
         mode="signed",
     )  # fmt: skip
+    config.arch.sanas.validate_reweighted = False
     return config
 
 
@@ -239,8 +240,8 @@ CASES = {
     "gamma, scaled": {"saliency": {"mode": "scaled"}, "arch": {"gamma": 0.3}},
     "labels": {"saliency": {"target": "label"}},
     "detached": {"saliency": {"detach": True}},
-    "default": {"saliency": DEFAULT},
-    "appendix C": {"saliency": DEFAULT, "arch": {"validate_reweighted": True}},
+    "validated on whole images": {"saliency": DEFAULT},
+    "default": {"saliency": DEFAULT, "arch": {"validate_reweighted": True}},
 }  # fmt: skip
 
 

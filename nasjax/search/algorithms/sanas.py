@@ -34,8 +34,9 @@ Deviations:
     over the images. `saliency.detach` cuts the path through delta.
   * delta is not stored between batches: it starts at 0, with "soft" at random. It is in
     units of pixels, and x + delta stays in the range of pixels.
-  * `validate_reweighted` validates W2 on reweighted images, as appendix C predicts.
-    Eq. 4 as printed, the default, does not reweight them.
+  * W2 is validated on images that W1' reweights, as it predicts in appendix C. Eq. 4
+    as printed, `validate_reweighted = False`, validates it on whole images, which it
+    has not learned.
   * The look-ahead takes a separate training batch, as in all searches here.
   * Both networks have the same learning rate at the same time, by the steps of W1.
   * Losses are means over the batch. Eq. 3 has a sum, which `sum` selects.
@@ -75,7 +76,7 @@ def settings(scale: str) -> dict[str, Any]:
         "gamma": 1.0,  # weight of the first network's validation loss
         "w2_every": 3,  # weight steps between two steps of the second network
         "sum": False,  # True: W2's loss is the sum over the batch, as eq. 3 is printed
-        "validate_reweighted": False,  # True: W2's validation images are reweighted
+        "validate_reweighted": True,  # W2's validation images; False: whole, as eq. 4
     }
 
 
