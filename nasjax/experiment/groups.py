@@ -139,7 +139,8 @@ def _next(runs: Runs, seeds: Sequence[int], largest: int) -> list[int]:
         checkpoints = Checkpoints(runs.path(seed) / "checkpoints" / stage.name)
         steps = checkpoints.steps()
         start = [0] * (len(steps) < KEEP)  # nothing was deleted yet
-        if total not in steps:
+        finished = (runs.path(seed) / "result.json").exists()
+        if total not in steps and not finished:
             kept[seed] = [*start, *steps]
     while largest > 1 and kept:
         step = min(steps[-1] for steps in kept.values())

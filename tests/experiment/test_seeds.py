@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import chex
 import numpy as np
 import pytest
+from conftest import ROOT
 from tasks.test_own_domain import load
 
 from launch.plan import plan
@@ -17,7 +18,8 @@ from nasjax.core.limits import at_least
 from nasjax.engine.checkpoint import Checkpoints
 from nasjax.engine.memory import TooLarge
 from nasjax.engine.signals import Interrupted
-from nasjax.experiment import defaults, groups, seeds
+from nasjax.engine.workdir import flat
+from nasjax.experiment import defaults, groups, seeds, single
 from nasjax.experiment.run import run
 from nasjax.tasks import DOMAINS, Kind
 
@@ -28,9 +30,13 @@ CODE = "of these tests"  # the tests share their compiled programs
 
 @pytest.fixture(scope="module", autouse=True)
 def points():
-    DOMAINS["points"] = Kind(load, lambda scale: {"count": 64}, {"count": at_least(8)})
-    yield
-    del DOMAINS["points"]
+    """Runs on points in the plane, without pictures, which take longer than a run."""
+    kind = Kind(load, lambda scale: {"count": 64}, {"count": at_least(8)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DOMAINS, "points", kind)
+        patch.setattr(single.pictures, "draw", lambda *given: ())
+        patch.setattr(single.page, "write", lambda *given: None)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +194,27 @@ def test_on_a_cpu_seeds_run_in_turn(place, alone, capsys):
     for seed in SEEDS:
         own = place / "turn" / f"seed_{seed}"
         chex.assert_trees_all_equal(state(own), state(alone[seed]))
+
+
+def test_the_command_compares_the_seeds(place, together, monkeypatch, capsys):
+    monkeypatch.setattr("nasjax.engine.programs.code", lambda *files: CODE)
+    fields = flat(configured(place, seeds=2, seeds_at_once=2).to_dict())
+    usual = flat(defaults.settings().to_dict())
+    folder = place / "command"
+    flags = [
+        f"--config.{name}={value}"
+        for name, value in fields.items()
+        if value != usual[name]
+    ]
+    given = [f"--config={ROOT}/configs/darts_first.py", f"--workdir={folder}", *flags]
+    assert main.main(given) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("written: ") and str(folder / "compare.md") in last
+    (found,) = read(folder, "compare.json")["sets"].values()
+    assert found["seeds"] == list(SEEDS)
+    for seed in SEEDS:
+        own, whole = (each / f"seed_{seed}" for each in (folder, together[0]))
+        chex.assert_trees_all_equal(state(own), state(whole))
 
 
 def test_what_does_not_fit_runs_in_smaller_groups(place, alone, monkeypatch, capsys):
