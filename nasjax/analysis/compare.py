@@ -1,4 +1,4 @@
-"""Finished runs side by side: sets of seeds, means, ranks, t-tests, cost, collapse."""
+"""Finished runs side by side: sets of seeds, means, ranks, tests, cost, collapse."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nasjax.analysis import runs
+import numpy as np
+
+from nasjax.analysis import pairs, runs
 from nasjax.analysis.scores import (
     Run,
     by_seed,
@@ -19,12 +21,13 @@ from nasjax.analysis.scores import (
     truths,
     value_of,
 )
-from nasjax.analysis.significance import above_random, t_test
+from nasjax.analysis.significance import above_random
 from nasjax.collapse import verdict
 from nasjax.core.errors import UserError
 from nasjax.engine.workdir import RunFolder, flat
 from nasjax.experiment.defaults import free_on_resume
 from nasjax.experiment.outcome import Outcome
+from nasjax.spaces.table import DATASETS, packaged
 from nasjax.tasks.base import Metric
 
 SAME = ("seed", "devices", "parallel")  # runs that differ in these are one set
@@ -34,6 +37,7 @@ METRICS = (
     "supernet_valid_{}",
 )  # of preference; {}: the judge
 PERCENT = Metric("true", True, "{:.2%}")  # of an architecture in a table
+QUANTILES = (5, 25, 50, 75, 95)  # of all architectures, in percent
 
 Sets = Mapping[str, Mapping[int, Run]]  # name -> seed -> run
 
@@ -115,7 +119,10 @@ def sets(folders: Sequence[str]) -> Sets:
 
 
 def measure(
-    found: Sets, baseline: str = "", metrics: Sequence[str] = ()
+    found: Sets,
+    baseline: str = "",
+    metrics: Sequence[str] = (),
+    against: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """All numbers of a comparison, the content of compare.json.
 
@@ -124,59 +131,97 @@ def measure(
       baseline: set that the others are tested against; empty: the first set.
       metrics: fractions of result.json, or true accuracies, see `scores.truths`;
         empty: the first of `METRICS` that all runs have.
+      against: set -> the set that it is tested against instead of the baseline.
 
     Returns:
       "baseline"; "shared_seeds", which all sets have; "forms" of the metrics, for
-      `str.format`; "sets": name -> "seeds",
-      "folders", "metrics", "test" (of the architectures found and of random cells,
-      over all seeds: values, number of test examples, standard error of a test of that
-      size, a sentence on the difference, the p-value of
+      `str.format`; "unpaired": sentences on seeds that only one of two sets has;
+      "all_architectures": metric -> "count", "mean", "deviation", "best" and
+      "quantiles" of the packaged table, of true accuracies only; "sets": name ->
+      "seeds", "folders", "metrics", "test" (of the architectures found and of random
+      cells, over all seeds: values, number of test examples, standard error of a test
+      of that size, a sentence on the difference, the p-value of
       `nasjax.analysis.significance.above_random`), "cost" (seconds of the
       search and of compiling, and evaluations of a batch's gradient) and "signals" (of the
       architecture found, means over cell types; entropy of alpha in nats; the last
       eigenvalue that was measured).
-      Every number has "values" by seed (None where a run does not have it), a "mean"
-      and a sample "deviation"; metrics also have "best", "mean_rank" (over the shared
-      seeds, 1 is the best) and p-values, see `nasjax.analysis.significance`.
+      Every number has "values" by seed (None where a run does not have it), a "mean",
+      a "median" and a sample "deviation". Metrics also have "best", "mean_rank" (over
+      the shared seeds, 1 is the best), "percentiles" by seed (of true accuracies: the
+      percentage of all architectures that have a lower one) and "paired", the comparison
+      with another set, or None: "against", "seeds" that both have, the fields of
+      `nasjax.analysis.significance.Paired`, "p_holm", corrected for the number of sets
+      that are tested, and "p_welch" and "p_one_sample" of `t_test`.
 
     Raises:
       UserError: there is no such set, or no such number.
     """
     baseline = baseline or next(iter(found))
-    if baseline not in found:
-        names = ", ".join(found)
-        raise UserError(
-            f"There is no set {baseline!r} among {names}; name one of them."
-        )
+    bases = pairs.bases(found, baseline, against or {})
     shared = sorted(set.intersection(*(set(own) for own in found.values())))
-    values = {
-        metric: {name: _values(name, own, metric) for name, own in found.items()}
-        for metric in dict.fromkeys(metrics or [_default(found)])
+    report: dict[str, Any] = {
+        "baseline": baseline,
+        "shared_seeds": shared,
+        "forms": {},
+        "unpaired": pairs.unpaired(found, bases),
+        "all_architectures": {},
+        "sets": {
+            name: {
+                "seeds": list(own),
+                "folders": {seed: run.folder for seed, run in own.items()},
+                "metrics": {},
+                "test": _test([run.result for run in own.values()]),
+                "cost": by_seed(own, cost),
+                "signals": by_seed(own, signals),
+            }
+            for name, own in found.items()
+        },
     }
-    judges = {metric: _judge(metric, found) for metric in values}
-    ranks = {
-        metric: mean_ranks(each, shared, judges[metric].higher_is_better)
-        for metric, each in values.items()
-    }
-    best = {name: max if own.higher_is_better else min for name, own in judges.items()}
-    report: dict[str, Any] = {"baseline": baseline, "shared_seeds": shared, "sets": {}}
-    report["forms"] = {name: own.form for name, own in judges.items()}
-    for name, own in found.items():
-        report["sets"][name] = {
-            "seeds": list(own),
-            "folders": {seed: run.folder for seed, run in own.items()},
-            "metrics": {
-                metric: spread(each[name])
-                | {"best": best[metric](each[name].values())}
-                | {"mean_rank": ranks[metric].get(name)}
-                | _tests(name, baseline, each)
-                for metric, each in values.items()
-            },
-            "test": _test([run.result for run in own.values()]),
-            "cost": by_seed(own, cost),
-            "signals": by_seed(own, signals),
-        }
+    for metric in dict.fromkeys(metrics or [_default(found)]):
+        values = {name: _values(name, own, metric) for name, own in found.items()}
+        judge, every = _judge(metric, found), _all(metric)
+        best = max if judge.higher_is_better else min
+        ranks = mean_ranks(values, shared, judge.higher_is_better)
+        tests = pairs.compared(values, bases, judge.higher_is_better)
+        report["forms"][metric] = judge.form
+        if every is not None:
+            report["all_architectures"][metric] = _population(every)
+        for name, own in values.items():
+            report["sets"][name]["metrics"][metric] = spread(own) | {
+                "best": best(own.values()),
+                "mean_rank": ranks.get(name),
+                "percentiles": _percentiles(own, every),
+                "paired": tests.get(name),
+            }
     return report
+
+
+def _all(metric: str) -> np.ndarray | None:
+    """The values of all architectures of the packaged table; None of other metrics."""
+    if not metric.startswith("true_"):
+        return None
+    column = DATASETS.get(metric.removeprefix("true_"))
+    return None if column is None else packaged().column(column) / 100
+
+
+def _population(every: np.ndarray) -> dict[str, Any]:
+    quantiles = np.percentile(every, QUANTILES).tolist()
+    return {
+        "count": len(every),
+        "mean": float(every.mean()),
+        "deviation": float(every.std()),  # of all there are
+        "best": float(every.max()),
+        "quantiles": dict(zip(QUANTILES, quantiles, strict=True)),
+    }
+
+
+def _percentiles(
+    own: Mapping[int, float], every: np.ndarray | None
+) -> dict[int, float] | None:
+    """Seed -> percentage of all architectures that have a lower value."""
+    if every is None:
+        return None
+    return {seed: 100 * float((every < value).mean()) for seed, value in own.items()}
 
 
 def _test(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -241,16 +286,6 @@ def _values(name: str, own: Mapping[int, Run], metric: str) -> dict[int, float]:
             f"{', '.join(held)}."
         )
     return known
-
-
-def _tests(
-    name: str, baseline: str, values: Mapping[str, Mapping[int, float]]
-) -> dict[str, float | None]:
-    ours, theirs = ([*values[one].values()] for one in (name, baseline))
-    if name == baseline or min(len(ours), len(theirs)) < 2:
-        return {"p_value": None, "p_one_sample": None}
-    test = t_test(ours, theirs)
-    return {"p_value": test.p_value, "p_one_sample": test.p_one_sample}
 
 
 def _name(identity: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:

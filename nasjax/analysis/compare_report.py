@@ -24,8 +24,16 @@ SIGNALS = {
     "eigenvalue": ("eigenvalue", "{:.3g}"),
 }
 TESTS = (
-    "p: Welch's t-test against {}, two-sided; one sample: t-test against the mean of "
-    "the baseline as a known number, as in SANAS, appendix K."
+    "Difference: mean of ours minus theirs over the seeds of both, with Student's "
+    "interval. Better: share of seeds in which ours is better, equal ones counting "
+    "half (probability of superiority), with the interval of Clopper and Pearson. "
+    "Intervals are of 95 %. p: Wilcoxon's signed-rank test, exact, two-sided; Holm: "
+    "corrected for the number of rows."
+)
+POPULATION = (
+    "Percentile: percentage of all architectures of the table that have a lower "
+    "accuracy, mean over the seeds (lowest to highest); it is the probability that a "
+    "random architecture is worse. all: all {:,} architectures; all, 5 %: their quantile."
 )
 COLUMNS = (
     "Means over the seeds. Compiling includes the programs of retraining; gradients: "
@@ -49,12 +57,13 @@ def study(
     baseline: str = "",
     metrics: Sequence[str] = (),
     output: str | None = None,
+    against: Mapping[str, str] | None = None,
 ) -> str:
     """Compares runs; returns Markdown.
 
     Args:
       folders: folders of runs, or folders that contain runs.
-      baseline, metrics: see `nasjax.analysis.compare.measure`.
+      baseline, metrics, against: see `nasjax.analysis.compare.measure`.
       output: folder to write compare.md, compare.json and compare.png into.
 
     Raises:
@@ -62,7 +71,8 @@ def study(
     """
     chosen, left = compare.find(folders)
     found = compare.sets(chosen)
-    report = compare.measure(found, baseline, metrics) | {"left_out": left}
+    report = compare.measure(found, baseline, metrics, against)
+    report["left_out"] = left
     text = markdown(report)
     if output is None:
         return text
@@ -79,42 +89,105 @@ def study(
 def markdown(report: Mapping[str, Any]) -> str:
     """The report of `nasjax.analysis.compare.measure` as tables.
 
-    There is one table for each metric, and one of cost and collapse. A dash stands for
-    a number that no run has.
+    There are two tables for each metric, values and tests, and one of cost and collapse.
+    A dash stands for a number that there is not.
     """
     every, shared = report["sets"], report["shared_seeds"]
-    parts = [_scores(metric, form, every) for metric, form in report["forms"].items()]
-    ranks = f"Mean rank: 1 is the best, over seeds {_seeds(shared)}. " if shared else ""
-    tests = TESTS.format(report["baseline"])
-    parts += [ranks + tests, *_tested(every), _costs(every), COLUMNS]
+    known, parts, notes = report["all_architectures"], [], []
+    if shared:
+        notes.append(f"Mean rank: 1 is the best, over seeds {_seeds(shared)}.")
+    if known:
+        notes.append(POPULATION.format(next(iter(known.values()))["count"]))
+    for metric, form in report["forms"].items():
+        parts.append(_scores(metric, form, every, known.get(metric)))
+        if tests := _tests(metric, form, every):
+            parts.append(tests)
+    if tests:
+        notes.append(TESTS)
+    parts += [" ".join(notes), " ".join(report["unpaired"])]
+    parts += [*_tested(every), _costs(every), COLUMNS]
     if report.get("left_out"):
         parts.append(f"Left out, not finished: {', '.join(report['left_out'])}")
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
-def _scores(metric: str, form: str, every: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table of a metric. form: of its values, for `str.format`."""
+def _scores(
+    metric: str,
+    form: str,
+    every: Mapping[str, Mapping[str, Any]],
+    known: Mapping[str, Any] | None,
+) -> str:
+    """A table of a metric.
+
+    form: of its values, for `str.format`. known: of all architectures, or None.
+    """
     header = [
-        metric.replace("_", " "), "seeds", "mean ± standard deviation", "best",
-        "mean rank", "p", "p, one sample",
+        metric.replace("_", " "), "seeds", "mean ± standard deviation", "median", "best",
+        "mean rank", *["percentile"] * bool(known),
     ]  # fmt: skip
+    show = lambda value: _merged(form.format(value))
     rows = []
     for name, own in every.items():
         one = own["metrics"][metric]
-        deviation = one["deviation"]
-        spread = "" if deviation is None else f" ± {form.format(deviation)}"
+        row = [
+            name,
+            _seeds(own["seeds"]),
+            _spread(one, form),
+            show(one["median"]),
+            show(one["best"]),
+            _number(one["mean_rank"], "{:.2f}"),
+        ]
+        if known:
+            each = one["percentiles"].values()
+            mean = f"{sum(each) / len(each):.1f}"
+            row.append(f"{mean} ({min(each):.1f} to {max(each):.1f})")
+        rows.append(row)
+    if known:
+        quantiles = {
+            percent: show(value) for percent, value in known["quantiles"].items()
+        }
+        best = show(known["best"])
+        rows.append(
+            ["all", "-", _spread(known, form), quantiles.pop(50), best, "-", "50.0"]
+        )
+        rows += [
+            [f"all, {percent} %", "-", "-", value, "-", "-", f"{percent:.1f}"]
+            for percent, value in quantiles.items()
+        ]
+    return _table(header, rows)
+
+
+def _spread(one: Mapping[str, Any], form: str) -> str:
+    deviation = one["deviation"]
+    spread = "" if deviation is None else f" ± {form.format(deviation)}"
+    return _merged(form.format(one["mean"]) + spread)
+
+
+def _tests(metric: str, form: str, every: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table of the comparisons of sets; empty without any."""
+    signed = lambda x: f"{'+' if x >= 0 else ''}{form.format(x)}"
+    rows = []
+    for name, own in every.items():
+        one = own["metrics"][metric]["paired"]
+        if one is None:
+            continue
+        low, high = (signed(x) for x in one["interval"])
+        share = one["superiority_interval"]
         rows.append(
             [
                 name,
-                _seeds(own["seeds"]),
-                _merged(form.format(one["mean"]) + spread),
-                _merged(form.format(one["best"])),
-                _number(one["mean_rank"], "{:.2f}"),
-                _number(one["p_value"], "{:.3g}"),
-                _number(one["p_one_sample"], "{:.3g}"),
+                one["against"],
+                str(len(one["seeds"])),
+                _merged(f"{signed(one['difference'])} ({low} to {high})"),
+                _merged(f"{one['superiority']:.0%} ({share[0]:.0%} to {share[1]:.0%})"),
+                f"{one['p_value']:.3g}",
+                f"{one['p_holm']:.3g}",
             ]
         )
-    return _table(header, rows)
+    header = [
+        metric.replace("_", " "), "against", "pairs", "difference", "better", "p", "Holm"
+    ]  # fmt: skip
+    return _table(header, rows) if rows else ""
 
 
 def _tested(every: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -174,7 +247,20 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _seeds(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
+    """Sorted seeds; four or more in a row as a range.
+
+    >>> _seeds([0, 1, 2, 5, 6, 7, 8])
+    '0, 1, 2, 5-8'
+    """
+    rows: list[list[int]] = []
+    for seed in seeds:
+        if not rows or seed != rows[-1][-1] + 1:
+            rows.append([])
+        rows[-1].append(seed)
+    return ", ".join(
+        f"{row[0]}-{row[-1]}" if len(row) > 3 else ", ".join(map(str, row))
+        for row in rows
+    )
 
 
 def _number(value: float | None, pattern: str) -> str:

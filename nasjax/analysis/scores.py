@@ -90,7 +90,7 @@ def signals(run: Run) -> dict[str, float | None]:
 
 
 def spread(values: Mapping[int, float | None]) -> dict[str, Any]:
-    """Values by seed, their mean and sample deviation; None for undefined ones.
+    """Values by seed, their mean, median and deviation; None for undefined ones.
 
     >>> spread({0: 1.0, 1: 3.0, 2: None})["mean"], spread({0: 1.0})["deviation"]
     (2.0, None)
@@ -99,6 +99,7 @@ def spread(values: Mapping[int, float | None]) -> dict[str, Any]:
     return {
         "values": dict(values),
         "mean": float(np.mean(known)) if known else None,
+        "median": float(np.median(known)) if known else None,
         "deviation": float(np.std(known, ddof=1)) if len(known) > 1 else None,
     }
 

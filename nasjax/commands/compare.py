@@ -1,4 +1,4 @@
-"""Compare the seeds of finished runs: means, t-tests, ranks, cost, collapse."""
+"""Compare the seeds of finished runs: means, paired tests, ranks, cost, collapse."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("runs", nargs="+", metavar="RUN", help=about)
     about = "set of runs to test the others against (default: the first run's set)"
     made.add_argument("--baseline", default="", metavar="NAME", help=about)
+    about = "test the set ROW against the set BASE instead of the baseline; repeatable"
+    made.add_argument(
+        "--against", nargs=2, action="append", default=[], metavar=("ROW", "BASE"),
+        help=about,
+    )  # fmt: skip
     about = (
         "measures of result.json, such as test_accuracy, or an accuracy of the table, "
         "such as true_cifar10 or true_cifar10_without_none (default: the first of the "
@@ -26,5 +31,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = "folder to write compare.md, compare.json and compare.png into"
     made.add_argument("-o", "--output", metavar="FOLDER", help=about)
     a = made.parse_args(argv)
-    print(compare_report.study(a.runs, a.baseline, a.metric, a.output))
+    against = dict(a.against)
+    print(compare_report.study(a.runs, a.baseline, a.metric, a.output, against))
     return 0

@@ -1,6 +1,7 @@
 """Comparison of sets of runs, and tests for differences between sets."""
 
 import functools
+import itertools
 import json
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from scipy import stats
 
 from nasjax import cli
 from nasjax.analysis import anytime, compare, compare_report, scores, significance
-from nasjax.analysis.significance import t_test
+from nasjax.analysis.significance import holm, paired, t_test
 from nasjax.core.errors import UserError
+from nasjax.spaces.table import DATASETS, packaged
 from nasjax.tasks.images import METRIC
 
 OURS, THEIRS = [0.91, 0.95, 0.93, 0.96], [0.90, 0.92, 0.91]
@@ -76,6 +78,89 @@ def test_what_does_not_vary():
         t_test([0.6, 0.7], [0.5])
 
 
+def flipped(d):
+    """The p-value over all signs of the differences, from the ranks of their sizes."""
+    ranks = stats.rankdata(np.abs(d))
+    signs = np.array(list(itertools.product((-1, 1), repeat=len(d))))
+    sums = np.abs(signs @ ranks)
+    return (sums >= abs(np.sign(d) @ ranks) - 1e-9).mean()
+
+
+@pytest.mark.parametrize(
+    "d",
+    [
+        [1, 2, 3, 4], [-1, 2, 3, 4, -5, 6, 7], [1, 1, 1, -1, 2, 2, -3], [2, 2, 2, 2],
+        [-0.5, 12, 0.25, 3, -8, 90, 1, 2], [1, -1], [5, 5, -5, 1, 1, 1, 1, -9],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("equal", [0, 2])
+def test_the_signed_rank_test_is_that_of_all_signs(d, equal):
+    both = np.array([*d, *[0] * equal])
+    base = np.arange(len(both)) * 16.0
+    test = paired(base + both, base)
+    assert test.p_value == pytest.approx(flipped(np.array(d)))
+    if len({*np.abs(d)}) == len(d):
+        assert test.p_value == pytest.approx(stats.wilcoxon(d, method="exact").pvalue)
+    assert paired(base, base + both).p_value == test.p_value
+    less = paired(base + both, base, higher_is_better=False)
+    assert less.superiority == pytest.approx(1 - test.superiority)
+    assert less.difference == test.difference == pytest.approx(both.mean())
+
+
+def test_equal_results_are_no_evidence():
+    same = paired([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
+    assert same == (0, (0, 0), 0.5, (0, 1), 1)
+    with pytest.raises(UserError, match="two seeds or more, not 1"):
+        paired([0.5], [0.6])
+
+
+def test_intervals_are_those_of_the_formulas():
+    rng = np.random.default_rng(0)
+    ours, base = rng.normal(size=(2, 10))
+    d = ours - base
+    half = 2.2621572 * d.std(ddof=1) / 10**0.5  # t(9)
+    found = paired(ours, base)
+    assert found.interval == pytest.approx((d.mean() - half, d.mean() + half))
+    # All better: P(10 of 10) = 0.025 at the lower end. 5 better, 2 equal: of 5 and of 7.
+    assert paired(base + 1, base).superiority_interval == pytest.approx((0.025**0.1, 1))
+    d = np.array([1, 2, 3, 4, 5, 0, 0, -1, -2, -3])
+    some = paired(d, 0 * d)
+    assert some.superiority == 0.6
+    low, high = some.superiority_interval
+    assert stats.binom.sf(4, 10, low) == pytest.approx(0.025)
+    assert stats.binom.cdf(7, 10, high) == pytest.approx(0.025)
+    for wins in range(11):
+        d = np.arange(10) - wins + 0.5
+        exact = stats.binomtest(10 - wins, 10).proportion_ci()
+        interval = paired(-d, 0 * d, higher_is_better=False).superiority_interval
+        assert interval == pytest.approx(tuple(exact))
+
+
+@pytest.mark.parametrize("collapse", [0.0, 0.2])
+def test_the_intervals_and_the_level_hold(collapse):
+    """With ten seeds; of either side a share of the seeds may collapse."""
+    rng = np.random.default_rng(0)
+    mean = better = low = 0
+    for _ in range(1000):
+        ours, base = rng.normal(0.93, 0.01, (2, 10)).round(2)
+        for one in (ours, base):
+            one[rng.random(10) < collapse] = 0.1
+        test = paired(ours, base)
+        mean += test.interval[0] <= 0 <= test.interval[1]
+        better += test.superiority_interval[0] <= 0.5 <= test.superiority_interval[1]
+        low += test.p_value <= 0.05
+    assert mean / 1000 > 0.93 and better / 1000 > 0.95 and low / 1000 < 0.06
+    if not collapse:
+        assert mean / 1000 < 0.97
+
+
+def test_holm_is_as_by_hand():
+    corrected = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
+    expected = {"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02}
+    assert corrected == pytest.approx(expected)
+    assert holm({"a": 0.5, "b": 0.9}) == {"a": 1, "b": 1} and holm({}) == {}
+
+
 def test_sets_are_configs_whatever_their_seeds(runs):
     found = compare.sets(runs)
     assert [*found] == [
@@ -86,27 +171,97 @@ def test_sets_are_configs_whatever_their_seeds(runs):
     assert [*found["zarts_rs arch.zarts_rs.rate=0.2"]] == [0, 1, 2, 3]
 
 
+LOW, HIGH = (f"zarts_rs arch.zarts_rs.rate={rate}" for rate in (0.1, 0.2))
+
+
 def test_table(runs):
     report = compare.measure(compare.sets(runs))
     lines = compare_report.markdown(report).splitlines()
-    test = t_test(OURS, THEIRS)
-    name = "zarts_rs arch.zarts_rs.rate=0.1"
-    assert lines[2] == f"| {name} | 0, 1, 2 | 91.00 ± 1.00 % | 92.00 % | 2.00 | - | - |"
-    assert lines[3] == (
-        "| zarts_rs arch.zarts_rs.rate=0.2 | 0, 1, 2, 3 | 93.75 ± 2.22 % | 96.00 % | 1.00 | "
-        f"{test.p_value:.3g} | {test.p_one_sample:.3g} |"
+    assert (
+        lines[2] == f"| {LOW} | 0, 1, 2 | 91.00 ± 1.00 % | 91.00 % | 92.00 % | 2.00 |"
     )
-    assert lines[4] == "| random_search | 0 | 50.00 % | 50.00 % | 3.00 | - | - |"
-    assert f"over seeds 0. p: Welch's t-test against {name}, two-s" in lines[6]
+    assert lines[3] == (f"| {HIGH} | 0-3 | 93.75 ± 2.22 % | 94.00 % | 96.00 % | 1.00 |")
+    assert lines[4] == "| random_search | 0 | 50.00 % | 50.00 % | 50.00 % | 3.00 |"
+    # Differences of 1, 3 and 2 points: a deviation of 1, and t(2) = 4.303.
+    assert lines[8:10] == [
+        f"| {HIGH} | {LOW} | 3 | +2.00 (-0.48 to +4.48) % | 100 (29 to 100) % | 0.25 | 0.25 |",
+        "",
+    ]
+    assert lines[10].startswith("Mean rank: 1 is the best, over seeds 0. Difference: ")
+    assert lines[12] == (
+        f"The test of {HIGH} against {LOW} leaves out the seeds 3 (only {HIGH}). "
+        f"random_search is not tested against {LOW}: they share fewer than 2 seeds."
+    )
     # A version that logged nothing else wrote these runs.
-    assert f"| {name} | {' | '.join(['-'] * 9)} |" in lines
+    assert f"| {LOW} | {' | '.join(['-'] * 9)} |" in lines
+    unpaired, test = t_test(OURS, THEIRS), report["sets"][HIGH]["metrics"]
+    test = test["test_accuracy"]["paired"]
+    assert (test["p_welch"], test["p_one_sample"]) == unpaired[-2:]
 
 
 def test_the_baseline_is_chosen(runs):
-    rows = tabulated(runs, "zarts_rs arch.zarts_rs.rate=0.2")
-    test = t_test(THEIRS, OURS)
-    assert rows[2][-2:] == [f"{test.p_value:.3g}", f"{test.p_one_sample:.3g}"]
-    assert rows[3][-2:] == ["-", "-"]
+    rows = tabulated(runs, HIGH)
+    assert rows[7][:4] == [LOW, HIGH, "3", "-2.00 (-4.48 to +0.48) %"]
+    assert rows[8][:2] == ["test accuracy", "found"]
+
+
+def test_a_set_is_tested_against_its_own_base(tmp_path, capsys):
+    accuracy = {
+        "darts_first": (0.5, 0.6, 0.7), "darts_second": (0.6, 0.7, 0.9),
+        "zarts_rs": (0.8, 0.4, 0.75), "sanas": (0.7, 0.75, 0.8),
+    }  # fmt: skip
+    for name, values in accuracy.items():
+        for seed, value in enumerate(values):
+            write(tmp_path / f"{name}-{seed}", seed, value, name)
+    given = ["compare", str(tmp_path), "--against", "sanas", "darts_second"]
+    assert cli.main([*given, "-o", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "compare.json").read_text())
+    tests = {
+        name: own["metrics"]["test_accuracy"]["paired"]
+        for name, own in report["sets"].items()
+    }
+    bases = {name: test and test["against"] for name, test in tests.items()}
+    assert bases == {
+        "darts_first": None, "darts_second": "darts_first", "sanas": "darts_second",
+        "zarts_rs": "darts_first",
+    }  # fmt: skip
+    assert tests["sanas"]["difference"] == pytest.approx(0.05 / 3, rel=1e-5)
+    # Three tests are corrected together.
+    assert tests["darts_second"]["p_value"] == 0.25
+    assert tests["darts_second"]["p_holm"] == 0.75
+    assert "| sanas | darts_second | 3 | +1.67 (" in capsys.readouterr().out
+    assert cli.main([*given, "--against", "sanas", "sanas"]) == 2
+    assert "names sanas twice" in capsys.readouterr().err
+    assert cli.main([*given, "--against", "zarts_rs", "x"]) == 2
+    assert "There is no set 'x' among darts_first, " in capsys.readouterr().err
+
+
+def test_true_accuracies_stand_among_those_of_all_architectures(tmp_path):
+    table, found = packaged(), (6111, 77, 3)
+    texts = [table.architectures[row] for row in found]
+    for seed, text in enumerate(texts):
+        known = {name: a / 100 for name, a in table.accuracy(text).items()}
+        write(tmp_path / str(seed), seed, None, true_accuracy=known)
+    folders = [str(tmp_path / str(seed)) for seed in range(3)]
+    for name in ("cifar10", "imagenet16"):
+        report = compare.measure(compare.sets(folders), "", [f"true_{name}"])
+        own = report["sets"]["darts_first"]["metrics"][f"true_{name}"]
+        column = DATASETS[name]
+        expected = [table.percentile(text, column) for text in texts]
+        assert [*own["percentiles"].values()] == pytest.approx(expected)
+        every = report["all_architectures"][f"true_{name}"]
+        values = np.sort(table.column(column))
+        assert every["count"] == 15_625 and every["best"] == values[-1] / 100
+        assert every["quantiles"][50] == values[7812] / 100
+        assert every["quantiles"][5] == pytest.approx(values[781] / 100, rel=1e-3)
+    rows = compare_report.markdown(report).splitlines()
+    assert f"({min(expected):.1f} to {max(expected):.1f}) |" in rows[2]
+    names = [row.split(" | ")[0] for row in rows[3:8]]
+    assert names == ["| all", *(f"| all, {q} %" for q in (5, 25, 75, 95))]
+    assert rows[3].endswith("| 47.31 % | - | 50.0 |")
+    assert not compare.measure(compare.sets([write(tmp_path / "x", 0, 0.5)]))[
+        "all_architectures"
+    ]
 
 
 def test_ranks_are_those_of_counting():
@@ -153,6 +308,7 @@ def test_cost_and_collapse(tmp_path):
     assert own["cost"]["search_seconds"] == {
         "values": {0: 100.0, 1: 107.0},
         "mean": 103.5,
+        "median": 103.5,
         "deviation": pytest.approx(7 / 2**0.5),
     }
     assert own["signals"]["kept_skips"]["values"] == {0: 0.375, 1: 0.5}
