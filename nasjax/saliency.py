@@ -62,10 +62,10 @@ class Attack(NamedTuple):
     @classmethod
     def of(cls, fields: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> Attack:
         """The attack whose other attributes are attributes of `fields`."""
-        own = fields
         return cls(
-            own.steps, own.eps, own.step, mean, std, own.ascent, own.target, own.rate
-        )
+            fields.steps, fields.eps, fields.step, mean, std, fields.ascent,
+            fields.target, fields.rate,
+        )  # fmt: skip
 
 
 def perturbed(images: Array, delta: Array, attack: Attack) -> Array:

@@ -171,7 +171,7 @@ BAD = {
         "Unknown config field 'config.arch.zarts_mgs.eta'",
     ),
     "a part as number": (lambda: {"arch__zarts_mgs": 3}, "expected a group of fields"),
-    "older config": (lambda: {"format": 1}, "from an older version of nasjax"),
+    "older config": (lambda: {"format": 1}, "from another version of nasjax"),
     "seed of 33 bits": (lambda: {"seed": 2**32}, "below 4294967296"),
     "one channel": (lambda: {"search__channels": 1}, "1 cell and 2 channels"),
     "seed": (lambda: {"seed": -1}, "config.seed"),

@@ -20,7 +20,7 @@ from nasjax.search.directions import SHORT
 from nasjax.spaces import DARTS_7, SPACES
 from nasjax.tasks import DOMAINS
 
-FORMAT = 2  # of configs; 1 had `base`, and one algorithm's settings as `arch`
+FORMAT = 3  # of configs; 2 had another attack as `saliency`, 1 had `base`
 
 # Fields that make several runs of a config; no run records them.
 OF_COMMANDS = ("seeds", "seeds_at_once")

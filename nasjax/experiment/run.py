@@ -62,9 +62,10 @@ def run(
       ("with_none" and "without_none": "genotype" and "true_accuracy" of alpha read so;
       null where only one is possible), "supernet_valid_accuracy",
       "stops" (see `nasjax.collapse.rollback`), "gradient_evaluations" (number of
-      gradients of one batch in the search), "seconds", "interrupted". Accuracies are
-      fractions. Means of retrained networks are null without retraining. Without a
-      search, "algorithm" is "retrain", and its measures are null, empty or 0.
+      gradients of one batch in the search; conjugate gradients count with their largest
+      number of steps), "seconds", "interrupted". Accuracies are fractions. Means of
+      retrained networks are null without retraining. Without a search, "algorithm" is
+      "retrain", and its measures are null, empty or 0.
       With `config.seeds` above 1: {"seeds": such a dictionary for each seed}, by the
       seed as text; metrics of callbacks have the "seed" then.
 

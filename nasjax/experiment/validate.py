@@ -105,8 +105,9 @@ def head(given: ConfigDict) -> None:
         )
     if given.get("format") != defaults.FORMAT:
         raise UserError(
-            "The config is from an older version of nasjax, in which config.base and "
-            "config.arch had another meaning; start from a config in configs/."
+            "The config is from another version of nasjax, whose fields had other "
+            f"names or meanings (format {given.get('format')}, here "
+            f"{defaults.FORMAT}); start from a config in configs/."
         )
     known = defaults.settings()
     for name in ("algorithm", "arch", "task"):

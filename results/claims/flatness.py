@@ -80,14 +80,16 @@ def draw(rows: list[dict], path: Path) -> None:
         for row in own:
             expected = np.array(row["eps"]) ** 2 / 6 * row["trace"]
             label = name if row is own[0] else None
-            left.loglog(expected, np.abs(row["rise"]), "o-", color=colour, ms=3, lw=0.8,
-                        label=label)  # fmt: skip
+            left.errorbar(expected, row["rise"], row["rise_error"], fmt="o-", ms=3,
+                          color=colour, lw=0.8, label=label)  # fmt: skip
         drops = [100 * (r["mixed_accuracy"] - r["discretised_accuracy"]) for r in own]
         right.plot([r["trace"] for r in own], drops, "o", color=colour, label=name)
+    for scale in (left.set_xscale, left.set_yscale, right.set_xscale):
+        scale("symlog", linthresh=1e-4 if scale != right.set_xscale else 1.0)
     ends = left.get_xlim()
     left.plot(ends, ends, ":", color="#666666", label="equal")
     left.set(xlabel="eps² / 6 · Tr H", ylabel="mean rise of the loss")
-    right.set(xlabel="Tr H in the mixing weights", xscale="log",
+    right.set(xlabel="Tr H in the mixing weights",
               ylabel="accuracy lost by discretising, points")  # fmt: skip
     for axes in (left, right):
         axes.legend(fontsize=8)

@@ -14,6 +14,7 @@ from nasjax import cli
 from nasjax.analysis import anytime, compare, compare_report, scores, significance
 from nasjax.analysis.significance import holm, paired, t_test
 from nasjax.core.errors import UserError
+from nasjax.experiment import defaults
 from nasjax.spaces.table import DATASETS, packaged
 from nasjax.tasks.images import METRIC
 
@@ -24,7 +25,7 @@ def write(path, seed, accuracy, algorithm="darts_first", lines=(), arch=None, **
     """The folder of a run; the run is unfinished if accuracy is None."""
     path.mkdir(parents=True)
     own = {"rate": 0.1, "chunk": 0, **(arch or {})}
-    config = {"format": 2, "algorithm": algorithm, "seed": seed}
+    config = {"format": defaults.FORMAT, "algorithm": algorithm, "seed": seed}
     config["arch"] = {algorithm: own}
     (path / "config.json").write_text(json.dumps(config))
     result = {"test_accuracy": accuracy, "params": 5, "dataset": "digits"} | more

@@ -32,7 +32,7 @@ def old(tmp_path):
     return write(tmp_path / "old", base="", arch={"samples": 4, "every": 4})
 
 
-SAYS = "by nasjax 0.1.0, is without a format, and here it is of format 2"
+SAYS = "by nasjax 0.1.0, is without a format, and here it is of format 3"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,10 @@ OLDER["all but one"] = {"test_accuracy": 0.9}
 @pytest.mark.parametrize("case", OLDER)
 def test_a_result_shows_what_it_has(case, tmp_path, capsys):
     """Without a KeyError for what an older version did not write."""
-    paths = [write(tmp_path / f"run{seed}", format=2, seed=seed) for seed in (0, 1)]
+    paths = [
+        write(tmp_path / f"run{seed}", format=defaults.FORMAT, seed=seed)
+        for seed in (0, 1)
+    ]
     (paths[0] / "result.json").write_text(json.dumps(OLDER[case]))
     whole = RESULT | {"seed": 1}
     (paths[1] / "result.json").write_text(json.dumps(whole))
@@ -105,7 +108,7 @@ def test_a_result_shows_what_it_has(case, tmp_path, capsys):
 
 
 def test_a_report_of_the_oldest_result(tmp_path):
-    path = write(tmp_path / "run", format=2)
+    path = write(tmp_path / "run", format=defaults.FORMAT)
     (path / "result.json").write_text("{}")
     assert cli.main(["report", str(path)]) == 0 and (path / "report.html").exists()
 
@@ -116,5 +119,5 @@ def test_a_run_of_this_format_is_filled_up_to_this_version(tmp_path):
     config = runs.config_of(folder)
     assert config.search.cells == defaults.settings().search.cells
     assert config.arch.zarts_mgs == defaults.settings().arch.zarts_mgs
-    with pytest.raises(UserError, match="is of format 3, and here it is of format 2"):
+    with pytest.raises(UserError, match="is of format 4, and here it is of format 3"):
         runs.config_of(RunFolder.read(write(tmp_path / "later", format=3)))

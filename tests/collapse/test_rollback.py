@@ -14,6 +14,7 @@ from nasjax.engine.phase import Phase
 from nasjax.engine.progress import Progress
 from nasjax.engine.signals import Interrupted
 from nasjax.engine.workdir import RunFolder
+from nasjax.experiment.defaults import FORMAT
 
 EPOCHS, STEPS = 50, 3  # steps of an epoch
 
@@ -57,7 +58,7 @@ def toy(jump, interrupt=None):
 def watched(tmp_path, remedy, jump, interrupt=None):
     begin, phase_of = toy(jump, interrupt)
     watch = rollback.Watch(remedy, 2, log_every=1000, checkpoint_every=1000)
-    with RunFolder.open(tmp_path / "run", {"format": 2}, {}) as folder:
+    with RunFolder.open(tmp_path / "run", {"format": FORMAT}, {}) as folder:
         found = rollback.run(
             "search", begin, phase_of, HYPER, watch, folder, Progress()
         )

@@ -113,8 +113,12 @@ def unsolved(metrics: Mapping[str, float | None], settings) -> str | None:
     if residual is not None and residual <= UNSOLVED:
         return None
     remedy = f"raise {field('damping')} or {field('max_steps')}"
-    if metrics.get("cg_negative_curvature"):
-        remedy = f"raise {field('damping')} or set --config.arch.implicit.curvature=ggn"
+    if residual is None:
+        remedy = "lower --config.search.rate, because the weights diverge"
+    elif metrics.get("cg_negative_curvature"):
+        remedy = f"raise {field('damping')}"
+        if settings.curvature != "ggn":
+            remedy += " or set --config.arch.implicit.curvature=ggn"
     elif (metrics.get("cg_steps") or 0) < settings.max_steps:
         remedy = f"lower {field('tolerance')}"
     left = (
