@@ -87,7 +87,7 @@ def made(sentence, warmup=0):
     own = config()
     for name in ("darts_first", "darts_second", "amended", "implicit"):
         own.arch[name].update(rate=0.1, weight_decay=0.0)
-    own.arch.implicit.damping = 1.0  # w is not at an optimum
+    own.arch.implicit.update(damping=1.0, max_steps=10)  # the defaults
     own.arch.zarts_rs.update(rate=1.0)
     own.arch.zarts_gld.update(max_radius=1.0, min_radius=0.1)
     own.arch.zarts_mgs.update(spread=0.3, temperature=0.01)

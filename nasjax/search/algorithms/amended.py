@@ -14,10 +14,10 @@ The other methods of the paper are options of every search: `config.search.auxil
 Deviations:
   * The products are exact (`hypergrad.implicit` with `amended`); `finite_difference`
     takes eqs. 14 and 15 instead, as the paper does.
-  * As in the paper, one training batch gives both D and H. Their product then has a
-    covariance that grows the mean of the term; `two_batches` takes H of one training
-    batch and D of another, drawn independently, so that the mean over pairs of batches
-    is the product of the means. Both cost the same.
+  * As in the paper, one training batch gives both D and H. The mean of their
+    product then has the covariance of the two in it; `two_batches` takes H of one
+    training batch and D of another, drawn independently, so that the mean over pairs of
+    batches is the product of the means. Both cost the same.
   * As in the paper's equations, weight decay and momentum are not part of L_train, and
     the gradients are taken at w, not after a virtual step.
   * The paper claims that the amending term has the sign of the exact term. The claim
