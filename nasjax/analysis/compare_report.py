@@ -140,7 +140,8 @@ def _scores(
         if known:
             each = one["percentiles"].values()
             mean = f"{sum(each) / len(each):.1f}"
-            row.append(f"{mean} ({min(each):.1f} to {max(each):.1f})")
+            reach = f" ({min(each):.1f} to {max(each):.1f})" if len(each) > 1 else ""
+            row.append(mean + reach)
         rows.append(row)
     if known:
         quantiles = {

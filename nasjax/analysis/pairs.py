@@ -42,11 +42,11 @@ def bases(
 def unpaired(
     seeds: Mapping[str, Collection[int]], bases: Mapping[str, str]
 ) -> list[str]:
-    """A sentence for each set that has other seeds than its base.
+    """Sentences on the sets that have other seeds than their bases.
 
     seeds: of each set.
     """
-    said = []
+    said, apart = [], []
     for name, base in bases.items():
         ours, theirs = set(seeds[name]), set(seeds[base])
         listed = [
@@ -55,15 +55,17 @@ def unpaired(
             if own
         ]
         if len(ours & theirs) < FEWEST:
-            said.append(
-                f"{name} is not tested against {base}: they share fewer than "
-                f"{FEWEST} seeds."
-            )
+            apart.append(f"{name} against {base}")
         elif listed:
             said.append(
                 f"The test of {name} against {base} leaves out the seeds "
                 f"{' and '.join(listed)}."
             )
+    if apart:
+        said.append(
+            f"Not tested, because they share fewer than {FEWEST} seeds: "
+            f"{', '.join(apart)}."
+        )
     return said
 
 

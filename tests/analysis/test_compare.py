@@ -191,7 +191,8 @@ def test_table(runs):
     assert lines[10].startswith("Mean rank: 1 is the best, over seeds 0. Difference: ")
     assert lines[12] == (
         f"The test of {HIGH} against {LOW} leaves out the seeds 3 (only {HIGH}). "
-        f"random_search is not tested against {LOW}: they share fewer than 2 seeds."
+        "Not tested, because they share fewer than 2 seeds: random_search against "
+        f"{LOW}."
     )
     # A version that logged nothing else wrote these runs.
     assert f"| {LOW} | {' | '.join(['-'] * 9)} |" in lines
@@ -260,6 +261,9 @@ def test_true_accuracies_stand_among_those_of_all_architectures(tmp_path):
     names = [row.split(" | ")[0] for row in rows[3:8]]
     assert names == ["| all", *(f"| all, {q} %" for q in (5, 25, 75, 95))]
     assert rows[3].endswith("| 47.31 % | - | 50.0 |")
+    alone = compare.measure(compare.sets(folders[:1]), "", ["true_imagenet16"])
+    row = compare_report.markdown(alone).splitlines()[2]
+    assert row.endswith(f" | {expected[0]:.1f} |")
     assert not compare.measure(compare.sets([write(tmp_path / "x", 0, 0.5)]))[
         "all_architectures"
     ]
