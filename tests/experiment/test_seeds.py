@@ -196,6 +196,7 @@ def test_on_a_cpu_seeds_run_in_turn(place, alone, capsys):
         chex.assert_trees_all_equal(state(own), state(alone[seed]))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ml_collections
 def test_the_command_compares_the_seeds(place, together, monkeypatch, capsys):
     monkeypatch.setattr("nasjax.engine.programs.code", lambda *files: CODE)
     fields = flat(configured(place, seeds=2, seeds_at_once=2).to_dict())
