@@ -110,7 +110,7 @@ class Together:
 
     def place(self) -> str:
         count = len(self._runs) - len(self.broken)
-        return f"{self._runs[0].place()}, mean of {count} seeds"
+        return f"{self._runs[0].place()}, mean of {count} seed(s)"
 
     def record(self) -> tuple[dict[str, float | None], list[Mapping[str, Any]]]:
         """Writes a line into each log; returns the mean line, and the lines by seed."""
