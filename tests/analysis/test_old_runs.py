@@ -120,4 +120,6 @@ def test_a_run_of_this_format_is_filled_up_to_this_version(tmp_path):
     assert config.search.cells == defaults.settings().search.cells
     assert config.arch.zarts_mgs == defaults.settings().arch.zarts_mgs
     with pytest.raises(UserError, match="is of format 4, and here it is of format 3"):
-        runs.config_of(RunFolder.read(write(tmp_path / "later", format=defaults.FORMAT + 1)))
+        runs.config_of(
+            RunFolder.read(write(tmp_path / "later", format=defaults.FORMAT + 1))
+        )
