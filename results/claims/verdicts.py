@@ -1,0 +1,167 @@
+"""The papers' claims against the study on NAS-Bench-201: one row for each.
+
+    python results/claims/verdicts.py runs/nasbench201
+
+Every claim is a set of searches against another set, paired by seed, on the true
+CIFAR-10 accuracy of what was found. A claim holds if the exact signed-rank test, with
+Holm's correction over all claims, has p below 0.05 and ours is better; its opposite
+holds if ours is worse; anything else cannot be said. Writes claims.json and prints the
+table of docs/claims.md.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from nasjax.analysis.commands import write
+from nasjax.analysis.significance import holm, paired
+from nasjax.core.files import read_json
+from nasjax.spaces.table import DATASETS, packaged
+
+HERE = Path(__file__).parent
+PRINTED = ("signed", "soft", "pgd")  # SANAS' mode, target and ascent
+
+CLAIMS = (  # whose, what, ours, base
+    ("ZARTS", "MGS finds better architectures than DARTS", "zarts_mgs", "darts_first"),
+    ("ZARTS", "RS does", "zarts_rs", "darts_first"),
+    ("ZARTS", "GLD does", "zarts_gld", "darts_first"),
+    ("ZARTS", "MGS is better than second-order DARTS", "zarts_mgs", "darts_second"),
+    ("SmoothDARTS", "RS is better than DARTS", "sdarts_rs", "darts_first"),
+    ("SmoothDARTS", "ADV is better than DARTS", "sdarts_adv", "darts_first"),
+    ("SmoothDARTS", "ADV is better than RS", "sdarts_adv", "sdarts_rs"),
+    ("Amended", "it is better than DARTS", "amended", "darts_first"),
+    ("Amended", "it is better than second order", "amended", "darts_second"),
+    ("SANAS", "it improves its base at the same cadence", "sanas", "darts_second_5"),
+    ("SANAS", "as printed it does", "sanas_printed", "darts_second_5"),
+    ("SANAS", "validated on whole images it does", "sanas_whole", "darts_second_5"),
+    ("DARTS", "second order is better than first", "darts_second", "darts_first"),
+    ("PC-DARTS", "it is better than DARTS", "pc_darts", "darts_first"),
+    ("FairDARTS", "it is better than DARTS", "fair_darts", "darts_first"),
+    ("Lorraine et al.", "implicit is better than first order", "implicit_5",
+     "darts_first"),
+    ("Li, Talwalkar", "random search is as good as DARTS", "random_search",
+     "darts_first"),
+)  # fmt: skip
+
+
+def name_of(config: dict) -> str:
+    """The name of a set: the algorithm, and settings in which sets differ."""
+    name, of = config["algorithm"], config["saliency"]
+    if name == "darts_second+sanas":
+        if (of["mode"], of["target"], of["ascent"]) == PRINTED:
+            return "sanas_printed"
+        whole = not config["arch"]["sanas"]["validate_reweighted"]
+        return "sanas_whole" if whole else "sanas"
+    slower = ("darts_second", "implicit")  # also run with fewer moves of alpha
+    every = config["arch"][name]["every"] if name in slower else 1
+    return name if every == 1 else f"{name}_{every}"
+
+
+def collected(root: Path) -> dict[str, dict[int, dict]]:
+    """Set -> seed -> accuracies in percent by data set and reading."""
+    sets: dict[str, dict[int, dict]] = {}
+    for file in sorted(root.glob("*/result.json")):
+        result, config = read_json(file), read_json(file.parent / "config.json")
+        readings = result["readings"] or {}
+        found = {"own": result["true_accuracy"]}
+        found |= {name: own["true_accuracy"] for name, own in readings.items()}
+        own = {
+            f"{data}, {name}": 100 * accuracies[data]
+            for name, accuracies in found.items()
+            for data in DATASETS
+        }
+        own["supernet"] = 100 * result["supernet_valid_accuracy"]
+        own["gradients"] = result["gradient_evaluations"]
+        sets.setdefault(name_of(config), {})[result["seed"]] = own
+    return sets
+
+
+def tested(sets: dict, ours: str, base: str, measure: str) -> dict | None:
+    """The paired comparison of two sets by a measure, None without two pairs."""
+    both = [sets.get(name, {}) for name in (ours, base)]
+    seeds = [s for s in sorted(set(both[0]) & set(both[1]))
+             if measure in both[0][s] and measure in both[1][s]]  # fmt: skip
+    if len(seeds) < 2:
+        return None
+    values = [[own[seed][measure] for seed in seeds] for own in both]
+    found = paired(*values, True)
+    return {"seeds": len(seeds), "values": values, **found._asdict(),
+            "medians": [float(np.median(own)) for own in values]}  # fmt: skip
+
+
+def judged(sets: dict, reading: str, data: str = "cifar10") -> list[dict]:
+    """Every claim with its numbers, its corrected p and its verdict."""
+    rows = []
+    for whose, what, ours, base in CLAIMS:
+        test = tested(sets, ours, base, f"{data}, {reading}")
+        if test:
+            rows.append({"paper": whose, "claim": what, "ours": ours, "base": base}
+                        | test)  # fmt: skip
+    corrected = holm({str(i): row["p_value"] for i, row in enumerate(rows)})
+    for index, row in enumerate(rows):
+        row["p_holm"] = corrected[str(index)]
+        better = row["superiority"] > 0.5
+        sure = row["p_holm"] < 0.05
+        row["verdict"] = (
+            ("holds" if better else "the opposite holds") if sure else "cannot be said"
+        )
+    return rows
+
+
+def against_random(sets: dict) -> dict[str, dict]:
+    """Set -> percentiles of what it found among all architectures of the table."""
+    column = packaged().column(DATASETS["cifar10"])
+    found = {}
+    for name, seeds in sets.items():
+        values = [own["cifar10, own"] for own in seeds.values()]
+        ranks = [100 * float((column < v).mean()) for v in values]
+        if len(ranks) < 2:
+            continue
+        wins = stats.bootstrap((np.array(ranks),), np.mean, rng=0, n_resamples=9999)
+        p = stats.wilcoxon(np.array(ranks) - 50).pvalue
+        found[name] = {
+            "seeds": len(ranks), "mean": float(np.mean(ranks)),
+            "interval": [float(e) for e in wins.confidence_interval], "p_value": float(p),
+            "accuracy": [float(np.mean(values)), float(np.std(values, ddof=1)),
+                         float(np.median(values)), float(np.min(values))],
+        }  # fmt: skip
+    for name, p in holm({n: own["p_value"] for n, own in found.items()}).items():
+        found[name]["p_holm"] = p
+    return found
+
+
+def table(rows: list[dict]) -> str:
+    """The table of the page."""
+    lines = ["| paper | claim | difference, points | better in | p | verdict |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    for row in rows:
+        low, high = row["interval"]
+        less, more = row["superiority_interval"]
+        lines.append(
+            f"| {row['paper']} | {row['claim']} | {row['difference']:+.2f} "
+            f"({low:+.2f} to {high:+.2f}) | {row['superiority']:.0%} ({less:.0%} to "
+            f"{more:.0%}) | {row['p_holm']:.2g} | {row['verdict']} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sets = collected(Path(sys.argv[1]))
+    report = {"sets": sets, "random": against_random(sets)}
+    for reading in ("own", "with_none", "without_none"):
+        report[reading] = judged(sets, reading)
+        print(f"\n{reading}\n\n{table(report[reading])}")
+    relaxed = [own for name, seeds in sets.items() if name != "random_search"
+               for own in seeds.values()]  # fmt: skip
+    pairs = np.array([[own["supernet"], own["cifar10, own"]] for own in relaxed])
+    tau = lambda a, b: stats.kendalltau(a, b).statistic
+    interval = stats.bootstrap(
+        tuple(pairs.T), tau, paired=True, vectorized=False, rng=0, n_resamples=999
+    ).confidence_interval
+    report["tau"] = [float(tau(*pairs.T)), *map(float, interval)]
+    print("\nsupernet's and true accuracy, Kendall's tau:", report["tau"], len(relaxed))
+    for name, own in report["random"].items():
+        print(name, own)
+    write(HERE / "claims.json", report)
