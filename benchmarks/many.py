@@ -100,7 +100,7 @@ def _search201(fields: dict[str, Any]) -> Experiment:
     config = defaults.settings("nasbench201")
     config.update_from_flattened_dict({**fields, "devices": 1})
     random = np.random.default_rng(0)
-    side, count = 32, 4 * config.search.batch
+    side, count = 32, 4 * max(config.search.batch, 10)
     images = random.integers(0, 256, (count, side, side, 3), np.uint8)
     labels = np.arange(count) % 10
     return build(config, ((images, labels), (images, labels)))
