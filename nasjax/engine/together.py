@@ -139,6 +139,8 @@ class Together:
         self._pending.clear()
         split = self._several.split(self.state) if states else None
         for index, run in enumerate(self._runs):
+            if self._several.seeds[index] in self.broken:
+                continue
             run.pending += [
                 (step, {name: value[index] for name, value in metrics.items()})
                 for step, metrics in fetched

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from nasjax.core.errors import UserError
 from nasjax.core.keys import derive
-from nasjax.engine.checkpoint import KEEP, Checkpoints
+from nasjax.engine.checkpoint import Checkpoints
 from nasjax.engine.memory import TooLarge
 from nasjax.engine.programs import Store
 from nasjax.engine.progress import Progress
@@ -129,7 +129,8 @@ def _next(runs: Runs, seeds: Sequence[int], largest: int) -> list[int]:
 
     Of seeds that stopped at different steps, those go together that have a checkpoint
     of the step of the last: a kill between the checkpoints of two folders leaves them
-    one checkpoint apart. Later checkpoints of the group are deleted.
+    one checkpoint apart. Later checkpoints of the group are deleted. Seeds without a
+    checkpoint start together; no other seed goes back for them.
     """
     (stage,) = runs.made.algorithm.stages
     training = runs.made.begin(stage, None).problem.training
@@ -138,10 +139,9 @@ def _next(runs: Runs, seeds: Sequence[int], largest: int) -> list[int]:
     for seed in seeds:
         checkpoints = Checkpoints(runs.path(seed) / "checkpoints" / stage.name)
         steps = checkpoints.steps()
-        start = [0] * (len(steps) < KEEP)  # nothing was deleted yet
         finished = (runs.path(seed) / "result.json").exists()
         if total not in steps and not finished:
-            kept[seed] = [*start, *steps]
+            kept[seed] = steps or [0]
     while largest > 1 and kept:
         step = min(steps[-1] for steps in kept.values())
         group = [seed for seed, steps in kept.items() if step in steps]
