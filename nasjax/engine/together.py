@@ -20,7 +20,7 @@ from nasjax.engine.signals import signals
 from nasjax.engine.workdir import RunFolder
 
 
-def run_phases(
+def run_together(
     phase: Phase,
     folders: Sequence[RunFolder],
     progress: Progress,

@@ -17,11 +17,11 @@ from nasjax.engine.checkpoint import Checkpoints
 from nasjax.engine.memory import TooLarge
 from nasjax.engine.programs import Store
 from nasjax.engine.progress import Progress
-from nasjax.engine.together import run_phases
+from nasjax.engine.together import run_together
 from nasjax.engine.workdir import RunFolder
 from nasjax.experiment import line
 from nasjax.experiment.build import Experiment
-from nasjax.experiment.several import search_phases
+from nasjax.experiment.several import search_of_seeds
 from nasjax.experiment.single import opened
 
 OWN = ("config.seed", "config.seeds", "config.seeds_at_once", "workdir")  # flags
@@ -159,10 +159,10 @@ def _next(runs: Runs, seeds: Sequence[int], largest: int) -> list[int]:
 def _search(
     runs: Runs, seeds: Sequence[int], progress: Progress, store: Store
 ) -> Mapping[int, UserError]:
-    """Searches with these seeds in one program; see `run_phases`."""
+    """Searches with these seeds in one program; see `run_together`."""
     made, config = runs.made, runs.made.config
     (stage,) = made.algorithm.stages
-    phase = search_phases(
+    phase = search_of_seeds(
         stage.name,
         functools.partial(made.begin, stage, None),
         made.hyper(stage),
@@ -175,7 +175,7 @@ def _search(
         config.collapse.most_skips,
     )
     words = functools.partial(line.words, metric=made.domain.metric)
-    return run_phases(
+    return run_together(
         phase._replace(words=words),
         [runs.folder(seed) for seed in seeds],
         progress,

@@ -20,7 +20,7 @@ from nasjax.monitors.base import Monitor
 from nasjax.search import Search, SearchState
 
 
-def search_phases(
+def search_of_seeds(
     name: str,
     begin: Callable[[Hyper], Search],
     hyper: Hyper,

@@ -12,7 +12,7 @@ from nasjax.core.errors import UserError
 from nasjax.engine.checkpoint import Checkpoints
 from nasjax.engine.phase import Phase, Several
 from nasjax.engine.progress import Progress
-from nasjax.engine.together import run_phases
+from nasjax.engine.together import run_together
 from nasjax.engine.workdir import RunFolder
 
 STEPS, BREAKS, SEEDS = 6, 5, (3, 4)
@@ -48,7 +48,7 @@ def ran(place, broken):
     for seed in SEEDS:
         folders.append(RunFolder.open(place / str(seed), {"seed": seed}, {}))
     try:
-        errors = run_phases(phase(jnp.array(broken)), folders, Progress(out), 2, 1)
+        errors = run_together(phase(jnp.array(broken)), folders, Progress(out), 2, 1)
     finally:
         for folder in folders:
             folder.close()
@@ -82,4 +82,4 @@ def test_what_concerns_all_runs_is_raised(tmp_path):
     with pytest.raises(UserError, match="checkpoint_every"):
         folder = RunFolder.open(tmp_path / "a", {}, {})
         made = phase(jnp.zeros(2))
-        run_phases(made, [folder, folder], Progress(quiet=True), 0, 1)
+        run_together(made, [folder, folder], Progress(quiet=True), 0, 1)

@@ -9,7 +9,7 @@ from support.harness import HYPER, STEPS, beginning, halves, host
 
 from nasjax.engine.devices import Devices
 from nasjax.experiment.phases import Searching
-from nasjax.experiment.several import search_phases
+from nasjax.experiment.several import search_of_seeds
 
 SEEDS = (3, 7)
 ONE = Devices.of(1)
@@ -39,7 +39,7 @@ def ran(phase, steps=STEPS):
 def test_each_seed_is_the_seed_alone(sentence):
     begin = beginning(sentence, ONE)
     keys = {seed: key(seed) for seed in SEEDS}
-    together = search_phases(
+    together = search_of_seeds(
         "search", begin, HYPER, halves(), keys, ONE, [None] * len(SEEDS), NOTHING
     )
     state, metrics = ran(together)
