@@ -47,6 +47,11 @@ def show(workdir: str) -> str:
     for name in (*scores, "true_accuracy", *counts, "seconds"):
         if result.get(name) is not None:
             rows[name.replace("_", " ")] = _value(result[name])
+        if name == "true_accuracy":
+            for reading, own in (result.get("readings") or {}).items():
+                if own["genotype"] != result["genotype"] and own["true_accuracy"]:
+                    words = f"read {reading.replace('_', ' ')}"
+                    rows[words] = _value(own["true_accuracy"])
     parts = [table(f"{workdir}: {_state(folder)}", rows)]
     if (path / "genotype.json").exists():
         parts.append(text(load(path)))
