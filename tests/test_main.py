@@ -173,7 +173,10 @@ BAD = {
     "a part as number": (lambda: {"arch__zarts_mgs": 3}, "expected a group of fields"),
     "older config": (lambda: {"format": 1}, "from another version of nasjax"),
     "seed of 33 bits": (lambda: {"seed": 2**32}, "below 4294967296"),
-    "one channel": (lambda: {"search__channels": 1}, "1 cell and 2 channels"),
+    "one channel": (
+        lambda: {"search__channels": 1},
+        "config.search.channels is 1; expected an integer from 2",
+    ),
     "seed": (lambda: {"seed": -1}, "config.seed"),
     "split seed": (lambda: {"data__split_seed": -1}, "split_seed"),
     "size in words": (lambda: {"data__resize": "big"}, "(32, 48)"),

@@ -327,7 +327,7 @@ def test_what_was_checked_has_the_settings_of_the_named_parts_alone():
     assert validate.config(checked) == checked, "checked again it is the same"
 
 
-@pytest.mark.parametrize("found", [None, 1, "2", 3])
+@pytest.mark.parametrize("found", [None, 1, 2, "3", 4])
 def test_a_config_of_another_format_is_refused(found):
     given = load(ROOT / "configs" / "zarts_mgs.py")
     if found is None:

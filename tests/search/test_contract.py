@@ -52,8 +52,8 @@ LOOK_AHEAD = (
 # recorded.json: sentence -> seed -> metrics of every program of six steps, and alpha after
 # them, on the toy network, as the last version computed them in which a search was no
 # sentence (JAX 0.10.2). Drop path is rate * (epoch / epochs) now and was
-# (rate * epoch) / epochs, which rounds otherwise. "sanas" was recorded anew: its second
-# network took the drop path of the next epoch at the end of an epoch.
+# (rate * epoch) / epochs, which rounds otherwise. "sanas" was recorded anew when its attack
+# and its validation changed; test_sanas has its equations.
 RECORDED = json.loads(Path(__file__).with_name("recorded.json").read_text())
 # Differences of nearly equal losses amplify rounding.
 LOOSE = {"zarts_gld": 1e-3, "zarts_mgs": 1e-3, "zarts_rs": 5e-3}
