@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array
+from jax.sharding import NamedSharding, PartitionSpec
 
 from nasjax.engine import memory
 from nasjax.engine.compiling import compiler_options
@@ -179,7 +180,10 @@ def of_one(states: Any) -> SearchState:
     """Shapes and dtypes of one run's state; states: a `SearchState` of several runs."""
 
     def shape(leaf):
-        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=leaf.sharding)
+        place = leaf.sharding
+        if isinstance(place, NamedSharding):  # of an array with the axis of the runs
+            place = NamedSharding(place.mesh, PartitionSpec())
+        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=place)
 
     one = jax.tree.map(shape, states._replace(step=()))
     return one._replace(step=states.step)
