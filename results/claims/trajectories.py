@@ -56,7 +56,7 @@ def spread(rows: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def draw(groups: dict[str, list[dict]], path: Path) -> None:
     """Weights and true accuracies by epoch."""
-    figure = new_figure((12.5, 3.3), layout="constrained")
+    figure = new_figure((12.5, 3.7), layout="constrained")
     panels = (*SHOWN, *READINGS)
     grid = figure.subplots(1, len(panels))
     for axes, name in zip(grid, panels, strict=True):
@@ -70,7 +70,8 @@ def draw(groups: dict[str, list[dict]], path: Path) -> None:
         axes.set_title(words + name.replace("_", " "), fontsize=9)
         axes.set_xlabel("epoch")
         clean(axes)
-    grid[0].legend(fontsize=7)
+    named = grid[0].get_legend_handles_labels()
+    figure.legend(*named, loc="outside lower center", ncols=4, fontsize=8)
     save(figure, path)
 
 
