@@ -20,11 +20,9 @@ derivative:
 Deviations:
   * l compares f(x + delta) with the class that the network predicts
     (`saliency.target = "predicted"`). As printed, "soft", its gradient at delta = 0 is
-    0 and its ascent follows plus or minus one direction, as a random start decides; 30 %
-    of the images flip between two starts, so delta holds little of the image.
+    0 and its ascent follows plus or minus one direction, as a random start decides.
   * W2 learns |delta| / eps * x (`saliency.mode = "scaled"`). As printed, "signed", the
-    product has both signs and a correlation with x of -0.06; a W2 that learns it is
-    worse than chance on the validation images of eq. 4, which are not reweighted.
+    product has the arbitrary signs of delta; docs/saliency.md.
   * Eq. 2 is iterated 7 times in the ball of appendix M.1. The paper does not give
     xi_delta. Here it is the step of appendix M.1 divided by the image's mean |gradient|,
     taken as constant, or `saliency.rate`. The derivative is that of the last step.
