@@ -8,21 +8,19 @@ every run: the mean rise over random delta, the trace times eps^2 / 6, and the l
 accuracy before and after A is discretised, on the same validation images.
 """
 
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from shared import COLOURS, described, study
 
 from nasjax.analysis import runs
-from nasjax.analysis.commands import say, write
 from nasjax.core.keys import derive
 from nasjax.hypergrad import curvature
 from nasjax.plots.style import clean, new_figure, save
 from nasjax.tasks.base import At
 
-HERE = Path(__file__).parent
 EPS = (0.01, 0.03, 0.1, 0.3)
 DRAWS, IMAGES = 128, 512
 
@@ -37,9 +35,8 @@ def rise(loss, mix, eps, key):
     return pairs.mean(), pairs.std(ddof=1) / DRAWS**0.5
 
 
-def measured(path: str) -> dict:
+def measured(run: runs.Run) -> dict:
     """The measures of one run."""
-    run = runs.load(path)
     problem, key = run.search.problem, derive(jax.random.key(0), "flatness")
     _, val = runs.batches(run, key, 0, IMAGES)
     val |= {"at": At()}
@@ -57,11 +54,7 @@ def measured(path: str) -> dict:
         seen[f"{name}_accuracy"] = float(problem.task.scores(out, val)["accuracy"])
     rise_of = jax.jit(lambda mix, eps: rise(loss, mix, eps, key))
     found = [tuple(map(float, rise_of(mix, eps))) for eps in EPS]
-    result = run.folder.read_outcome("result") or {}
-    return {
-        "algorithm": result["algorithm"],
-        "seed": result["seed"],
-        "true_accuracy": result["true_accuracy"],
+    return described(run) | {
         "trace": float(curvature.trace(loss, mix)),
         "eps": EPS,
         "rise": [mean for mean, _ in found],
@@ -75,7 +68,7 @@ def draw(rows: list[dict], path: Path) -> None:
     figure = new_figure((9.4, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     names = list(dict.fromkeys(row["algorithm"] for row in rows))
-    for name, colour in zip(names, ("#0072B2", "#D55E00", "#009E73"), strict=False):
+    for name, colour in zip(names, COLOURS, strict=False):
         own = [row for row in rows if row["algorithm"] == name]
         for row in own:
             expected = np.array(row["eps"]) ** 2 / 6 * row["trace"]
@@ -98,9 +91,4 @@ def draw(rows: list[dict], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    rows = []
-    for path in sys.argv[1:]:
-        say(path)
-        rows.append(measured(path))
-        write(HERE / "flatness.json", {"images": IMAGES, "draws": DRAWS, "runs": rows})
-    draw(rows, HERE / "flatness.png")
+    study("flatness", measured, draw, {"images": IMAGES, "draws": DRAWS})

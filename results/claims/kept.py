@@ -11,21 +11,18 @@ architecture as one-hot weights. Both are tested on alpha's half, which no weigh
 seen.
 """
 
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from shared import COLOURS, described, study
 
 from nasjax.analysis import runs
-from nasjax.analysis.commands import say, write
 from nasjax.core.keys import derive
 from nasjax.plots.style import clean, new_figure, save
 from nasjax.search.bilevel import trained
 from nasjax.tasks.base import At, Network
-
-HERE = Path(__file__).parent
 
 
 def accuracy(run: runs.Run, mix, epochs: int) -> float:
@@ -56,17 +53,13 @@ def accuracy(run: runs.Run, mix, epochs: int) -> float:
     )
 
 
-def measured(path: str) -> dict:
+def measured(run: runs.Run) -> dict:
     """The measures of one run."""
-    run = runs.load(path)
     mix = run.search.mix(run.state)
     chosen = run.search.problem.relaxation.choose(mix, run.search.problem.space, None)
     epochs = int(run.search.problem.training.epochs)
     result = run.folder.read_outcome("result") or {}
-    return {
-        "algorithm": result["algorithm"],
-        "seed": result["seed"],
-        "true_accuracy": result["true_accuracy"],
+    return described(run) | {
         "search": result["supernet_valid_accuracy"],
         "kept": accuracy(run, mix, epochs),
         "discretised": accuracy(run, chosen, epochs),
@@ -78,7 +71,7 @@ def draw(rows: list[dict], path: Path) -> None:
     figure = new_figure((6.4, 3.6), layout="constrained")
     axes, kinds = figure.subplots(), ("search", "kept", "discretised")
     names = list(dict.fromkeys(row["algorithm"] for row in rows))
-    for name, colour in zip(names, ("#0072B2", "#D55E00", "#009E73"), strict=False):
+    for name, colour in zip(names, COLOURS, strict=False):
         own = [
             [100 * row[k] for k in kinds] for row in rows if row["algorithm"] == name
         ]
@@ -91,9 +84,4 @@ def draw(rows: list[dict], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    rows = []
-    for path in sys.argv[1:]:
-        rows.append(measured(path))
-        say(f"{path}: {rows[-1]}")
-        write(HERE / "kept.json", {"runs": rows})
-    draw(rows, HERE / "kept.png")
+    study("kept", measured, draw)

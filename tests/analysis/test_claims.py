@@ -12,6 +12,12 @@ from conftest import ROOT
 FOLDER = ROOT / "results" / "claims"
 
 
+@pytest.fixture(autouse=True)
+def beside(monkeypatch):
+    """A script finds the modules beside it."""
+    monkeypatch.syspath_prepend(FOLDER)
+
+
 def of(name):
     return SimpleNamespace(**runpy.run_path(str(FOLDER / f"{name}.py")))
 
@@ -75,3 +81,25 @@ def test_a_quadratic_rises_by_its_trace():
     mean, error = own.rise(loss, jnp.ones(3), 0.1, jax.random.key(0))
     assert abs(mean - 0.01 / 6 * 6) < 4 * error
     assert error < 0.001
+
+
+def test_what_two_starts_share():
+    """Deltas with known signs: one image flipped in all entries, one in a quarter."""
+    draws = np.random.default_rng(0)
+    images = jnp.asarray(draws.normal(size=(2, 4, 4, 1)))
+    first = jnp.asarray(draws.choice([-1.0, 1.0], (2, 4, 4, 1)) * abs(images))
+    second = first.at[0].multiply(-1).at[1, 0].multiply(-1)
+    found = of("attacks").of_starts(images, first, second, 1.0)
+    assert found["agreement"] == pytest.approx((0 + 0.75) / 2)
+    assert found["flipped"] == 0.5
+    assert found["size"] == pytest.approx(1), "the sizes are equal"
+    product = np.asarray(images * first)
+    expected = [np.corrcoef(x.ravel(), y.ravel())[0, 1]
+                for x, y in zip(np.asarray(images), product, strict=True)]  # fmt: skip
+    assert found["signed"] == pytest.approx(np.mean(expected), abs=1e-6)
+    assert found["absolute"] == pytest.approx(found["scaled"])
+
+
+def test_no_correlation_of_a_constant_image():
+    own = of("attacks").correlation(jnp.zeros((1, 2, 2, 1)), jnp.ones((1, 2, 2, 1)))
+    assert own.tolist() == [0.0]
