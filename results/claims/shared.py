@@ -9,7 +9,9 @@ from nasjax.analysis import runs
 from nasjax.analysis.commands import say, write
 
 HERE = Path(__file__).parent
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
+COLOURS = (  # of Okabe and Ito
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00",
+)  # fmt: skip
 
 
 def described(run: runs.Run) -> dict[str, Any]:

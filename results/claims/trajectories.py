@@ -11,10 +11,12 @@ each epoch, and the true CIFAR-10 accuracy of alpha's architecture, with and wit
 `none`; means over the seeds with their standard errors.
 """
 
+import itertools
 import sys
 from pathlib import Path
 
 import numpy as np
+from shared import COLOURS, HERE
 
 from nasjax.analysis.commands import table, write
 from nasjax.core.files import read_json
@@ -22,10 +24,8 @@ from nasjax.engine.workdir import RunFolder, flat
 from nasjax.plots.style import clean, new_figure, save
 from nasjax.spaces import SPACES
 
-HERE = Path(__file__).parent
 SHOWN = ("skip_connect", "none", "avg_pool_3x3")
 READINGS = ("with_none", "without_none")
-COLOURS = ("#000000", "#56B4E9", "#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
 def measured(path: Path, fields: list[str]) -> dict:
@@ -60,7 +60,7 @@ def draw(groups: dict[str, list[dict]], path: Path) -> None:
     panels = (*SHOWN, *READINGS)
     grid = figure.subplots(1, len(panels))
     for axes, name in zip(grid, panels, strict=True):
-        for (group, rows), colour in zip(groups.items(), COLOURS, strict=False):
+        for (group, rows), colour in zip(groups.items(), itertools.cycle(COLOURS)):
             mean, error = spread(rows, name)
             x = np.arange(1, len(mean) + 1)
             axes.plot(x, mean, color=colour, lw=1.5, label=f"{group} ({len(rows)})")
