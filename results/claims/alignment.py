@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from shared import COLOURS, HERE
 
 from nasjax import hypergrad
 from nasjax.analysis import runs
@@ -25,7 +26,6 @@ from nasjax.analysis.commands import say, write
 from nasjax.core.keys import derive
 from nasjax.plots.style import clean, new_figure, save
 
-HERE = Path(__file__).parent
 PAIRS, DAMPINGS, STEPS, TOLERANCE = 50, (0.1, 1.0), 200, 1e-3
 EPOCHS = (1, 2, 4, 6, 8, 10)  # as far as the search of the run has them
 
@@ -130,7 +130,7 @@ def draw(rows: list[dict], path: Path) -> None:
     for axes, kind in zip(
         figure.subplots(1, 2, sharey=True), ("hessian", "gauss-newton"), strict=True
     ):
-        for damping, colour in zip(DAMPINGS, ("#0072B2", "#D55E00"), strict=True):
+        for damping, colour in zip(DAMPINGS, COLOURS, strict=False):
             name, shift = f"{kind}, {damping}", 0.3 * (damping == DAMPINGS[0])
             for row in rows:
                 x = np.full(len(row[name]), row["epoch"] + shift)

@@ -29,7 +29,7 @@ from nasjax.tasks.images import cross_entropy
 from nasjax.tasks.retrain import reweighting
 
 ATTACKED, TESTED = 256, 1024  # test images
-FORMS = (*itertools.product(("predicted", "soft"), ("gradient", "pgd")),)
+FORMS = tuple(itertools.product(("predicted", "soft"), ("gradient", "pgd")))
 
 
 def correlation(a, b):
@@ -82,7 +82,6 @@ def measured(run: runs.Run) -> dict:
         tests[f"{name}_accuracy"] = float((out.argmax(-1) == label).mean())
     of = config.saliency
     return {
-        "mode": of.mode,
         "learned": f"{of.mode}, {of.target}, {of.ascent}",
         "seed": config.seed,
         "first_accuracy": float((logits(images).argmax(-1) == label).mean()),

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
+from shared import HERE
 
 from nasjax.analysis.commands import table, write
-
-HERE = Path(__file__).parent
 
 
 def collected(root: Path) -> list[dict]:

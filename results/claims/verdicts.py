@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
+from shared import HERE
 
 from nasjax.analysis.commands import write
 from nasjax.analysis.significance import holm, paired
 from nasjax.core.files import read_json
 from nasjax.spaces.table import DATASETS, packaged
 
-HERE = Path(__file__).parent
 PRINTED = ("signed", "soft", "pgd")  # SANAS' mode, target and ascent
 
 CLAIMS = (  # whose, what, ours, base
