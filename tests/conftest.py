@@ -11,6 +11,7 @@ import functools
 import os
 import shutil
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -105,6 +106,13 @@ def float64():
     """Double precision, for comparisons of equations with closed forms."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def new_threads():
+    """A function: the live threads that the test started; earlier ones may end meanwhile."""
+    before = set(threading.enumerate())
+    return lambda: set(threading.enumerate()) - before
 
 
 @pytest.fixture(scope="session")

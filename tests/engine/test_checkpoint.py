@@ -4,7 +4,6 @@ import asyncio
 import json
 import resource
 import shutil
-import threading
 
 import jax
 import jax.numpy as jnp
@@ -80,15 +79,14 @@ def test_restored_arrays_may_be_donated(saved):
     assert_identical(moved, expected)
 
 
-def test_the_newest_are_kept_and_no_thread_is_left(checkpoints):
-    before = threading.active_count()
+def test_the_newest_are_kept_and_no_thread_is_left(checkpoints, new_threads):
     assert checkpoints.latest() is None
     assert not checkpoints.directory.exists(), "asking must not write"
     for step in (0, 1, 2, 10):
         checkpoints.save(step, make_state(), {})
         assert checkpoints.latest() == step
     assert checkpoints.steps() == [2, 10]
-    assert threading.active_count() == before
+    assert not new_threads()
 
 
 def test_works_inside_a_running_event_loop(checkpoints):

@@ -374,13 +374,12 @@ def test_lines_that_follow_each_other_fast_are_left_out(tmp_path, monkeypatch):
     assert len(log_of(tmp_path)) > 5
 
 
-def test_a_bar_with_time_left_on_a_terminal(tmp_path, monkeypatch):
+def test_a_bar_with_time_left_on_a_terminal(tmp_path, monkeypatch, new_threads):
     monkeypatch.setattr(progress_module, "PAUSE", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
     stream = io.StringIO()
     stream.isatty = lambda: True
-    threads = threading.active_count()
     with Progress(stream) as progress:
         run(tmp_path, toy(), progress)
         progress.line("the end [red] :smile:")
@@ -392,9 +391,9 @@ def test_a_bar_with_time_left_on_a_terminal(tmp_path, monkeypatch):
     assert "\x1b[?25h" in text, "the cursor is shown again"
     assert text.endswith("the end [red] :smile:\n")
     deadline = time.monotonic() + 10
-    while threading.active_count() > threads and time.monotonic() < deadline:
+    while new_threads() and time.monotonic() < deadline:
         time.sleep(0.1)  # a thread of the checkpoint may be about to end
-    assert threading.active_count() == threads
+    assert not new_threads()
 
 
 def test_a_spinner_with_the_time_while_programs_compile(monkeypatch):
@@ -415,9 +414,9 @@ def test_a_spinner_with_the_time_while_programs_compile(monkeypatch):
     assert text.rstrip("\n").endswith("\x1b[2K"), "nothing is left of it"
 
 
-def test_a_line_now_and_then_without_a_terminal(monkeypatch):
+def test_a_line_now_and_then_without_a_terminal(monkeypatch, new_threads):
     monkeypatch.setattr(progress_module, "PATIENCE", 0.05)
-    stream, threads = io.StringIO(), threading.active_count()
+    stream = io.StringIO()
     for announced in (True, False):
         stream.truncate(stream.seek(0))
         with Progress(stream).waiting("toy: compiling", announced):
@@ -427,9 +426,9 @@ def test_a_line_now_and_then_without_a_terminal(monkeypatch):
         lines = stream.getvalue().splitlines()
         assert (lines[0] == "toy: compiling") == announced
         assert lines[-1].startswith("toy: compiling, for 0:0")
-    assert threading.active_count() == threads
+    assert not new_threads()
     with Progress(quiet=True).waiting("toy: compiling"):
-        assert threading.active_count() == threads
+        assert not new_threads()
 
 
 def test_a_dumb_terminal_and_a_quiet_run(tmp_path, monkeypatch, capsys):

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -250,10 +249,9 @@ def test_other_handlers_are_left_alone(start):
     assert own.process.returncode == 0 and out.endswith("mine\n")
 
 
-def test_everything_is_restored():
+def test_everything_is_restored(new_threads):
     before = signal.set_wakeup_fd(-1)
     handlers = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
-    threads = threading.active_count()
     for _ in range(3):
         with signals.watched(command=True), signals.signals() as flag:
             with signals.signals() as inner, signals.doing("x"):
@@ -263,7 +261,7 @@ def test_everything_is_restored():
             assert signal.getsignal(signal.SIGINT) is flag
     assert signal.set_wakeup_fd(before) == -1
     assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] == handlers
-    assert threading.active_count() == threads
+    assert not new_threads()
 
 
 if __name__ == "__main__":
