@@ -5,12 +5,14 @@
     python results/claims/attacks.py runs/attacks/*
 
 SANAS (Hosseini, Xie, NeurIPS 2022) finds delta by an attack on a first network and
-trains a second one on images reweighted by delta. For the first network of every run
-and each form of the attack, on the same test images: the share of images whose delta is
-flipped between two starts (less than half of the signs agree), the correlation of
-|delta| of two starts, and the correlation of each product with the image. For the
-second network, which learned the product of its run: accuracy and loss on whole and on
-reweighted images.
+trains a second one on images reweighted by delta. For the first network of every seed
+and each form of the attack, on the same test images, from two random starts (the start
+that the target "soft" needs, for all forms): the share of images whose delta is flipped
+(less than half of the signs agree), the correlation of |delta| of the two, and the
+correlation of each product with the image. For the second network, which learned the
+product of its run: accuracy and loss on reweighted images, and on whole images scaled to
+the root mean square of the reweighted ones, because its batch norm knows only these.
+Reweighted images also carry the class that the first network predicts.
 """
 
 import itertools
@@ -28,7 +30,7 @@ from nasjax.plots.style import clean, new_figure, save
 from nasjax.tasks.images import cross_entropy
 from nasjax.tasks.retrain import reweighting
 
-ATTACKED, TESTED = 256, 1024  # test images
+ATTACKED, TESTED = 256, 1000  # test images, at most
 FORMS = tuple(itertools.product(("predicted", "soft"), ("gradient", "pgd")))
 
 
@@ -41,42 +43,59 @@ def correlation(a, b):
     return jnp.where(lengths[0] * lengths[1] > 0, product, 0)
 
 
+def found(logits, images, keys, form):
+    """Delta after the ascent of `form` from a random start."""
+    aim = saliency.target(logits(images), form)
+    gradient = jax.grad(
+        lambda delta: (
+            saliency.divergence(logits(saliency.perturbed(images, delta, form)), aim)
+            * len(images)
+        )
+    )
+    start = saliency.start(images, keys, form._replace(target="soft"))
+    return saliency.ascend(gradient, images, start, form)
+
+
 def of_starts(images, first, second, eps):
-    """Measures of the deltas of two starts."""
+    """Measures of the deltas of two starts; an image that did not move is left out."""
     flat = lambda x: x.reshape(len(x), -1)
     moved = flat((first != 0) & (second != 0))
     same = flat(jnp.sign(first) == jnp.sign(second)) & moved
+    any_moved = moved.any(1)
     agreement = same.sum(1) / jnp.maximum(moved.sum(1), 1)
+    mean = lambda values: values.mean(where=any_moved)
     product = lambda mode: saliency.reweighted(images, first, mode, eps)
     return {
-        "agreement": agreement.mean(),
-        "flipped": (agreement < 0.5).mean(),
-        "size": correlation(abs(first), abs(second)).mean(),
-        **{m: correlation(images, product(m)).mean() for m in saliency.MODES},
+        "moved": any_moved.mean(),
+        "agreement": mean(agreement),
+        "flipped": mean(agreement < 0.5),
+        "size": mean(correlation(abs(first), abs(second))),
+        **{m: mean(correlation(images, product(m))) for m in ("signed", "scaled")},
     }
 
 
 def measured(run: runs.Run) -> dict:
     """The measures of one run."""
-    config, attack = run.experiment.config, runs.images_of(run).attack
+    config, domain = run.experiment.config, runs.images_of(run)
+    attack, count = domain.attack, len(domain.data.test.label)
     model, variables = runs.retrained(run)
     logits = lambda x: model.apply(variables, {}, x, train=False)[0].logits
-    images, _, _ = maps.prepared_images(run, np.arange(ATTACKED))
-    starts = [per_example(jax.random.key(s), ATTACKED) for s in (1, 2)]
+    images, _, _ = maps.prepared_images(run, np.arange(min(ATTACKED, count)))
+    starts = [per_example(jax.random.key(s), len(images)) for s in (1, 2)]
     attacks = {}
     for target, ascent in FORMS:
         form = attack._replace(target=target, ascent=ascent)
-        found = jax.jit(
-            lambda keys, form=form: saliency.find(logits, images, keys, form)
-        )
-        both = of_starts(images, *map(found, starts), attack.eps)
+        deltas = jax.jit(lambda keys, form=form: found(logits, images, keys, form))
+        both = of_starts(images, *map(deltas, starts), attack.eps)
         attacks[f"{target}, {ascent}"] = {k: float(v) for k, v in both.items()}
-    images, keys, label = maps.prepared_images(run, np.arange(TESTED))
+    images, keys, label = maps.prepared_images(run, np.arange(min(TESTED, count)))
     second, own = runs.retrained(run, "reweighted")
     images_of, _ = reweighting(model, attack, config.saliency.mode)
     seen = jax.jit(images_of)(variables, images, keys)
+    size = lambda x: jnp.sqrt((x**2).mean())
     tests = {}
-    for name, given in (("whole", images), ("reweighted", seen)):
+    for name, given in (("whole", images * size(seen) / size(images)),
+                        ("reweighted", seen)):  # fmt: skip
         out = second.apply(own, {}, given, train=False)[0].logits
         tests[f"{name}_loss"] = float(cross_entropy(out, jnp.asarray(label)))
         tests[f"{name}_accuracy"] = float((out.argmax(-1) == label).mean())
@@ -95,15 +114,16 @@ def draw(rows: list[dict], path: Path) -> None:
     figure = new_figure((10.6, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     names = [", ".join(form) for form in FORMS]
+    firsts = {row["seed"]: row["attacks"] for row in rows}.values()  # W1 is of the seed
     for index, (kind, words) in enumerate(
         (("flipped", "images flipped"), ("size", "correlation of |delta|"))
     ):
-        values = [[row["attacks"][name][kind] for row in rows] for name in names]
-        errors = [np.std(own, ddof=1) / len(own) ** 0.5 for own in values]
+        values = [[own[name][kind] for own in firsts] for name in names]
+        errors = [np.std(own) / max(len(own) - 1, 1) ** 0.5 for own in values]
         left.bar(np.arange(len(names)) + 0.38 * index, np.mean(values, 1), 0.36,
                  yerr=errors, color=COLOURS[index], label=words)  # fmt: skip
     left.set_xticks(np.arange(len(names)) + 0.19, names, fontsize=8)
-    left.set_title("two starts of the same attack", fontsize=9)
+    left.set_title("two random starts of the same attack", fontsize=9)
     learned = list(dict.fromkeys(row["learned"] for row in rows))
     for index, kind in enumerate(("whole", "reweighted")):
         values = [[row[f"{kind}_loss"] for row in rows if row["learned"] == name]

@@ -5,7 +5,8 @@
       runs/long/*
 
 The first argument names the files that are written; then come fields of the config by
-which runs are grouped, and folders of runs in the space of NAS-Bench-201. For every
+which runs are grouped, and folders of runs in the space of NAS-Bench-201, which have a
+"/" in their names. A run that lacks a field is named by its algorithm. For every
 group: the mean weight of `skip_connect`, `none` and `avg_pool_3x3` over the edges after
 each epoch, and the true CIFAR-10 accuracy of alpha's architecture, with and without
 `none`; means over the seeds with their standard errors.
@@ -37,7 +38,7 @@ def measured(path: Path, fields: list[str]) -> dict:
     mixes = [np.array(line["mix"]["cell"]) for line in lines if "mix" in line]
     shares = np.array([mix.mean(0) for mix in mixes])
     truths = [line for line in lines if "true_cifar10_with_none" in line]
-    named = [f"{f.rpartition('.')[2]} {config[f]:g}" for f in fields if f in config]
+    named = [f"{f.rpartition('.')[2]} {config[f]}" for f in fields if f in config]
     return {
         "group": ", ".join(named) or config["algorithm"],
         "seed": config["seed"],
@@ -77,8 +78,10 @@ def draw(groups: dict[str, list[dict]], path: Path) -> None:
 
 if __name__ == "__main__":
     name, *rest = sys.argv[1:]
-    paths = [Path(each) for each in rest if (Path(each) / "result.json").exists()]
-    fields = [each for each in rest if not Path(each).exists()]
+    paths = [Path(each) for each in rest if "/" in each]
+    fields = [each for each in rest if "/" not in each]
+    if left := [str(path) for path in paths if not (path / "result.json").exists()]:
+        raise SystemExit(f"No finished run: {', '.join(left)}")
     groups: dict[str, list[dict]] = {}
     for row in (measured(path, fields) for path in paths):
         groups.setdefault(row["group"], []).append(row)

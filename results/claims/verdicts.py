@@ -3,10 +3,12 @@
     python results/claims/verdicts.py runs/nasbench201
 
 Every claim is a set of searches against another set, paired by seed, on the true
-CIFAR-10 accuracy of what was found. A claim holds if the exact signed-rank test, with
-Holm's correction over all claims, has p below 0.05 and ours is better; its opposite
-holds if ours is worse; anything else cannot be said. Writes claims.json and prints the
-tables of docs/claims.md.
+CIFAR-10 accuracy of what was found, by each search's own rule. A claim holds if the
+exact signed-rank test, with Holm's correction over all claims, has p below 0.05 and ours
+is better; its opposite holds if ours is worse; anything else cannot be said. With ten
+seeds and 15 claims only ten of ten seeds can make the first claim hold (p 0.029). The
+claims are tested once more on architectures without `none`. Writes claims.json and
+prints the tables of docs/claims.md.
 """
 
 import sys
@@ -19,8 +21,11 @@ from shared import HERE
 from nasjax.analysis.commands import write
 from nasjax.analysis.significance import holm, paired
 from nasjax.core.files import read_json
+from nasjax.spaces.genotype import Genotype
+from nasjax.spaces.nasbench201 import to_string
 from nasjax.spaces.table import DATASETS, packaged
 
+GRADIENT = ("darts_first", "darts_second", "amended", "implicit")
 PRINTED = ("signed", "soft", "pgd")  # SANAS' mode, target and ascent
 
 CLAIMS = (  # whose, what, ours, base
@@ -38,22 +43,18 @@ CLAIMS = (  # whose, what, ours, base
     ("DARTS", "second order is better than first", "darts_second", "darts_first"),
     ("PC-DARTS", "it is better than DARTS", "pc_darts", "darts_first"),
     ("FairDARTS", "it is better than DARTS", "fair_darts", "darts_first"),
-    ("Lorraine et al.", "implicit is better than first order", "implicit_5",
-     "darts_first"),
-    ("Li, Talwalkar", "random search is as good as DARTS", "random_search",
-     "darts_first"),
+    ("-", "implicit is better than second order at the same cadence", "implicit_5",
+     "darts_second_5"),
 )  # fmt: skip
 
 
 def name_of(config: dict) -> str:
     """The name of a set: the algorithm, and settings in which sets differ."""
-    name, of = config["algorithm"], config["saliency"]
-    if name == "darts_second+sanas":
-        if (of["mode"], of["target"], of["ascent"]) == PRINTED:
-            return "sanas_printed"
-        return "sanas"
-    slower = ("darts_second", "implicit")  # also run with fewer moves of alpha
-    every = config["arch"][name]["every"] if name in slower else 1
+    name, of, arch = config["algorithm"], config["saliency"], config["arch"]
+    if "sanas" in arch:
+        printed = (of["mode"], of["target"], of["ascent"]) == PRINTED
+        return "sanas_printed" if printed else "sanas"
+    every = arch[name]["every"] if name in GRADIENT else 1  # weight steps for a move
     return name if every == 1 else f"{name}_{every}"
 
 
@@ -66,13 +67,18 @@ def collected(root: Path) -> dict[str, dict[int, dict]]:
         found = {"own": result["true_accuracy"]}
         found |= {name: own["true_accuracy"] for name, own in readings.items()}
         own = {
-            f"{data}, {name}": 100 * accuracies[data]
+            f"{data}, {name}": round(100 * accuracies[data], 4)
             for name, accuracies in found.items()
             for data in DATASETS
         }
         own["supernet"] = 100 * result["supernet_valid_accuracy"]
         own["gradients"] = result["gradient_evaluations"]
-        sets.setdefault(name_of(config), {})[result["seed"]] = own
+        own["seconds"] = result["seconds"]["search"]
+        own["arch"] = to_string(Genotype.from_json(result["genotype"]))
+        seeds = sets.setdefault(name_of(config), {})
+        if result["seed"] in seeds:
+            raise SystemExit(f"{file.parent}: a second run of this set and seed.")
+        seeds[result["seed"]] = own
     return sets
 
 
@@ -156,33 +162,38 @@ def rows(sets: dict, random: dict) -> str:
 
 def table(rows: list[dict]) -> str:
     """The table of the claims."""
-    lines = ["| paper | claim | difference, points | better in | p | verdict |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["| paper | claim | difference, points | better in | p | Holm | verdict |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
     for row in rows:
         low, high = row["interval"]
         less, more = row["superiority_interval"]
         lines.append(
             f"| {row['paper']} | {row['claim']} | {row['difference']:+.2f} "
             f"({low:+.2f} to {high:+.2f}) | {row['superiority']:.0%} ({less:.0%} to "
-            f"{more:.0%}) | {row['p_holm']:.2g} | {row['verdict']} |"
+            f"{more:.0%}) | {row['p_value']:.2g} | {row['p_holm']:.2g} | "
+            f"{row['verdict']} |"
         )
     return "\n".join(lines)
 
 
+def ranked(sets: dict) -> dict[str, float]:
+    """Set -> Kendall's tau of the supernets' and the true accuracies over the seeds."""
+    found = {}
+    for name, seeds in sets.items():
+        pairs = [(own["supernet"], own["cifar10, own"]) for own in seeds.values()]
+        if name != "random_search" and len(pairs) > 2:
+            found[name] = float(stats.kendalltau(*zip(*pairs, strict=True)).statistic)
+    return {name: tau for name, tau in found.items() if np.isfinite(tau)}
+
+
 if __name__ == "__main__":
     sets = collected(Path(sys.argv[1]))
-    report = {"sets": sets, "random": against_random(sets)}
+    report = {"sets": sets, "random": against_random(sets), "tau": ranked(sets)}
     print(rows(sets, report["random"]))
-    for reading in ("own", "with_none", "without_none"):
+    for reading in ("own", "without_none"):
         report[reading] = judged(sets, reading)
         print(f"\n{reading}\n\n{table(report[reading])}")
-    relaxed = [own for name, seeds in sets.items() if name != "random_search"
-               for own in seeds.values()]  # fmt: skip
-    pairs = np.array([[own["supernet"], own["cifar10, own"]] for own in relaxed])
-    tau = lambda a, b: stats.kendalltau(a, b).statistic
-    interval = stats.bootstrap(
-        tuple(pairs.T), tau, paired=True, vectorized=False, rng=0, n_resamples=999
-    ).confidence_interval
-    report["tau"] = [float(tau(*pairs.T)), *map(float, interval)]
-    print("\nsupernet's and true accuracy, Kendall's tau:", report["tau"], len(relaxed))
+    tau = list(report["tau"].values())
+    print(f"\ntau within a search: mean {np.mean(tau):.2f} ± {stats.sem(tau):.2f} over "
+          f"{len(tau)} searches, {min(tau):.2f} to {max(tau):.2f}")  # fmt: skip
     write(HERE / "claims.json", report)
