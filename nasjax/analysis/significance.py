@@ -10,6 +10,7 @@ import numpy as np
 from nasjax.core.errors import UserError
 
 LEVEL = 0.95  # of intervals
+ROUNDING = 1e-6  # relative differences up to this are no variation
 
 
 class Paired(NamedTuple):
@@ -129,8 +130,9 @@ class Comparison(NamedTuple):
 def t_test(ours: Sequence[float], baseline: Sequence[float]) -> Comparison:
     """Compares our results with the baseline's results, one result a seed.
 
-    A p-value is undefined if no set varies, and `p_one_sample` also if ours does not
-    vary. It is then nan, or 1 if all results of both sets are equal.
+    A p-value is undefined if no set varies by more than the rounding of float32, and
+    `p_one_sample` also if ours does not. It is then nan, or 1 if all results of both
+    sets are equal.
 
     Raises:
       UserError: a set has fewer than two results.
@@ -151,10 +153,11 @@ def t_test(ours: Sequence[float], baseline: Sequence[float]) -> Comparison:
     a, b = both
     means = float(a.mean()), float(b.mean())
     deviations = float(a.std(ddof=1)), float(b.std(ddof=1))
-    welch = one = 1.0 if (a[0] == b).all() else float("nan")
-    if np.ptp(a) or np.ptp(b):
+    welch = one = 1.0 if np.allclose(b, a[0], ROUNDING, 0) else float("nan")
+    varies = [not np.allclose(values, values[0], ROUNDING, 0) for values in both]
+    if any(varies):
         welch = float(stats.ttest_ind(a, b, equal_var=False).pvalue)
-    if np.ptp(a):
+    if varies[0]:
         one = float(stats.ttest_1samp(a, means[1]).pvalue)
     return Comparison(means, deviations, (len(a), len(b)), welch, one)
 

@@ -75,6 +75,8 @@ def test_p_values_are_those_of_the_formulas():
 def test_what_does_not_vary():
     assert t_test([0.5, 0.5], [0.5, 0.5]).p_value == 1
     assert np.isnan(t_test([0.6, 0.6], [0.5, 0.5]).p_value)
+    rounded = [float(np.float32(0.1)), 0.1]  # scipy would warn about lost precision
+    assert np.isnan(t_test(rounded, [0.6, 0.7]).p_one_sample)
     with pytest.raises(UserError, match="two results or more, and the baseline has 1"):
         t_test([0.6, 0.7], [0.5])
 
