@@ -15,7 +15,10 @@ CELL = 1.05  # side of an image, in inches
 HEAD = 0.6  # height of the titles, in inches
 SIDE = 1.1  # width of the names of the images, in inches
 FULL = 99  # percentile of a map that has the warmest colour
-LEGEND = f"Heat: blue is least salient, red the most salient {100 - FULL} % of pixels."
+LEGEND = (
+    f"Each map alone and over its image. Blue is least salient, red the {FULL}th "
+    "percentile of a map and above."
+)
 
 
 def draw(
@@ -25,7 +28,7 @@ def draw(
     names: Sequence[str] = (),
     footer: str = "",
 ) -> None:
-    """Draws a row for each image: the image, then heat and overlay by run and method.
+    """Draws a row for each image: the image, then each map alone and over the image.
 
     Args:
       images: uint8 [N, H, W, C].
@@ -70,10 +73,7 @@ def draw(
             _show(laid, image)
             laid.imshow(scaled, cmap=WARM, vmin=0, vmax=1, alpha=0.55)
         head = "\n".join(textwrap.wrap(run, 26)[:2])
-        left[0].set_title(
-            f"{head}\n{name}: heat", fontsize=8, loc="left", parse_math=False
-        )
-        right[0].set_title("overlay", fontsize=8)
+        left[0].set_title(f"{head}\n{name}", fontsize=8, loc="left", parse_math=False)
     save(figure, path, "\n".join(filter(None, (LEGEND, footer))))
 
 
