@@ -25,7 +25,7 @@ from nasjax.plots.style import clean, new_figure, save
 from nasjax.tasks.base import At
 
 EPS = (0.01, 0.03, 0.1, 0.3)
-DRAWS, IMAGES = 128, 512
+DRAWS, IMAGES = 32, 512
 
 
 def rise(loss, mix, eps, key):
