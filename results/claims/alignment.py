@@ -1,16 +1,16 @@
 """The sign of <g2', g2>: does Amended-DARTS' term point along the exact implicit term?
 
-    python results/claims/alignment.py runs/nasbench201/darts_first_1?
+    python results/claims/alignment.py runs/study/darts_first*
 
 Bi et al. (arXiv 1910.11831, section 2.3, appendix A.3) claim <g2', g2> >= 0, where
 g2 = -D H^-1 v is the implicit term and g2' = -eta D H v, with v = grad_w L_val and D
-the mixed second derivative of L_train. The search of every run is done again. At the
-end of some epochs g2 is computed on many images, and g2' on pairs of the batches that a
-step of alpha draws. The Hessian of a supernet is indefinite, so the inverse in g2 is of
-the Gauss-Newton matrix plus a damping, solved by conjugate gradients to a residual that
-is reported. H of g2' is the Hessian, as in eq. 5, the Gauss-Newton matrix, or the
-identity. A large damping makes g2 parallel to -D v, whatever the curvature is: the
-identity shows how much of the agreement is due to this.
+the mixed second derivative of L_train. At every checkpoint that a run has kept, g2 is
+computed on many images, and g2' on pairs of the batches that a step of alpha draws. The
+Hessian of a supernet is indefinite, so the inverse in g2 is of the Gauss-Newton matrix
+plus a damping, solved by conjugate gradients to a residual that is reported. H of g2' is
+the Hessian, as in eq. 5, the Gauss-Newton matrix, or the identity. A large damping makes
+g2 parallel to -D v, whatever the curvature is: the identity shows how much of the
+agreement is due to this.
 """
 
 from pathlib import Path
@@ -18,18 +18,19 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from jax.flatten_util import ravel_pytree
+from scipy import stats
 from shared import COLOURS, described, study
 
 from nasjax import hypergrad
 from nasjax.analysis import runs
-from nasjax.analysis.commands import say
+from nasjax.analysis.commands import table
 from nasjax.core.keys import derive
+from nasjax.engine.checkpoint import Checkpoints
 from nasjax.plots.style import clean, new_figure, save
 
 PAIRS, IMAGES = 50, 512
 DAMPINGS, STEPS, TOLERANCE = (0.01, 0.1, 1.0), 300, 1e-2
-EPOCHS = (5, 10, 20)  # as far as the search has them
 KINDS = ("hessian", "gauss-newton", "identity")
 
 
@@ -55,43 +56,47 @@ def exact(problem, w, arch, train, val) -> dict:
     return found
 
 
-def cosines(problem, w, arch, train, val, terms: dict) -> dict:
-    """Cosines of g2', with each kind of curvature, with every exact term."""
+def approximate(problem, w, arch, train, val) -> dict:
+    """Kind of curvature -> the amending term of one pair of batches, without eta."""
     v = jax.grad(problem.val)(w, arch, val)
-    curvature = {
-        "hessian": lambda: hypergrad.hvp(problem.train, w, arch, train, v),
-        "gauss-newton": lambda: hypergrad.ggn(problem.outputs, problem.of_outputs)(
-            problem.train, w, arch, train, v
-        ),
-        "identity": lambda: v,
+    plain = hypergrad.ggn(problem.outputs, problem.of_outputs)
+    products = {
+        "hessian": hypergrad.hvp(problem.train, w, arch, train, v),
+        "gauss-newton": plain(problem.train, w, arch, train, v),
+        "identity": v,
     }
-    dot = optax.tree.vdot
+    mixed = lambda u: hypergrad.mixed_vjp(problem.train, w, arch, train, u)
+    return {kind: minus(mixed(own)) for kind, own in products.items()}
+
+
+def compared(terms: dict, pairs: dict) -> dict:
+    """Cosines of the terms of pairs with an exact term, by damping and curvature.
+
+    Args:
+      terms: damping -> exact term [n].
+      pairs: kind of curvature -> terms [pairs, n].
+
+    Returns:
+      "kind, damping" -> mean cosine of a pair, share of negative cosines, and cosine of
+      the mean term.
+    """
+    cosine = lambda a, b: a @ b / np.linalg.norm(a, axis=-1) / np.linalg.norm(b)
     found = {}
-    for kind in KINDS:
-        own = curvature[kind]()
-        term = minus(hypergrad.mixed_vjp(problem.train, w, arch, train, own))
-        for damping, (other, *_) in terms.items():
-            found[f"{kind}, {damping}"] = dot(term, other) / jnp.sqrt(
-                dot(term, term) * dot(other, other)
-            )
+    for kind, own in pairs.items():
+        for damping, term in terms.items():
+            each = cosine(own, term)
+            found[f"{kind}, {damping}"] = {
+                "cosine": float(each.mean()),
+                "negative": float((each < 0).mean()),
+                "of_mean": float(cosine(own.mean(0), term)),
+            }
     return found
 
 
 def measured(run: runs.Run) -> dict:
-    """Cosines and shares of negative ones at the epochs of a search, done again."""
+    """The comparison at every checkpoint of a run."""
     search, problem = run.search, run.search.problem
     halves = jax.tree.map(jnp.asarray, dict(run.experiment.domain.halves))
-    seed = run.experiment.config.seed
-    state = jax.jit(search.init)(derive(jax.random.key(seed), "search"))
-
-    def turn(name):
-        program = search.program(name)
-
-        def step(state):
-            batches = program.batches.draw(problem.task, halves, state)
-            return program.step(state, *batches)[0]
-
-        return jax.jit(step, donate_argnums=0)
 
     def many(half, state):
         key = derive(jax.random.key(0), half)
@@ -102,61 +107,67 @@ def measured(run: runs.Run) -> dict:
         batch = problem.task.draw(halves[half], derive(key, half), state.step, None)
         return problem.placed(batch, state, derive(key, f"{half} mix"))
 
-    reference = jax.jit(
-        lambda s: exact(problem, s.w, s.arch, many("weights", s), many("arch", s))
-    )
-    measure = jax.jit(
-        lambda s, key, terms: cosines(
-            problem, s.w, s.arch, few("weights", s, key), few("arch", s, key), terms
-        )
-    )
-    turns = {own.name: turn(own.name) for own in search.programs}
-    per_epoch, rows = problem.training.steps_per_epoch, []
-    for step in range(int(problem.training.epochs) * per_epoch):
-        for own in search.programs:
-            if own.cadence.due(step):
-                state = turns[own.name](state)
-        epoch, over = divmod(step + 1, per_epoch)
-        if over or epoch not in EPOCHS:
-            continue
-        terms = reference(state)
-        keys = [derive(jax.random.key(0), "pair", pair) for pair in range(PAIRS)]
-        own = jax.device_get([measure(state, key, terms) for key in keys])
+    @jax.jit
+    def reference(s):
+        return exact(problem, s.w, s.arch, many("weights", s), many("arch", s))
+
+    @jax.jit
+    def terms_of(s, key):
+        batches = few("weights", s, key), few("arch", s, key)
+        return approximate(problem, s.w, s.arch, *batches)
+
+    keys = [derive(jax.random.key(0), "pair", pair) for pair in range(PAIRS)]
+    flat = lambda tree: np.asarray(ravel_pytree(tree)[0])
+    checkpoints = Checkpoints(run.folder.path / "checkpoints" / run.stage)
+    abstract, rows = jax.eval_shape(search.init, jax.random.key(0)), []
+    for step in checkpoints.steps():
+        _, state, _ = checkpoints.restore(abstract, step)
+        solved = reference(state)
+        own = [terms_of(state, key) for key in keys]
+        pairs = {kind: np.stack([flat(o[kind]) for o in own]) for kind in KINDS}
+        terms = {damping: flat(term) for damping, (term, *_) in solved.items()}
         rows.append({
-            "epoch": epoch,
-            "residual": {str(d): float(t[1]) for d, t in terms.items()},
-            "steps": {str(d): int(t[2]) for d, t in terms.items()},
-            "cosine": {name: float(np.mean([o[name] for o in own])) for name in own[0]},
-            "negative": {name: float(np.mean([o[name] < 0 for o in own]))
-                         for name in own[0]},
+            "epoch": step / problem.training.steps_per_epoch,
+            "residual": {str(d): float(t[1]) for d, t in solved.items()},
+            "steps": {str(d): int(t[2]) for d, t in solved.items()},
+            **compared(terms, pairs),
         })  # fmt: skip
-        say(f"epoch {epoch}: {rows[-1]}")
-    apart = jax.tree.map(lambda a, b: abs(a - b).max(), state.arch, run.state.arch)
-    return described(run) | {
-        "epochs": rows,
-        "alpha_apart": float(max(map(float, jax.tree.leaves(apart)))),  # of the run
-    }
+    return described(run) | {"checkpoints": rows}
 
 
 def draw(rows: list[dict], path: Path) -> None:
-    """Mean cosine by epoch: a line for each run, a panel for each damping."""
+    """Mean cosine of a pair by epoch: a dot for each checkpoint, a panel for each
+    damping."""
     figure = new_figure((10.6, 3.6), layout="constrained")
     panels = figure.subplots(1, len(DAMPINGS), sharey=True)
     for axes, damping in zip(panels, DAMPINGS, strict=True):
-        for kind, colour in zip(KINDS, COLOURS, strict=False):
-            for row in rows:
-                epochs = [own["epoch"] for own in row["epochs"]]
-                means = [own["cosine"][f"{kind}, {damping}"] for own in row["epochs"]]
-                axes.plot(epochs, means, "o-", ms=3, lw=1, color=colour,
-                          label=kind if row is rows[0] else None)  # fmt: skip
+        for place, (kind, colour) in enumerate(zip(KINDS, COLOURS, strict=False)):
+            name = f"{kind}, {damping}"
+            seen = [own for row in rows for own in row["checkpoints"]]
+            axes.plot([own["epoch"] + 0.5 * (place - 1) for own in seen],
+                      [own[name]["cosine"] for own in seen], "o", ms=4, color=colour,
+                      alpha=0.7, label=kind)  # fmt: skip
         axes.axhline(0, color="#666666", lw=0.8, ls=":")
         axes.set(xlabel="epoch", title=f"damping {damping} in g2", ylim=(-1.05, 1.05))
         clean(axes)
-    panels[0].set_ylabel("cosine of g2' and g2")
+    panels[0].set_ylabel("mean cosine of g2' and g2")
     panels[0].legend(fontsize=8, title="curvature in g2'", title_fontsize=8)
     save(figure, path)
 
 
+def printed(rows: list[dict]) -> str:
+    """The table: means over all checkpoints with their standard errors."""
+    seen = [own for row in rows for own in row["checkpoints"]]
+    lines = []
+    for name in (f"{kind}, {damping}" for kind in KINDS for damping in DAMPINGS):
+        cells = [name]
+        for measure in ("cosine", "negative", "of_mean"):
+            values = np.array([own[name][measure] for own in seen])
+            cells.append(f"{values.mean():+.3f} ± {stats.sem(values):.3f}")
+        lines.append(cells)
+    return table(["curvature, damping", "cosine", "negative", "cosine of mean"], lines)
+
+
 if __name__ == "__main__":
     settings = {"pairs": PAIRS, "images": IMAGES, "tolerance": TOLERANCE}
-    study("alignment", measured, draw, settings)
+    print(printed(study("alignment", measured, draw, settings)))

@@ -37,7 +37,11 @@ def test_cosines_of_the_implicit_and_the_amending_term(seed, float64):
     w, a = jnp.asarray(draws.normal(size=5)), jnp.asarray(draws.normal(size=3))
     own = of("alignment")
     terms = own.exact(problem, w, a, None, None)
-    found = own.cosines(problem, w, a, None, None, terms)
+    pairs = own.approximate(problem, w, a, None, None)
+    found = own.compared(
+        {damping: np.asarray(term) for damping, (term, *_) in terms.items()},
+        {kind: np.stack([term, -3 * term]) for kind, term in pairs.items()},
+    )
 
     def cosine(x, y):
         return x @ y / np.sqrt((x @ x) * (y @ y))
@@ -46,9 +50,15 @@ def test_cosines_of_the_implicit_and_the_amending_term(seed, float64):
         exact = mixed.T @ np.linalg.solve(hessian + damping * np.eye(5), slope)
         amended = cosine(mixed.T @ hessian @ slope, exact)
         identity = cosine(mixed.T @ slope, exact)
-        assert found[f"hessian, {damping}"] == pytest.approx(amended, abs=0.03)
-        assert found[f"gauss-newton, {damping}"] == pytest.approx(amended, abs=0.03)
-        assert found[f"identity, {damping}"] == pytest.approx(identity, abs=0.03)
+        for kind, value in (
+            ("hessian", amended), ("gauss-newton", amended), ("identity", identity),
+        ):  # fmt: skip
+            term = np.asarray(pairs[kind])
+            assert cosine(term, terms[damping][0]) == pytest.approx(value, abs=0.03)
+            both = found[f"{kind}, {damping}"]
+            assert both["cosine"] == pytest.approx(0, abs=1e-6)
+            assert both["negative"] == 0.5
+            assert both["of_mean"] == pytest.approx(-value, abs=0.03)
         assert terms[damping][1] < own.TOLERANCE
 
 
