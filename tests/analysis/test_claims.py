@@ -80,14 +80,18 @@ def test_shares_of_the_two_way_layout():
         assert found[name] == pytest.approx(value / sum(sums.values())), name
 
 
-def test_a_quadratic_rises_by_its_trace():
-    """The mean rise over antithetic uniform draws is eps^2 / 6 times the trace."""
+def test_the_rise_of_a_quadratic_and_of_a_quartic():
+    """eps^2 / 6 tr H exactly; x^4 at 0 rises by eps^4 / 5, whatever H is given."""
     matrix = np.diag([1.0, 2.0, 3.0])
     own = of("flatness")
     loss = lambda x: 0.5 * x @ matrix @ x + x.sum()
-    mean, error = own.rise(loss, jnp.ones(3), 0.1, jax.random.key(0))
-    assert abs(mean - 0.01 / 6 * 6) < 4 * error
-    assert error < 0.001
+    mean, error = own.rise(loss, jnp.ones(3), matrix, 0.1, jax.random.key(0))
+    assert mean == pytest.approx(0.01, rel=1e-3) and error < 1e-6
+    quartic = lambda x: (x**4).sum()
+    for given in (np.zeros((1, 1)), np.ones((1, 1))):
+        own.rise.__globals__["DRAWS"] = 500
+        mean, error = own.rise(quartic, jnp.zeros(1), given, 0.5, jax.random.key(0))
+        assert abs(mean - 0.5**4 / 5) < 4 * error < 0.02
 
 
 def test_what_two_starts_share():
@@ -114,14 +118,13 @@ def test_an_image_that_does_not_move_is_not_flipped():
 
 
 def test_the_trace_along_the_simplex():
-    """tr(P H P) with P = I - 1 1' / n, of a row of three."""
+    """tr(P H P) with P = I - 1 1' / n, for each of two rows of three."""
     matrix = np.array([[1.0, 2.0, 0.0], [2.0, 5.0, 1.0], [0.0, 1.0, 3.0]])
-    mix = jnp.array([[0.2, 0.3, 0.5]])
-    loss = lambda x: 0.5 * x[0] @ matrix @ x[0]
-    own = of("flatness")
-    found = own.curvature.trace(own.along(loss, mix), mix)
+    both = np.kron(np.diag([1.0, 2.0]), matrix)
+    total, simplex = of("flatness").traces(both, 3)
+    assert total == 27
     centre = np.eye(3) - 1 / 3
-    assert found == pytest.approx(np.trace(centre @ matrix @ centre), rel=1e-5)
+    assert simplex == pytest.approx(3 * np.trace(centre @ matrix @ centre))
 
 
 def test_names_of_sets():
