@@ -86,7 +86,7 @@ def draw(of: dict[str, dict[int, list]], methods: list[str], path: Path) -> None
         places, [name.replace(" ", "\n", 1) for name in methods], fontsize=8
     )
     axes.set_ylabel("gain over a random map")
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     clean(axes)
     save(figure, path)
 
