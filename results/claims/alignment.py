@@ -156,13 +156,17 @@ def draw(rows: list[dict], path: Path) -> None:
 
 
 def printed(rows: list[dict]) -> str:
-    """The table: means over all checkpoints with their standard errors."""
-    seen = [own for row in rows for own in row["checkpoints"]]
+    """The table: means over the runs, each the mean of its checkpoints."""
     lines = []
     for name in (f"{kind}, {damping}" for kind in KINDS for damping in DAMPINGS):
         cells = [name]
         for measure in ("cosine", "negative", "of_mean"):
-            values = np.array([own[name][measure] for own in seen])
+            values = np.array(
+                [
+                    np.mean([c[name][measure] for c in row["checkpoints"]])
+                    for row in rows
+                ]
+            )
             cells.append(f"{values.mean():+.3f} ± {stats.sem(values):.3f}")
         lines.append(cells)
     return table(["curvature, damping", "cosine", "negative", "cosine of mean"], lines)
