@@ -168,6 +168,7 @@ def find(
     keys: Array,
     attack: Attack = Attack(),  # noqa: B008, immutable
     label: Array | None = None,
+    first: Array | None = None,
 ) -> Array:
     """The saliency delta [B, H, W, C] of images.
 
@@ -177,6 +178,7 @@ def find(
       keys: typed keys [B] of the random start, one per image.
       attack: settings of the ascent.
       label: true labels [B], for the target "label".
+      first: the first delta [B, H, W, C]; None: that of `start`.
 
     Raises:
       ValueError: as `target`.
@@ -193,7 +195,8 @@ def find(
             divergence(logits(perturbed(images, delta, attack)), aim) * len(images)
         )
     )
-    return ascend(gradient, images, start(images, keys, attack), attack)
+    first = start(images, keys, attack) if first is None else first
+    return ascend(gradient, images, first, attack)
 
 
 def reweighted(

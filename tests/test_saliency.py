@@ -154,6 +154,13 @@ def test_a_soft_target_has_no_slope_at_zero(float64):
         begun = saliency.start(x, keys(), Attack(ascent=ascent, target="soft"))
         assert 0.9 * radius < abs(begun).max() <= radius
         assert abs(slope(begun)).max() > 1e-6
+        soft = Attack(ascent=ascent, target="soft", rate=1.0)
+        given = saliency.find(network, x, keys(), soft, first=begun)
+        np.testing.assert_array_equal(given, saliency.find(network, x, keys(), soft))
+        still = saliency.find(network, x, keys(), soft, first=0 * x)
+        assert abs(still - given).max() > 1e-6, (
+            "the first delta is the one that is given"
+        )
     assert not saliency.start(x, keys(), Attack()).any()
 
 

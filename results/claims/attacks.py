@@ -45,15 +45,8 @@ def correlation(a, b):
 
 def found(logits, images, keys, form):
     """Delta after the ascent of `form` from a random start."""
-    aim = saliency.target(logits(images), form)
-    gradient = jax.grad(
-        lambda delta: (
-            saliency.divergence(logits(saliency.perturbed(images, delta, form)), aim)
-            * len(images)
-        )
-    )
-    start = saliency.start(images, keys, form._replace(target="soft"))
-    return saliency.ascend(gradient, images, start, form)
+    first = saliency.start(images, keys, form._replace(target="soft"))
+    return saliency.find(logits, images, keys, form, first=first)
 
 
 def of_starts(images, first, second, eps):
